@@ -1,0 +1,145 @@
+package client
+
+import (
+	"encoding/json"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dunglas/httpsfv"
+)
+
+// Answer is an HTTP answer, read to its end.
+type Answer struct {
+	Proto  string // "HTTP/1.1"
+	Status string // "201 Created"
+	Code   int
+	Header http.Header
+	Body   []byte
+	State  State // what POE-State says; the zero State if it says nothing
+}
+
+// State is what POE-State says.
+type State struct {
+	Name     string // "done", "unknown", …; "": the answer is not guarded
+	ID       string // of the action
+	Status   int    // of the outcome; 0 where there is none
+	Replayed bool
+}
+
+// OK tells whether what was asked for was done: whether the outcome, or where the answer is not about one the answer
+// itself, is a success or a redirect.
+func (a Answer) OK() bool {
+	code := a.Code
+	if a.State.Name == "done" && a.State.Status != 0 {
+		code = a.State.Status
+	}
+	return code >= 200 && code < 400
+}
+
+func newAnswer(res *http.Response, body []byte) Answer {
+	return Answer{
+		Proto: res.Proto, Status: res.Status, Code: res.StatusCode,
+		Header: res.Header, Body: body, State: parseState(res.Header.Values("POE-State")),
+	}
+}
+
+// parseState reads POE-State, an RFC 9651 item. What is malformed or doubled says nothing.
+func parseState(values []string) State {
+	if len(values) == 0 {
+		return State{}
+	}
+	item, err := httpsfv.UnmarshalItem(values)
+	name, ok := item.Value.(httpsfv.Token)
+	if err != nil || !ok {
+		return State{}
+	}
+	s := State{Name: string(name)}
+	if v, ok := item.Params.Get("id"); ok {
+		s.ID, _ = v.(string)
+	}
+	if v, ok := item.Params.Get("status"); ok {
+		n, _ := v.(int64)
+		s.Status = int(n)
+	}
+	if v, ok := item.Params.Get("replayed"); ok {
+		s.Replayed, _ = v.(bool)
+	}
+	return s
+}
+
+// Problem is an RFC 9457 problem that poe itself reports.
+type Problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Detail string `json:"detail"`
+	Status int    `json:"status"`
+	Retry  string `json:"retry"` // same, new or never
+}
+
+// Name returns the last part of the problem's type: "burned".
+func (p Problem) Name() string { return p.Type[strings.LastIndexByte(p.Type, '/')+1:] }
+
+// problem returns the problem that an answer is, if it is one of poe's and not one of the application's.
+func (c *Client) problem(a Answer) (Problem, bool) {
+	media, _, err := mime.ParseMediaType(a.Header.Get("Content-Type"))
+	if err != nil || media != "application/problem+json" {
+		return Problem{}, false
+	}
+	var p Problem
+	if json.Unmarshal(a.Body, &p) != nil || !strings.Contains(p.Type, c.cfg.Prefix+"problems/") {
+		return Problem{}, false
+	}
+	return p, true
+}
+
+// retryAfter returns how long the server asks to wait, 0 if it does not. A date is compared with the server's own.
+func (a Answer) retryAfter() time.Duration {
+	value := a.Header.Get("Retry-After")
+	if n, err := strconv.Atoi(value); err == nil && n > 0 {
+		return time.Duration(min(n, 86400)) * time.Second
+	}
+	then, err1 := http.ParseTime(value)
+	now, err2 := http.ParseTime(a.Header.Get("Date"))
+	if err1 != nil || err2 != nil {
+		return 0
+	}
+	return max(0, then.Sub(now))
+}
+
+// outcomeLink returns the address of the outcome that an answer links to, "" if it links to none. An application may
+// link to a status of its own; poe's is below its prefix.
+func (c *Client) outcomeLink(a Answer) string {
+	for _, field := range a.Header.Values("Link") {
+		for field != "" {
+			target, params, rest := nextLink(field)
+			for param := range strings.SplitSeq(params, ";") {
+				name, value, _ := strings.Cut(strings.TrimSpace(param), "=")
+				if strings.EqualFold(name, "rel") && strings.EqualFold(strings.Trim(value, `"`), "status") &&
+					strings.HasPrefix(target, c.cfg.Prefix+"outcomes/") {
+					return target
+				}
+			}
+			field = rest
+		}
+	}
+	return ""
+}
+
+// nextLink splits one link off a Link field (RFC 8288, section 3): its target, its parameters, and what follows its comma.
+func nextLink(field string) (target, params, rest string) {
+	_, field, _ = strings.Cut(field, "<")
+	target, field, _ = strings.Cut(field, ">")
+	quoted := false
+	for i, r := range field {
+		switch {
+		case r == '"':
+			quoted = !quoted
+		case r == ',' && !quoted:
+			return target, field[:i], field[i+1:]
+		}
+	}
+	return target, field, ""
+}

@@ -1,0 +1,198 @@
+// Package client uses POE URIs as any HTTP client should: it mints one, POSTs to it, and repeats that very
+// request until the answer is definite.
+//
+// Repeating is safe on a guarded URI and only there, so the package looks before it repeats: an answer without
+// POE-State, from whatever stands where a gateway should, ends it at once. What an answer means is told
+// from POE-State and the status alone:
+//
+//	no POE-State                          not guarded: stop
+//	405, done                             done before: fetch the outcome from the URI itself
+//	408 425 429 502 503 504, unused       not done: repeat
+//	409, running or sent or accepted      being done: repeat later
+//	409 502 503 504 52x, unknown          nobody knows: repeat, and perhaps somebody will
+//	everything else                       definite
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Config is how a Client behaves. A zero field has the default in its comment.
+type Config struct {
+	Header http.Header // sent with every request, credentials for example; none
+	Prefix string      // of poe's own pages; "/poe/"
+	Param  string      // the query parameter that carries the token; "poe"
+
+	Attempt  time.Duration // for one exchange; 60 s
+	Shortest time.Duration // first pause before a repeat, without jitter; 500 ms
+	Longest  time.Duration // longest pause that the back-off comes to, without jitter; 15 s
+	MaxBody  int64         // of an answer, in bytes; above: ErrTooLarge; 64 MiB
+
+	Transport http.RoundTripper // a new connection for each request; proxies as the environment says
+	Notice    func(Notice)      // is told before each repeat; nobody is
+}
+
+// Client talks to servers that are guarded by poe. It is safe for concurrent use.
+type Client struct {
+	cfg  Config
+	http *http.Client
+}
+
+// New returns a Client. It keeps a reference to the maps in cfg.
+func New(cfg Config) *Client {
+	setDefault(&cfg.Prefix, "/poe/")
+	setDefault(&cfg.Param, "poe")
+	setDefault(&cfg.Attempt, time.Minute)
+	setDefault(&cfg.Shortest, 500*time.Millisecond)
+	setDefault(&cfg.Longest, 15*time.Second)
+	setDefault(&cfg.MaxBody, 64<<20)
+	if cfg.Transport == nil {
+		cfg.Transport = newTransport()
+	}
+	return &Client{cfg: cfg, http: &http.Client{
+		Transport: cfg.Transport,
+		// A redirect is an outcome. Followed, it would be a request that nobody asked for.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// newTransport keeps no connection: one that the server closes while a request is on its way is what makes
+// http.Transport repeat requests by itself, and here nobody repeats but Post.
+func newTransport() *http.Transport {
+	return &http.Transport{
+		Proxy:              http.ProxyFromEnvironment,
+		DisableKeepAlives:  true,
+		DisableCompression: true, // what is printed is what was sent
+		ForceAttemptHTTP2:  true,
+		TLSClientConfig:    &tls.Config{MinVersion: tls.VersionTLS12},
+	}
+}
+
+// Body is what is POSTed.
+type Body struct {
+	Type string // Content-Type; none if empty
+	Data []byte
+}
+
+// ErrTooLarge says that an answer has more than Config.MaxBody.
+var ErrTooLarge = errors.New("the answer is too large")
+
+// request is one exchange to make.
+type request struct {
+	method string
+	url    *url.URL
+	body   *Body
+	accept string
+}
+
+// do makes one exchange and reads its answer whole. An error means that no complete answer came.
+func (c *Client) do(ctx context.Context, r request) (Answer, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.Attempt, errSlow)
+	defer cancel()
+	req := (&http.Request{Method: r.method, URL: r.url, Host: r.url.Host, Header: c.header(r)}).WithContext(ctx)
+	if host := c.cfg.Header.Get("Host"); host != "" {
+		req.Host = host
+	}
+	if r.body != nil && len(r.body.Data) == 0 {
+		req.Body = http.NoBody
+	} else if r.body != nil {
+		// Without GetBody nothing below us can send the body again.
+		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(r.body.Data)), int64(len(r.body.Data))
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return Answer{}, cause(ctx, err)
+	}
+	data, err := io.ReadAll(io.LimitReader(res.Body, c.cfg.MaxBody+1))
+	err = errors.Join(err, res.Body.Close())
+	if err != nil {
+		return Answer{}, cause(ctx, err)
+	}
+	if int64(len(data)) > c.cfg.MaxBody {
+		return Answer{}, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, c.cfg.MaxBody)
+	}
+	return newAnswer(res, data), nil
+}
+
+// errSlow is why an exchange was given up.
+var errSlow = errors.New("no answer in time")
+
+// cause takes the request's address, and with it the token, out of an error, and says it when it was our own limit.
+func cause(ctx context.Context, err error) error {
+	if why := context.Cause(ctx); why != nil {
+		return why
+	}
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}
+
+// header returns the fields of a request.
+func (c *Client) header(r request) http.Header {
+	h := c.cfg.Header.Clone()
+	if h == nil {
+		h = http.Header{}
+	}
+	h.Del("Host")
+	if h.Get("User-Agent") == "" {
+		h.Set("User-Agent", "poe")
+	}
+	if r.accept != "" {
+		h.Set("Accept", r.accept)
+	}
+	if r.body == nil {
+		h.Del("Content-Type")
+	} else if r.body.Type != "" {
+		h.Set("Content-Type", r.body.Type)
+	}
+	return h
+}
+
+// parse reads an absolute http URL and drops its fragment.
+func parse(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, &URLError{Why: "is not a URL that begins with http:// or https://"}
+	}
+	u.Fragment, u.RawFragment = "", ""
+	return u, nil
+}
+
+// URLError says why an address cannot be used. It does not repeat it, since it may hold a token.
+type URLError struct{ Why string }
+
+// Error says what is wrong.
+func (e *URLError) Error() string { return "the address " + e.Why }
+
+// Guarded tells whether a URL carries a POE token, so that nothing needs to be minted for it.
+func (c *Client) Guarded(text string) bool {
+	u, err := parse(text)
+	return err == nil && c.hasToken(u)
+}
+
+func (c *Client) hasToken(u *url.URL) bool {
+	for part := range strings.SplitSeq(u.RawQuery, "&") {
+		if name, value, _ := strings.Cut(part, "="); name == c.cfg.Param && value != "" {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,100 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// UnguardedError says that something answered which poe does not stand in front of. Nothing was repeated.
+type UnguardedError struct {
+	Code   int    // of the answer
+	Method string // of the request that got the answer
+	Sent   bool   // a POST was made before, or is what got it
+}
+
+// Error says what was met.
+func (e *UnguardedError) Error() string {
+	return fmt.Sprintf("this is not guarded by poe: the answer to the %s is %d, without POE-State", e.Method, e.Code)
+}
+
+// Hint says what to do.
+func (e *UnguardedError) Hint() string {
+	if e.Sent {
+		return "the request was sent once, and may have been executed; look at the application before you send it again"
+	}
+	return "nothing was POSTed; is poe in front of the application, and --prefix and --param as there?"
+}
+
+// UnsettledError says that the time was over before the answer was definite.
+type UnsettledError struct {
+	Sent  bool   // false: no POST was made at all
+	State string // what is known of it since the last POST: unused, running, unknown, done; "": nothing
+	Last  error  // what went wrong last; nil where an answer came
+	Cause error  // why it ended: context.DeadlineExceeded, context.Canceled
+}
+
+// Error says what is known.
+func (e *UnsettledError) Error() string {
+	end := "the time is over"
+	if errors.Is(e.Cause, context.Canceled) {
+		end = "interrupted"
+	}
+	switch {
+	case !e.Sent:
+		return end + ": nothing was sent so far"
+	case e.State == "unused":
+		return end + ": it was not executed so far"
+	case e.State == "running", e.State == "sent", e.State == "accepted":
+		return end + ": it is still being executed"
+	case e.State == "unknown":
+		return end + ": it was sent, and nobody knows whether it was executed"
+	case e.State == "done":
+		return end + ": it was executed, but the outcome could not be fetched"
+	default:
+		return end + ": no answer came, and nobody here knows whether it was executed"
+	}
+}
+
+// Unwrap returns why it ended and what went wrong last.
+func (e *UnsettledError) Unwrap() []error { return []error{e.Cause, e.Last} }
+
+// ProblemError says that poe refused, in its own words.
+type ProblemError struct {
+	Problem
+	Answer Answer
+}
+
+// Error gives status, name and the problem's own text.
+func (e *ProblemError) Error() string {
+	text := e.Title
+	if e.Detail != "" {
+		text += ": " + e.Detail
+	}
+	return fmt.Sprintf("%s (%d %s)", text, e.Answer.Code, e.Name())
+}
+
+// Hint says whether a repeat is safe.
+func (e *ProblemError) Hint() string {
+	switch e.Retry {
+	case "same":
+		return "repeating the same request is safe"
+	case "new":
+		return "mint a new POE URI for a new try"
+	default:
+		return ""
+	}
+}
+
+// NoMintError says that minting got an answer which brings no POE URI.
+type NoMintError struct{ Code int }
+
+// Error says what was met.
+func (e *NoMintError) Error() string {
+	return fmt.Sprintf("no POE URI can be had there: the answer is %d and no list of URIs", e.Code)
+}
+
+// Hint says what to look at.
+func (e *NoMintError) Hint() string {
+	return "is poe in front of the application, and --prefix the same as there?"
+}

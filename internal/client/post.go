@@ -1,0 +1,306 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+)
+
+// A Notice is told before something is repeated.
+type Notice struct {
+	Why     string        // "the connection was lost"
+	What    string        // "trying the same URI again"
+	Wait    time.Duration // how long until then
+	Attempt int           // the number of the attempt to come, from 2
+}
+
+// PostRequest is what is to be done once.
+type PostRequest struct {
+	URL    string // the target, or a POE URI for it
+	Body   Body
+	Minted func(uri string) // is told the POE URI before it is used; nil: nobody is
+}
+
+// Post POSTs a body once and returns the answer once it is definite, repeating the same request for as long as ctx
+// lives. If the URL is no POE URI it mints one first.
+//
+// The answer is what the one execution came to, whether it came at once or was fetched afterwards. The error is an
+// UnguardedError where poe does not stand in front, a ProblemError where poe refused for good, an UnsettledError where
+// ctx ended first, and otherwise something that no repeat would mend. The request was executed at most once in any case.
+func (c *Client) Post(ctx context.Context, r PostRequest) (Answer, error) {
+	target, err := parse(r.URL)
+	if err != nil {
+		return Answer{}, err
+	}
+	p := &posting{c: c, request: r, uri: target, pause: c.newBackOff()}
+	step := p.post
+	if !c.hasToken(target) {
+		step = p.mint
+	}
+	for {
+		v := step(ctx)
+		if v.next == nil {
+			return v.answer, v.err
+		}
+		if ctx.Err() != nil || v.why != "" && p.wait(ctx, v) != nil {
+			return Answer{}, &UnsettledError{Sent: p.sent, State: p.state, Last: v.err, Cause: context.Cause(ctx)}
+		}
+		step = v.next
+	}
+}
+
+// newBackOff returns pauses that grow by half and vary by half, so that a crowd of clients does not come back in step.
+func (c *Client) newBackOff() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval = c.cfg.Shortest, c.cfg.Longest
+	b.Reset()
+	return b
+}
+
+// A posting is one Post under way.
+type posting struct {
+	c       *Client
+	request PostRequest
+	uri     *url.URL
+	guarded bool   // that poe is there is proved: it minted the URI, or answered for it
+	sent    bool   // a request may have arrived
+	state   string // the last that an answer said
+	pause   *backoff.ExponentialBackOff
+	tries   int
+}
+
+// A step makes one exchange and says what follows.
+type step func(context.Context) verdict
+
+// A verdict is the end, or the next step.
+type verdict struct {
+	answer Answer
+	err    error         // at the end: the result; otherwise what went wrong
+	next   step          // nil: this is the end
+	why    string        // to pause before the next step; "": at once
+	after  time.Duration // what the server asks for
+}
+
+func end(a Answer, err error) verdict { return verdict{answer: a, err: err} }
+
+// wait pauses before a repeat. The error is that of ctx.
+func (p *posting) wait(ctx context.Context, v verdict) error {
+	p.tries++
+	d := max(p.pause.NextBackOff(), v.after)
+	if p.c.cfg.Notice != nil {
+		p.c.cfg.Notice(Notice{Why: v.why, What: p.what(), Wait: d, Attempt: p.tries + 1})
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+func (p *posting) what() string {
+	switch {
+	case p.state == "done":
+		return "fetching the outcome again"
+	case p.c.hasToken(p.uri):
+		return "trying the same URI again"
+	default:
+		return "asking for a POE URI again"
+	}
+}
+
+// mint gets a POE URI. It is repeated where the server is away, since minting leaves no trace.
+func (p *posting) mint(ctx context.Context) verdict {
+	uris, err := p.c.Mint(ctx, MintRequest{URL: p.request.URL})
+	if err != nil {
+		return p.mintFailed(err)
+	}
+	p.uri, err = parse(uris[0].URI)
+	if err != nil {
+		return end(Answer{}, err)
+	}
+	p.guarded = true
+	if p.request.Minted != nil {
+		p.request.Minted(uris[0].URI)
+	}
+	return verdict{next: p.post}
+}
+
+func (p *posting) mintFailed(err error) verdict {
+	var refused *ProblemError
+	var none *NoMintError
+	var address *URLError
+	switch {
+	case errors.As(err, &address):
+		return end(Answer{}, err)
+	case errors.As(err, &refused) && refused.Retry != "same":
+		return end(Answer{}, err)
+	case errors.As(err, &refused):
+		return verdict{err: err, next: p.mint, why: "the server cannot mint right now", after: refused.Answer.retryAfter()}
+	case errors.As(err, &none) && !away(none.Code):
+		return end(Answer{}, err)
+	case errors.As(err, &none):
+		return verdict{err: err, next: p.mint, why: fmt.Sprintf("there is no server behind this address right now (%d)", none.Code)}
+	default:
+		return p.broken(err, p.mint)
+	}
+}
+
+// away tells whether a status is that of something in front of a server which is not there.
+func away(code int) bool {
+	return code == http.StatusBadGateway || code == http.StatusServiceUnavailable || code == http.StatusGatewayTimeout
+}
+
+// post is the request itself.
+func (p *posting) post(ctx context.Context) verdict {
+	a, err := p.c.do(ctx, request{method: http.MethodPost, url: p.uri, body: &p.request.Body})
+	p.sent = p.sent || !isDial(err)
+	if err != nil {
+		return p.unanswered(err)
+	}
+	if a.State.Name == "" {
+		return p.unguarded(a, http.MethodPost)
+	}
+	p.guarded, p.state = true, a.State.Name
+	return p.judge(a)
+}
+
+// unanswered follows a POST that may have arrived: what was known before it no longer holds.
+func (p *posting) unanswered(err error) verdict {
+	if p.state != "unknown" && !isDial(err) {
+		p.state = ""
+	}
+	if !p.guarded {
+		return p.broken(err, p.probe)
+	}
+	return p.broken(err, p.post)
+}
+
+// judge is the table in the package's comment.
+func (p *posting) judge(a Answer) verdict {
+	again := verdict{next: p.post, after: a.retryAfter()}
+	switch a.State.Name {
+	case "done":
+		if a.Code == http.StatusMethodNotAllowed {
+			return verdict{next: p.fetch}
+		}
+	case "running", "sent", "accepted":
+		if a.Code == http.StatusConflict {
+			again.why = "it is being executed"
+			return again
+		}
+	case "unknown":
+		if a.Code == http.StatusConflict || a.Code > http.StatusNotImplemented {
+			again.why = "nobody knows yet whether it was executed"
+			return again
+		}
+	case "unused":
+		if notDone(a.Code) {
+			again.why = fmt.Sprintf("it was not executed (%s)", a.Status)
+			return again
+		}
+	}
+	return p.definite(a)
+}
+
+// notDone tells whether a status, on an action that is still unused, invites a repeat.
+func notDone(code int) bool {
+	switch code {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	default:
+		return away(code)
+	}
+}
+
+// definite ends with the answer, or with the problem that it is, unless the problem invites a repeat.
+func (p *posting) definite(a Answer) verdict {
+	problem, ok := p.c.problem(a)
+	switch {
+	case !ok || problem.Name() == "outcome-purged":
+		return end(a, nil)
+	case problem.Retry == "same":
+		return verdict{next: p.post, why: fmt.Sprintf("it was refused for now (%d %s)", a.Code, problem.Name()), after: a.retryAfter()}
+	default:
+		return end(a, &ProblemError{Problem: problem, Answer: a})
+	}
+}
+
+// unguarded ends with what answered without POE-State. Two of its kind are poe's all the same: a refusal of the token,
+// which is about no action, and a ledger that cannot even be asked for the state.
+func (p *posting) unguarded(a Answer, method string) verdict {
+	problem, ours := p.c.problem(a)
+	switch {
+	case !ours:
+		return end(a, &UnguardedError{Code: a.Code, Method: method, Sent: true})
+	case a.Code == http.StatusServiceUnavailable && problem.Name() == "ledger-unavailable" && problem.Retry == "same":
+		return verdict{next: p.post, why: "the server cannot keep its records right now", after: a.retryAfter()}
+	default:
+		return end(a, &ProblemError{Problem: problem, Answer: a})
+	}
+}
+
+// fetch gets the outcome of what was done before.
+func (p *posting) fetch(ctx context.Context) verdict {
+	a, err := p.c.do(ctx, request{method: http.MethodGet, url: p.uri})
+	if err != nil {
+		return p.broken(err, p.fetch)
+	}
+	if a.State.Name == "" {
+		return p.unguarded(a, http.MethodGet)
+	}
+	if a.State.Name == "done" {
+		return p.definite(a)
+	}
+	p.state = a.State.Name
+	return verdict{next: p.post, why: "the outcome is not there", after: a.retryAfter()}
+}
+
+// probe asks whether poe is there at all, before the first repeat to a URI that somebody else minted: if it is an
+// ordinary address with a parameter of that name, a second POST would be a second execution.
+func (p *posting) probe(ctx context.Context) verdict {
+	a, err := p.c.do(ctx, request{method: http.MethodHead, url: p.uri})
+	if err != nil {
+		return p.broken(err, p.probe)
+	}
+	if a.State.Name == "" {
+		return end(a, &UnguardedError{Code: a.Code, Method: http.MethodHead, Sent: p.sent})
+	}
+	p.guarded = true
+	return verdict{next: p.post}
+}
+
+// broken decides after an exchange without an answer.
+func (p *posting) broken(err error, next step) verdict {
+	var certificate *tls.CertificateVerificationError
+	var name *net.DNSError
+	switch {
+	case errors.As(err, &certificate), errors.Is(err, ErrTooLarge):
+		return end(Answer{}, err)
+	case errors.As(err, &name) && name.IsNotFound && !p.sent:
+		return end(Answer{}, err)
+	case errors.As(err, &name):
+		return verdict{err: err, next: next, why: "the server's name cannot be looked up"}
+	case isDial(err):
+		return verdict{err: err, next: next, why: "there is no connection"}
+	case errors.Is(err, errSlow):
+		return verdict{err: err, next: next, why: "there was no answer in time"}
+	default:
+		return verdict{err: err, next: next, why: "the connection was lost"}
+	}
+}
+
+// isDial tells whether there was not even a connection.
+func isDial(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}

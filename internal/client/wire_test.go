@@ -1,0 +1,107 @@
+package client_test
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/postonce/poe/internal/client"
+)
+
+// TestPostOverARealConnection meets what a scripted transport cannot play: connections that are cut before and in the
+// middle of an answer. The empty POST with an Idempotency-Key is one that http.Transport would repeat by itself on a
+// connection that it kept; that nobody would be told of.
+func TestPostOverARealConnection(t *testing.T) {
+	var mu sync.Mutex
+	var got []string
+	cutAt := func(w http.ResponseWriter, sent string) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if _, err := io.WriteString(conn, sent); err != nil {
+			t.Error(err)
+		}
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/poe/new" {
+			if _, err := io.WriteString(w, `{"uris":[{"uri":"/orders?poe=a.b.c"}]}`); err != nil {
+				t.Error(err)
+			}
+			return
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		got = append(got, r.Method+" "+r.URL.RequestURI()+" "+r.Header.Get("Authorization")+" "+string(body))
+		switch len(got) {
+		case 1:
+			cutAt(w, "")
+		case 2:
+			cutAt(w, "HTTP/1.1 201 Created\r\nPOE-State: done;status=201\r\nContent-Length: 100\r\n\r\nhalf")
+		case 3:
+			cutAt(w, "HTTP/1.1 201 Cre")
+		default:
+			w.Header().Set("POE-State", "done;status=201")
+			w.Header().Set("Location", "/nowhere")
+			w.WriteHeader(http.StatusSeeOther)
+		}
+	}))
+	defer s.Close()
+	repeats := 0
+	c := client.New(client.Config{
+		Header:   http.Header{"Authorization": {"Bearer me"}, "Idempotency-Key": {"k"}},
+		Shortest: time.Millisecond, Longest: time.Millisecond,
+		Notice: func(client.Notice) { repeats++ },
+	})
+	a, err := c.Post(t.Context(), client.PostRequest{URL: s.URL + "/orders"})
+	if err != nil || a.Code != http.StatusSeeOther {
+		t.Fatalf("got %d, %v", a.Code, err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	one := "POST /orders?poe=a.b.c Bearer me "
+	if diff := cmp.Diff([]string{one, one, one, one}, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if repeats != 3 {
+		t.Errorf("%d repeats were told of, want 3: somebody else repeats as well", repeats)
+	}
+}
+
+// TestUnguardedIsPostedOnce: an ordinary application may have a parameter of that name, and lose connections.
+func TestUnguardedIsPostedOnce(t *testing.T) {
+	var mu sync.Mutex
+	posts := 0
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead {
+			return // without POE-State: an ordinary application
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		posts++
+		panic(http.ErrAbortHandler)
+	}))
+	defer s.Close()
+	c := client.New(client.Config{Header: http.Header{"Idempotency-Key": {"k"}}, Shortest: time.Millisecond})
+	_, err := c.Post(t.Context(), client.PostRequest{URL: s.URL + "/orders?poe=an-ordinary-parameter"})
+	var unguarded *client.UnguardedError
+	mu.Lock()
+	defer mu.Unlock()
+	if !errors.As(err, &unguarded) || !unguarded.Sent || posts != 1 {
+		t.Errorf("%d POSTs, error %v", posts, err)
+	}
+}

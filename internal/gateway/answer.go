@@ -1,0 +1,143 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/postonce/poe/internal/replay"
+)
+
+const (
+	// maxInformational is how many 1xx answers may come before the final one.
+	maxInformational = 16
+	// copySize is how much of an answer is copied at a time, in bytes.
+	copySize = 32 << 10
+)
+
+var (
+	errMalformed = errors.New("the answer is not HTTP/1")
+	errSwitched  = errors.New("the upstream switched protocols unasked")
+	errEndless   = errors.New("informational answers without end")
+)
+
+// A recorder is what an answer is written to: a *replay.Recorder.
+type recorder interface {
+	http.ResponseWriter
+	http.Flusher
+}
+
+// receive reads the answer to its end into the recorder. It tells whether the connection is used up by it.
+func (x *exchange) receive() (last bool, err error) {
+	resp, err := x.finalHead()
+	if err != nil {
+		return true, fmt.Errorf("reading the answer's head: %w", err)
+	}
+	x.conn.head = -1
+	declared := x.writeHead(resp)
+	if err := x.copyBody(resp); err != nil {
+		return true, fmt.Errorf("reading the answer's body: %w", err)
+	}
+	h := x.answer.Header()
+	for name, values := range replay.EndToEnd(resp.Trailer) {
+		if !declared[name] {
+			name = http.TrailerPrefix + name
+		}
+		h[name] = values
+	}
+	return resp.Close || !resp.ProtoAtLeast(1, 1), nil
+}
+
+// finalHead reads heads up to the final one and hands the informational ones on.
+func (x *exchange) finalHead() (*http.Response, error) {
+	asked := &http.Request{Method: x.message.method} // a HEAD is answered without a body
+	for range maxInformational + 1 {
+		resp, err := http.ReadResponse(x.conn.reader, asked)
+		switch {
+		case err != nil:
+			return nil, x.headError(err)
+		case resp.ProtoMajor != 1 || resp.StatusCode < 100:
+			return nil, errMalformed
+		case resp.StatusCode == http.StatusSwitchingProtocols:
+			return nil, errSwitched
+		case resp.StatusCode >= 200:
+			return resp, nil
+		}
+		x.inform(resp)
+	}
+	return nil, errEndless
+}
+
+// headError tells trouble of the connection from an answer that makes no sense. The latter's text quotes the answer, which
+// belongs in no log.
+func (x *exchange) headError(err error) error {
+	switch {
+	case x.conn.failure == nil:
+		return errMalformed
+	case errors.Is(x.conn.failure, io.EOF):
+		return err // io.ErrUnexpectedEOF, whatever had arrived
+	default:
+		return x.conn.failure
+	}
+}
+
+// inform hands on an informational answer, and leaves none of its fields behind for the final one.
+func (x *exchange) inform(resp *http.Response) {
+	h := x.answer.Header()
+	fields := replay.EndToEnd(resp.Header)
+	for name, values := range fields {
+		h[name] = values
+	}
+	x.answer.WriteHeader(resp.StatusCode)
+	for name := range fields {
+		delete(h, name)
+	}
+}
+
+// writeHead gives the recorder the head of the final answer and returns the names of the trailers it announces.
+func (x *exchange) writeHead(resp *http.Response) (declared map[string]bool) {
+	h := x.answer.Header()
+	for name, values := range replay.EndToEnd(resp.Header) {
+		h[name] = values
+	}
+	if resp.StatusCode == http.StatusNoContent {
+		delete(h, "Content-Length") // RFC 9110 section 8.6
+	}
+	if _, ok := h["Content-Type"]; !ok {
+		h["Content-Type"] = nil // the application gave none, and none is to be guessed
+	}
+	if len(resp.Trailer) > 0 {
+		declared = make(map[string]bool, len(resp.Trailer))
+	}
+	for name := range resp.Trailer {
+		declared[name] = true
+		h.Add("Trailer", name)
+	}
+	x.answer.WriteHeader(resp.StatusCode)
+	return declared
+}
+
+// copyBody reads the body to its end. A recorder that takes no more does not stop it: whether the answer is
+// complete is the upstream's to show.
+func (x *exchange) copyBody(resp *http.Response) error {
+	buf := x.gateway.copies.Get().(*[copySize]byte)
+	defer x.gateway.copies.Put(buf)
+	open, taken := resp.ContentLength < 0, true
+	for {
+		n, err := resp.Body.Read(buf[:])
+		if n > 0 && taken {
+			_, lost := x.answer.Write(buf[:n])
+			taken = lost == nil
+		}
+		if n > 0 && taken && open {
+			x.answer.Flush() // it may be one that is passed through, and the next piece may take its time
+		}
+		if err == io.EOF { //nolint:errorlint // io.Reader says EOF itself; a wrapped one is a failure
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}

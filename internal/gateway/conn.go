@@ -1,0 +1,141 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// headLimit bounds the heads of one answer together, informational ones included, in bytes.
+const headLimit = 1 << 20
+
+var (
+	errHeadTooLarge = errors.New("the answer's head is too large")
+	errCutOff       = errors.New("connection cut off without a TLS close_notify")
+)
+
+// A conn is one connection to the upstream. It belongs to one exchange at a time, or lies in the pool.
+type conn struct {
+	wire   *wire
+	stream net.Conn // what requests are written to: the wire, or the TLS on top of it
+	reader *bufio.Reader
+	head   int64 // how much of an answer's head may still be read; negative: no limit
+
+	failure   error // what ended the reading of a head, if anything did
+	before    int64 // what was written before this exchange: earlier ones, the handshake
+	reused    bool
+	idleSince time.Time
+}
+
+func newConn(w *wire, stream net.Conn) *conn {
+	c := &conn{wire: w, stream: stream}
+	c.reader = bufio.NewReader((*limited)(c))
+	return c
+}
+
+// begin readies c for an exchange under ctx and returns what ends it: that reports whether c was left alone by ctx.
+func (c *conn) begin(ctx context.Context) (end func() bool) {
+	c.before = c.wire.accepted.Load()
+	c.head, c.failure = headLimit, nil
+	deadline, _ := ctx.Deadline()             // without one the zero time, which is no deadline
+	_ = c.stream.SetDeadline(deadline)        // fails only on a closed connection, as the write will
+	stop := context.AfterFunc(ctx, c.timeOut) // a deadline that passed, or a cancellation
+	return func() bool {
+		return stop() && c.stream.SetDeadline(time.Time{}) == nil
+	}
+}
+
+// sent tells how many bytes the kernel accepted since the exchange began.
+func (c *conn) sent() int64 { return c.wire.accepted.Load() - c.before }
+
+// The ends of waiting: of all, of reading, of writing. An error could only mean that the connection is closed.
+func (c *conn) timeOut()      { _ = c.stream.SetDeadline(past()) }
+func (c *conn) timeOutRead()  { _ = c.stream.SetReadDeadline(past()) }
+func (c *conn) timeOutWrite() { _ = c.stream.SetWriteDeadline(past()) }
+
+func past() time.Time { return time.Unix(1, 0) }
+
+// clean tells whether all that arrived so far was read, so that c may be used for another request.
+func (c *conn) clean() bool {
+	if c.reader.Buffered() > 0 {
+		return false
+	}
+	t, ok := c.stream.(*tls.Conn)
+	if !ok {
+		return true
+	}
+	// TLS reads ahead. With the wire run dry it gives what it has, and what it has kept of a record shows in the count.
+	c.wire.dry = true
+	n, err := t.Read(make([]byte, 1))
+	c.wire.dry = false
+	return n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && c.wire.records.whole()
+}
+
+// close ends a connection in order.
+func (c *conn) close() {
+	_ = c.stream.Close() // nothing depends on it any more
+}
+
+// abort ends a connection that is in an unknown state; unlike close it does not wait to say goodbye.
+func (c *conn) abort() {
+	_ = c.wire.Close() // nothing depends on it any more
+}
+
+// limited is a conn as its bufio.Reader sees it: with a limit while a head is read.
+type limited conn
+
+func (l *limited) Read(p []byte) (int, error) {
+	if l.head < 0 {
+		return l.stream.Read(p)
+	}
+	if l.head == 0 {
+		l.failure = errHeadTooLarge
+		return 0, l.failure
+	}
+	n, err := l.stream.Read(p[:min(int64(len(p)), l.head)])
+	l.head -= int64(n)
+	l.failure = err
+	return n, err
+}
+
+// A wire is the connection as the kernel has it. It has Write as its only way to send, so no byte escapes the count.
+type wire struct {
+	net.Conn
+	accepted atomic.Int64 // bytes that the kernel took
+
+	tls     bool    // what is read is TLS records
+	records records // read so far
+	dry     bool    // nothing more is to be read, as if it had not arrived
+}
+
+// Write sends p and counts what was accepted, all of it or not.
+func (w *wire) Write(p []byte) (int, error) {
+	n, err := w.Conn.Write(p)
+	if n > 0 {
+		w.accepted.Add(int64(n))
+	}
+	return n, err
+}
+
+// Read reads. Under TLS an end is an error, since crypto/tls takes one between two records for an orderly one
+// even without close_notify, and a body that ends there would count as complete (RFC 9112 section 9.8).
+func (w *wire) Read(p []byte) (int, error) {
+	if w.dry {
+		return 0, os.ErrDeadlineExceeded
+	}
+	n, err := w.Conn.Read(p)
+	if !w.tls {
+		return n, err
+	}
+	w.records.follow(p[:n])
+	if err == io.EOF { //nolint:errorlint // a connection says EOF itself
+		err = errCutOff
+	}
+	return n, err
+}

@@ -1,0 +1,119 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/postonce/poe/internal/replay"
+)
+
+const (
+	// lateAnswer is how long an answer is waited for after the request could not be written on: an upstream that refuses
+	// a body often answers before it hangs up.
+	lateAnswer = time.Second
+	// earlyAnswer is how long the rest of a request may still take after its answer was complete: mostly it is
+	// written, and its writer has not been scheduled yet.
+	earlyAnswer = 50 * time.Millisecond
+)
+
+var errAnsweredEarly = errors.New("the answer came before the request was written")
+
+// An exchange is one request and its answer on one connection.
+type exchange struct {
+	gateway *Gateway
+	conn    *conn
+	message *message
+	answer  recorder
+
+	rest    chan error  // the result of the goroutine that writes the rest; nil: there is none
+	hurry   *time.Timer // runs after a failed write; the goroutine's until rest was received from
+	sendErr error       // why the request was not written whole
+	keep    bool        // the connection can take another request
+}
+
+// run does the exchange. The first write is done here, so that what it proves is known before anything else happens;
+// the rest of a long body is written while the answer is read, since an upstream may answer before it has read all.
+func (x *exchange) run() (replay.Proof, error) {
+	_, err := x.conn.stream.Write(x.message.block)
+	if err != nil && x.conn.sent() == 0 {
+		return replay.Unsent, fmt.Errorf("sending the request: %w", err)
+	}
+	switch {
+	case err != nil:
+		x.failed(err)
+	case x.message.left > 0:
+		x.rest = make(chan error, 1)
+		go func() { x.rest <- x.sendRest() }()
+	}
+	last, err := x.receive()
+	if err != nil {
+		x.stopSending(0)
+	} else {
+		x.stopSending(earlyAnswer)
+	}
+	switch {
+	case err == nil:
+		x.keep = !last && x.sendErr == nil && x.conn.clean()
+		return replay.Complete, nil
+	case x.sendErr == nil || errors.Is(x.sendErr, errAnsweredEarly):
+		return replay.Broken, err
+	default:
+		return replay.Broken, fmt.Errorf("sending the request: %w; then %v", x.sendErr, err) //nolint:errorlint // the read failed because the write had
+	}
+}
+
+// failed notes why the request could not be written whole, and bounds the wait for an answer to it.
+func (x *exchange) failed(err error) {
+	x.sendErr = err
+	x.hurry = time.AfterFunc(lateAnswer, x.conn.timeOutRead)
+}
+
+// sendRest writes what the first write left.
+func (x *exchange) sendRest() error {
+	for x.message.left > 0 {
+		err := x.message.next()
+		if err == nil {
+			_, err = x.conn.stream.Write(x.message.block)
+		}
+		if err != nil {
+			x.failed(err)
+			return err
+		}
+	}
+	return nil
+}
+
+// stopSending ends the goroutine that writes, once it had a moment of grace, and settles sendErr. It may be called again.
+func (x *exchange) stopSending(grace time.Duration) {
+	if x.rest != nil && !x.sentWithin(grace) {
+		x.conn.timeOutWrite()
+		if err := <-x.rest; err != nil {
+			x.sendErr = errAnsweredEarly
+		}
+	}
+	x.rest = nil
+	if x.hurry != nil {
+		x.hurry.Stop()
+	}
+}
+
+// sentWithin waits for the goroutine that writes to end by itself, and tells whether it did.
+func (x *exchange) sentWithin(d time.Duration) bool {
+	select {
+	case x.sendErr = <-x.rest:
+		return true
+	default:
+	}
+	if d == 0 {
+		return false
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case x.sendErr = <-x.rest:
+		return true
+	case <-t.C:
+		return false
+	}
+}

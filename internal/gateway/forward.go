@@ -1,0 +1,64 @@
+package gateway
+
+import (
+	"maps"
+	"net"
+	"net/http"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/postonce/poe/internal/replay"
+)
+
+// untrusted tells whether a client's field says what only a gateway may say: who it forwards for, which action this is.
+// Names with "_" go as well, since many applications cannot tell them from names with "-" (POE_Id from POE-Id).
+func untrusted(name string) bool {
+	return strings.Contains(name, "_") ||
+		strings.EqualFold(name, "Forwarded") ||
+		hasPrefixFold(name, "X-Forwarded-") ||
+		hasPrefixFold(name, "POE-")
+}
+
+func hasPrefixFold(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
+}
+
+// dropUntrusted removes from h what a client must not say.
+func dropUntrusted(h http.Header) {
+	maps.DeleteFunc(h, func(name string, _ []string) bool { return untrusted(name) })
+}
+
+// framing tells whether a field is written by the hop itself, or promises what the hop does not do.
+func framing(name string) bool {
+	for _, own := range []string{"Host", "Content-Length", "Expect", "Http2-Settings"} {
+		if strings.EqualFold(name, own) {
+			return true
+		}
+	}
+	return false
+}
+
+// forwarded returns what of a client's fields goes to the upstream. The values are shared with h.
+func forwarded(h http.Header) http.Header {
+	out := replay.EndToEnd(h)
+	maps.DeleteFunc(out, func(name string, _ []string) bool { return untrusted(name) || framing(name) })
+	return out
+}
+
+// forwardedTrailer returns what of a client's trailers goes to the upstream: never what frames, routes or
+// authenticates a message (RFC 9110 section 6.5.1).
+func forwardedTrailer(t http.Header) http.Header {
+	out := forwarded(t)
+	maps.DeleteFunc(out, func(name string, _ []string) bool { return !httpguts.ValidTrailerHeader(name) })
+	return out
+}
+
+// clientAddress is the address without its port that X-Forwarded-For names, or "".
+func clientAddress(remote string) string {
+	host, _, err := net.SplitHostPort(remote)
+	if err != nil {
+		return ""
+	}
+	return host
+}

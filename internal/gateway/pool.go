@@ -1,0 +1,113 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/postonce/poe/internal/replay"
+)
+
+// A pool bounds the connections and keeps the idle ones. Whoever has a slot may use one connection, idle or new. A
+// connection is put back before its slot is, so there are never more connections than slots. It owns no goroutine:
+// what is idle for too long is closed when the next connection is taken or put back.
+type pool struct {
+	slots       chan struct{}
+	maxIdle     int
+	idleTimeout time.Duration
+	clock       func() time.Time
+
+	mu     sync.Mutex
+	idle   []*conn // longest idle first
+	closed bool
+}
+
+// reserve takes a slot, waiting for one as long as ctx allows. Its error wraps replay.ErrBusy.
+func (p *pool) reserve(ctx context.Context) error {
+	select {
+	case p.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case p.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for one of %d connections: %w (%v)", cap(p.slots), replay.ErrBusy, context.Cause(ctx)) //nolint:errorlint // busy is the answer, not the deadline
+	}
+}
+
+func (p *pool) unreserve() { <-p.slots }
+
+// reuse returns the connection that was idle for the shortest time and is alive and silent, or nil.
+func (p *pool) reuse() *conn {
+	for {
+		c := p.pop()
+		if c == nil {
+			return nil
+		}
+		if silent(c.wire.Conn) {
+			c.reused = true
+			return c
+		}
+		c.close()
+	}
+}
+
+func (p *pool) pop() *conn {
+	p.mu.Lock()
+	old := p.expired()
+	var c *conn
+	if n := len(p.idle); n > 0 {
+		c, p.idle[n-1] = p.idle[n-1], nil
+		p.idle = p.idle[:n-1]
+	}
+	p.mu.Unlock()
+	closeAll(old)
+	return c
+}
+
+// put keeps c for the next request, if there is room.
+func (p *pool) put(c *conn) {
+	c.idleSince = p.clock()
+	p.mu.Lock()
+	old := p.expired()
+	if p.closed || len(p.idle) >= p.maxIdle {
+		old = append(old, c)
+	} else {
+		p.idle = append(p.idle, c)
+	}
+	p.mu.Unlock()
+	closeAll(old)
+}
+
+// expired takes out what is idle for too long. p.mu is held.
+func (p *pool) expired() []*conn {
+	now := p.clock()
+	n := 0
+	for n < len(p.idle) && now.Sub(p.idle[n].idleSince) >= p.idleTimeout {
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
+	old := slices.Clone(p.idle[:n])
+	p.idle = slices.Delete(p.idle, 0, n)
+	return old
+}
+
+func (p *pool) close() {
+	p.mu.Lock()
+	old := p.idle
+	p.idle, p.closed = nil, true
+	p.mu.Unlock()
+	closeAll(old)
+}
+
+func closeAll(conns []*conn) {
+	for _, c := range conns {
+		c.close()
+	}
+}

@@ -1,0 +1,55 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
+	"strconv"
+
+	"github.com/postonce/poe/internal/replay"
+)
+
+// Status is the status that tells a client about err, which came from Execute or from Proxy: 504 if time was up, 503 if no
+// connection was free, otherwise 502.
+func Status(err error) int {
+	switch {
+	case errors.Is(err, replay.ErrBusy):
+		return http.StatusServiceUnavailable
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return http.StatusGatewayTimeout
+	default:
+		return http.StatusBadGateway
+	}
+}
+
+// problem is the default of Config.Error. The error itself names addresses and stays inside.
+func problem(w http.ResponseWriter, _ *http.Request, err error) {
+	status := Status(err)
+	detail := "The application could not be reached, or did not answer in HTTP."
+	if status == http.StatusGatewayTimeout {
+		detail = "The application did not answer in time."
+	}
+	writeProblem(w, status, detail)
+}
+
+// writeProblem writes a problem document (RFC 9457).
+func writeProblem(w http.ResponseWriter, status int, detail string) {
+	body, err := json.Marshal(struct {
+		Type   string `json:"type"`
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Detail string `json:"detail"`
+	}{"about:blank", http.StatusText(status), status, detail})
+	if err != nil {
+		http.Error(w, http.StatusText(status), status) // strings and a number always marshal
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // a client that is gone needs no answer
+}

@@ -1,0 +1,177 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// continueTimeout is how long an upload that expects 100 (Continue) waits for the upstream's word.
+const continueTimeout = time.Second
+
+var errUnasked = errors.New("the upstream switched protocols unasked")
+
+// Proxy passes requests on as they are: whatever is not protected. It streams both ways, carries websockets, takes HTTP/2 in, and
+// never repeats an unsafe request. Requests keep their Host and target; they lose what only a gateway may say
+// (see Execute) and get X-Forwarded-For, -Host and -Proto. What fails is given to Config.Error.
+func (g *Gateway) Proxy() http.Handler { return g.proxy }
+
+func (g *Gateway) newProxy() {
+	t := g.transport()
+	g.drop = t.CloseIdleConnections
+	base := httputil.ReverseProxy{
+		Rewrite:       g.rewrite,
+		Transport:     t,
+		FlushInterval: -1, // events leave as they come
+		BufferPool:    buffers{g},
+		ErrorLog:      log.New(g.cfg.Log, "", 0),
+	}
+	g.proxy = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodConnect {
+			writeProblem(w, http.StatusNotImplemented, "This is not a forward proxy.")
+			return
+		}
+		if !oneWord(r.RequestURI) {
+			writeProblem(w, http.StatusBadRequest, "The request target has a character that must be percent-encoded.")
+			return
+		}
+		p := base // a copy, to know w and the request as it came
+		p.ModifyResponse = func(resp *http.Response) error { return admit(w, resp) }
+		p.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, err error) { g.cfg.Error(w, r, err) }
+		p.ServeHTTP(w, r)
+	})
+}
+
+func (g *Gateway) transport() *http.Transport {
+	http1 := new(http.Protocols)
+	http1.SetHTTP1(true)
+	return &http.Transport{
+		Protocols:              http1,
+		DialContext:            g.dialProxy,
+		TLSClientConfig:        g.tls.Clone(), // nil stays nil
+		TLSHandshakeTimeout:    g.cfg.DialTimeout,
+		DisableCompression:     true, // bodies stay as they are
+		DisableKeepAlives:      g.cfg.MaxIdle < 0,
+		MaxIdleConns:           max(g.cfg.MaxIdle, 0),
+		MaxIdleConnsPerHost:    max(g.cfg.MaxIdle, 0),
+		IdleConnTimeout:        g.cfg.IdleTimeout,
+		ExpectContinueTimeout:  continueTimeout,
+		MaxResponseHeaderBytes: headLimit,
+	}
+}
+
+func (g *Gateway) dialProxy(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, g.cfg.DialTimeout)
+	defer cancel()
+	return g.cfg.Dial(ctx, network, address)
+}
+
+// rewrite makes the outgoing request. A Director would let a client strip what it adds, by naming it in Connection.
+func (g *Gateway) rewrite(pr *httputil.ProxyRequest) {
+	pr.Out.URL = g.locate(pr.In)
+	dropUntrusted(pr.Out.Header)
+	pinKeys(pr.Out.Header)
+	onlyWebsocket(pr.Out)
+	passTrailers(pr)
+	pr.SetXForwarded()
+}
+
+// locate makes the URL whose request target is that of r, octet for octet where net/url can say it. If somebody
+// changed r.URL on the way here, that is what counts.
+func (g *Gateway) locate(r *http.Request) *url.URL {
+	u := *r.URL
+	u.Scheme, u.Host, u.User = g.cfg.Upstream.Scheme, g.address, nil
+	raw, query, _ := strings.Cut(r.RequestURI, "?")
+	path, err := url.PathUnescape(raw)
+	same := err == nil && path == r.URL.Path && query == r.URL.RawQuery
+	// Opaque is written as it stands. With two slashes at its beginning it would be taken for a host; there the path has to do.
+	if same && strings.HasPrefix(raw, "/") && !strings.HasPrefix(raw, "//") {
+		u.Opaque = raw
+	}
+	return &u
+}
+
+// pinKeys keeps http.Transport from repeating an unsafe request: it takes one with either field and no body for repeatable,
+// but knows them by their canonical names only. Names of fields have no case on the wire (RFC 9110 section 5.1).
+func pinKeys(h http.Header) {
+	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
+		if v, ok := h[name]; ok {
+			delete(h, name)
+			h[strings.ToLower(name)] = v
+		}
+	}
+}
+
+// onlyWebsocket takes all other upgrades out of a request. A tunnel of HTTP/2 (h2c) above all would carry requests past
+// the gate. RFC 9110 section 7.8 lets a server ignore Upgrade.
+func onlyWebsocket(out *http.Request) {
+	if out.Header.Get("Upgrade") == "" {
+		return
+	}
+	if out.Method != http.MethodGet || !strings.EqualFold(out.Header.Get("Upgrade"), "websocket") {
+		out.Header.Del("Connection")
+		out.Header.Del("Upgrade")
+	}
+}
+
+// passTrailers carries the trailers that were announced over to the outgoing request, which net/http clones before they are there.
+func passTrailers(pr *httputil.ProxyRequest) {
+	in, out := pr.In, pr.Out
+	if len(in.Trailer) == 0 || out.Body == nil {
+		return
+	}
+	out.Trailer = forwardedTrailer(out.Trailer)
+	if len(out.Trailer) == 0 {
+		out.Trailer = nil
+		return
+	}
+	out.ContentLength = -1 // only a chunked body has room for them
+	out.Body = &trailing{ReadCloser: out.Body, in: in, out: out.Trailer}
+}
+
+// trailing is a body whose trailers are known once it was read.
+type trailing struct {
+	io.ReadCloser
+	in  *http.Request
+	out http.Header
+}
+
+func (t *trailing) Read(p []byte) (int, error) {
+	n, err := t.ReadCloser.Read(p)
+	if err == io.EOF { //nolint:errorlint // io.Reader says EOF itself
+		for name := range t.out {
+			t.out[name] = t.in.Trailer[name]
+		}
+	}
+	return n, err
+}
+
+// admit looks at an answer before it is passed on to w.
+func admit(w http.ResponseWriter, resp *http.Response) error {
+	if resp.StatusCode == http.StatusSwitchingProtocols && !upgrading(resp.Request) {
+		return errUnasked // net/http compares two empty names and would open a tunnel
+	}
+	if _, ok := resp.Header["Content-Type"]; !ok {
+		w.Header()["Content-Type"] = nil // the application gave none, and none is to be guessed
+	}
+	return nil
+}
+
+func upgrading(r *http.Request) bool {
+	return r.Header.Get("Upgrade") != "" && httpguts.HeaderValuesContainsToken(r.Header["Connection"], "Upgrade")
+}
+
+// buffers lends the gateway's copy buffers to a ReverseProxy.
+type buffers struct{ gateway *Gateway }
+
+func (b buffers) Get() []byte  { return b.gateway.copies.Get().(*[copySize]byte)[:] }
+func (b buffers) Put(p []byte) { b.gateway.copies.Put((*[copySize]byte)(p)) }

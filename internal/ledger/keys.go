@@ -1,0 +1,93 @@
+package ledger
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/tokens"
+)
+
+// KeysConfig says which keys sign and verify for a ledger.
+type KeysConfig struct {
+	URL   string      // of the ledger, as Open takes it
+	File  string      // the key file; "": one inside the ledger's folder, made when the ledger is new
+	Store store.Store // the ledger: what is signed is signed for its identity
+	Log   zerolog.Logger
+	Clock func() time.Time // time.Now
+}
+
+// Keys are the keys that sign and verify for a ledger.
+type Keys struct {
+	Ring *tokens.Ring
+	file *tokens.File // nil where the keys live in memory only
+}
+
+// Run takes up changes of the key file until ctx ends.
+func (k *Keys) Run(ctx context.Context) {
+	if k.file == nil {
+		<-ctx.Done()
+		return
+	}
+	k.file.Run(ctx)
+}
+
+// Reload takes up a change of the key file now. If it fails the keys stay what they were.
+func (k *Keys) Reload() error {
+	if k.file == nil {
+		return nil
+	}
+	return k.file.Reload()
+}
+
+// OpenKeys opens the keys of a ledger. A file that was named must exist; the one inside the ledger's folder is made if
+// it is missing. A ledger in memory has keys in memory.
+func OpenKeys(cfg KeysConfig) (*Keys, error) {
+	ring := tokens.Config{Audience: cfg.Store.Identity().String(), Reloaded: func(err error) {
+		if err != nil {
+			cfg.Log.Error().Err(err).Msg("the key file changed and cannot be used: the keys stay what they were")
+			return
+		}
+		cfg.Log.Info().Msg("the key file changed: its keys are in use")
+	}}
+	path := cfg.File
+	if path == "" {
+		dir, ok := strings.CutPrefix(cfg.URL, pebbleScheme)
+		if !ok {
+			r, err := tokens.Ephemeral(ring, rand.Reader)
+			if err != nil {
+				return nil, fmt.Errorf("making keys: %w", err)
+			}
+			return &Keys{Ring: r}, nil
+		}
+		path = filepath.Join(dir, "keys.json")
+		if err := createKeys(path, cfg.Clock); err != nil {
+			return nil, err
+		}
+	}
+	f, err := tokens.OpenFile(path, ring)
+	if err != nil {
+		return nil, fmt.Errorf("opening the keys: %w", err)
+	}
+	return &Keys{Ring: f.Ring(), file: f}, nil
+}
+
+// createKeys makes the key file unless it is there.
+func createKeys(path string, clock func() time.Time) error {
+	if clock == nil {
+		clock = time.Now
+	}
+	_, err := tokens.CreateFile(path, tokens.NewKey{Now: clock()})
+	if err != nil && !errors.Is(err, tokens.ErrExists) && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("making the keys of a new ledger: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,146 @@
+package core
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/postonce/poe/internal/replay"
+	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/tokens"
+)
+
+// Config is what a Gate is made of. Store, Keys and Spool are required; a zero field has the default in its comment.
+type Config struct {
+	Store store.Store   // the ledger; the Gate does not close it
+	Keys  *tokens.Ring  // signs and verifies POE URIs
+	Spool *replay.Spool // what is on its way
+
+	Routes    []Route // which requests are protected; nil: every POST, as route "default"
+	Prefix    string  // of our own resources; "/poe/"
+	Param     string  // the query parameter that carries the token; "poe"
+	PublicURL string  // scheme and host that problem types are made absolute with; "": relative
+
+	TTL       time.Duration // how long a POE URI may wait for its POST; 1 h
+	Retention time.Duration // how long after that everything about it is remembered; 720 h
+	Timeout   time.Duration // of one execution; 30 s
+	MaxWait   time.Duration // limit of Prefer: wait; 30 s
+	Patience  time.Duration // with a client: for sending a body, and for taking the next piece of an answer; 2 min
+
+	MaxBody     int64 // of a request, in bytes; above: 413; 10 MiB
+	MaxResponse int64 // kept of an answer, in bytes; above: outcome-purged; 32 MiB
+	MaxRunning  int   // executions at one time; above: 503 before the claim; 1024
+	MaxWaiters  int   // requests that wait for an execution to end; above: answered at once; 1024
+	Front       int64 // memory for finished records, in bytes; 32 MiB
+
+	Clock   func() time.Time      // time.Now
+	Random  io.Reader             // crypto/rand.Reader
+	Log     zerolog.Logger        // zerolog.Nop()
+	Metrics prometheus.Registerer // nil: not registered anywhere
+}
+
+// A Route says which requests are protected and how. A zero field has the default in its comment.
+type Route struct {
+	Name      string        // stable; "default" for a single route, else its Match
+	Match     string        // "METHOD[,METHOD] /path/{template}", as gorilla/mux reads paths; required
+	Require   bool          // a plain request is answered 428
+	TTL       time.Duration // Config.TTL
+	Retention time.Duration // Config.Retention
+	Consume   Consume       // ConsumeSuccess
+	Release   []int         // answers that mean "not done"; nil: 408, 425, 429
+	Principal string        // "authorization" (default), "none", "header:NAME", "cookie:NAME"
+	Origins   []string      // other origins whose pages may use the URIs, e.g. "https://shop.example.com"
+}
+
+// Consume says which final answers use an action up.
+type Consume uint8
+
+// The ways to consume.
+const (
+	ConsumeSuccess Consume = iota // 2xx, 3xx and failures (5xx); other 4xx leave it unused
+	ConsumeAny                    // every final answer that is not released
+)
+
+// An Executor executes requests: the gateway's upstream, or a handler in this process.
+type Executor interface {
+	// Execute sends req once, writes the answer to rec as an http.Handler would, and returns how far it got.
+	// It never repeats req after its first byte may have left. ctx carries the deadline of the execution and
+	// no tie to the client. The error says why the proof is not Complete; a deadline that passed is
+	// errors.Is(err, context.DeadlineExceeded) or os.ErrDeadlineExceeded, no free connection is replay.ErrBusy.
+	Execute(ctx context.Context, req *replay.Request, rec *replay.Recorder) (replay.Proof, error)
+}
+
+var _ http.Handler = (*Gate)(nil)
+
+// withDefaults fills the zero fields of c.
+func (c Config) withDefaults() Config {
+	setDefault(&c.Prefix, "/poe/")
+	setDefault(&c.Param, "poe")
+	setDefault(&c.TTL, time.Hour)
+	setDefault(&c.Retention, 720*time.Hour)
+	setDefault(&c.Timeout, 30*time.Second)
+	setDefault(&c.MaxWait, 30*time.Second)
+	setDefault(&c.Patience, 2*time.Minute)
+	setDefault(&c.MaxBody, 10<<20)
+	setDefault(&c.MaxResponse, 32<<20)
+	setDefault(&c.MaxRunning, 1024)
+	setDefault(&c.MaxWaiters, 1024)
+	setDefault(&c.Front, 32<<20)
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Random == nil {
+		c.Random = rand.Reader
+	}
+	return c
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+var paramName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,31}$`)
+
+// validate reports everything that is wrong with c after withDefaults.
+func (c *Config) validate() error {
+	var errs []error
+	say := func(wrong bool, format string, args ...any) {
+		if wrong {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	say(c.Store == nil, "no store given")
+	say(c.Keys == nil, "no key ring given")
+	say(c.Spool == nil, "no spool given")
+	say(!strings.HasPrefix(c.Prefix, "/") || !strings.HasSuffix(c.Prefix, "/") || len(c.Prefix) < 3 || !validTarget(c.Prefix),
+		"prefix %q must begin and end with a slash and have something between", c.Prefix)
+	say(!paramName.MatchString(c.Param), "parameter name %q must be a letter followed by letters, digits or dashes", c.Param)
+	say(c.TTL < time.Second, "ttl %s is under a second", c.TTL)
+	say(c.Retention < time.Second, "retention %s is under a second", c.Retention)
+	say(c.Timeout < 0, "timeout %s is negative", c.Timeout)
+	say(c.MaxWait < 0, "max wait %s is negative", c.MaxWait)
+	say(c.Patience < 0, "patience %s is negative", c.Patience)
+	say(c.MaxBody < 0, "max body %d is negative", c.MaxBody)
+	say(c.MaxResponse < 0, "max response %d is negative", c.MaxResponse)
+	say(c.MaxRunning < 0, "max running %d is negative", c.MaxRunning)
+	say(c.MaxWaiters < 0, "max waiters %d is negative", c.MaxWaiters)
+	if c.PublicURL != "" {
+		u, err := url.Parse(c.PublicURL)
+		say(err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || strings.Trim(u.Path, "/") != "" || u.RawQuery != "",
+			"public URL %q must be a scheme and a host, without a path", c.PublicURL)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,361 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/postonce/poe/internal/replay"
+	"github.com/postonce/poe/internal/store"
+)
+
+// An action is what a door hands to the engine: the record to claim, and how to execute it.
+type action struct {
+	record  store.Record // as it is to be claimed: id, door, route, target, principal, digests, expiry
+	route   *route
+	request *replay.Request
+	exec    Executor
+	inform  func(status int, h http.Header)                            // 1xx for the client; may be nil
+	stream  func(*status, *replay.Answer) (http.ResponseWriter, error) // the client's writer, for what is passed through
+}
+
+// An ending is how an attempt to execute ended.
+type ending struct {
+	refused  error  // not nil: nothing was claimed and nothing was executed
+	lost     bool   // somebody else has the action; status is theirs where it is known
+	status   status // what the ledger says now
+	proof    replay.Proof
+	answer   *replay.Answer // where proof is Complete
+	streamed bool           // the answer was passed through to the client
+	err      error          // why proof is not Complete
+	timedOut bool           // the time for it was over
+	panicked any            // what the executor panicked with
+	recorder *replay.Recorder
+}
+
+// release gives back what the answer holds. The answer must not be used afterwards.
+func (e *ending) release() {
+	if e.recorder != nil {
+		e.recorder.Release()
+	}
+}
+
+// errPanicked is the reason of an execution that ended in a panic.
+var errPanicked = errors.New("the handler panicked")
+
+// execute runs a at most once: claim, attempt, settle. It returns when the outcome is durable, or surely nothing
+// happened. ctx is the client's: it carries values, but its end does not end the execution.
+func (g *Gate) execute(ctx context.Context, a *action) (end ending) {
+	if g.draining.Load() {
+		return ending{refused: errDraining}
+	}
+	select {
+	case g.slots <- struct{}{}:
+	default:
+		return ending{refused: errBusy}
+	}
+	defer func() { <-g.slots }()
+	fl, first := g.flights.begin(a.record.ID)
+	if !first {
+		return ending{lost: true, status: status{phase: running, record: a.record}}
+	}
+	defer g.flights.end(a.record.ID, fl)
+
+	claimed, err := g.claim(context.WithoutCancel(ctx), a.record)
+	switch {
+	case errors.Is(err, store.ErrTaken):
+		g.metrics.claims.WithLabelValues("taken").Inc()
+		return ending{lost: true, status: status{phase: phaseOf(claimed.State), record: claimed}}
+	case err != nil:
+		g.metrics.claims.WithLabelValues("refused").Inc()
+		return ending{refused: err}
+	}
+	g.metrics.claims.WithLabelValues("won").Inc()
+	// The commit point: from here on the action is executed, by nobody else and never again.
+	g.run(ctx, fl, a, claimed, &end)
+	return end
+}
+
+// claim reserves the action durably. An error that leaves the claim unknown is met with the same claim again,
+// which finds its own term if it was done. If that does not help either, the claim is remembered as an
+// orphan: nothing was sent under it, so it is released as soon as the ledger answers.
+func (g *Gate) claim(ctx context.Context, r store.Record) (store.Record, error) {
+	now := g.now()
+	r.Kind, r.State, r.Claimed, r.Due = store.Request, store.Running, now, now.Add(g.cfg.Timeout+claimMargin)
+	r.Term = g.newTerm()
+	got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Claim(ctx, r) })
+	if err != nil && !store.Refused(err) {
+		g.log.Error().Err(err).Stringer("id", r.ID).Msg("claiming: nobody knows whether the claim was written; nothing is executed")
+		g.orphans.add(r.ID, r.Term)
+		return got, fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	}
+	return got, err
+}
+
+// claimMargin is how long after an execution's time limit its claim is taken for abandoned, where the ledger
+// cannot know that its owner is dead.
+const claimMargin = time.Minute
+
+// writeTries is how often a write whose result is unknown is made; each repeat finds its own term.
+const writeTries = 3
+
+func repeatWrite(ctx context.Context, write func() (store.Record, error)) (store.Record, error) {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval = 20 * time.Millisecond
+	return backoff.Retry(ctx, func() (store.Record, error) {
+		r, err := write()
+		if err != nil && store.Refused(err) {
+			return r, backoff.Permanent(err)
+		}
+		return r, err
+	}, backoff.WithBackOff(pause), backoff.WithMaxTries(writeTries))
+}
+
+// run attempts the claimed action and settles it.
+func (g *Gate) run(ctx context.Context, fl *flight, a *action, claimed store.Record, end *ending) {
+	client := ctx
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(client))
+	defer cancel(nil)
+	// A timer of our own, not a deadline: an answer that streams may take longer.
+	timer := time.AfterFunc(g.cfg.Timeout, func() { cancel(context.DeadlineExceeded) })
+	defer timer.Stop()
+	g.flights.executing(fl, cancel)
+
+	end.status = status{phase: running, record: claimed}
+	settledAtHead := false
+	end.recorder = replay.NewRecorder(replay.RecorderConfig{
+		Spool: g.cfg.Spool, Limit: g.cfg.MaxResponse, Inform: a.inform,
+		Stream: func(head *replay.Answer) (http.ResponseWriter, error) {
+			// It will not be kept and may never end: it counts as the outcome as soon as it has begun.
+			// What follows is the client's alone, and ends with it.
+			settledAtHead = true
+			timer.Stop()
+			context.AfterFunc(client, func() { cancel(context.Canceled) })
+			g.settle(ctx, a, end, head)
+			g.flights.end(a.record.ID, fl)
+			if a.stream == nil {
+				return nil, nil
+			}
+			return a.stream(&end.status, head)
+		},
+	})
+	started := g.now()
+	g.attempt(withAction(ctx, &claimed), a, end)
+	g.metrics.execution.WithLabelValues(end.proof.String()).Observe(g.now().Sub(started).Seconds())
+	if settledAtHead {
+		end.streamed = true
+		return
+	}
+	g.settle(ctx, a, end, end.answer)
+}
+
+// attempt executes once and finds the proof. A panic is a broken execution: how far the handler got is unknown.
+func (g *Gate) attempt(ctx context.Context, a *action, end *ending) {
+	defer func() {
+		if p := recover(); p != nil {
+			end.proof, end.answer, end.panicked, end.err = replay.Broken, nil, p, errPanicked
+			if p != http.ErrAbortHandler { //nolint:errorlint // a panic value, compared as net/http does
+				g.log.Error().Stringer("id", a.record.ID).Interface("panic", p).Bytes("stack", debug.Stack()).Msg("a handler panicked")
+			}
+		}
+	}()
+	end.proof, end.err = a.exec.Execute(ctx, a.request, end.recorder)
+	end.timedOut = timedOut(end.err) || errors.Is(context.Cause(ctx), context.DeadlineExceeded)
+	if end.proof != replay.Complete {
+		return
+	}
+	answer, err := end.recorder.Finish()
+	if err != nil {
+		end.proof, end.err = replay.Broken, err
+		return
+	}
+	end.answer = answer
+}
+
+// settle makes durable what became of the action. answer is nil unless it is complete, or streams.
+func (g *Gate) settle(ctx context.Context, a *action, end *ending, answer *replay.Answer) {
+	ctx = context.WithoutCancel(ctx)
+	claimed := end.status.record
+	next := claimed
+	next.Term, next.Finished, next.Due = g.newTerm(), g.now(), time.Time{}
+	next.State = g.verdict(a.route, end, answer)
+	if answer != nil {
+		next.Status = answer.Status
+	}
+	switch next.State {
+	case store.Done:
+		next.Response = g.keep(ctx, &next, answer)
+	case store.Unused:
+		if answer != nil {
+			next.Attempt++
+		}
+		next.Note(event(&next, store.Running, "engine", reason(end, answer)))
+	default:
+		next.Due = store.Person
+		next.Note(event(&next, store.Running, "engine", reason(end, answer)))
+	}
+	end.status = g.advance(ctx, &claimed, next)
+	g.metrics.settled.WithLabelValues(end.status.phase.word()).Inc()
+	if end.status.phase == unknown {
+		g.log.Warn().Stringer("id", claimed.ID).Str("route", claimed.Route).Str("why", reason(end, answer)).
+			Msg("nobody knows whether this action was executed")
+	}
+}
+
+// verdict combines proof and answer.
+func (g *Gate) verdict(c *route, end *ending, answer *replay.Answer) store.State {
+	switch {
+	case answer != nil && answer.Where == store.Streamed:
+		return streamedVerdict(c.judge(answer.Status, answer.Header.Get("Retry-After") != ""))
+	case answer != nil:
+		return c.judge(answer.Status, answer.Header.Get("Retry-After") != "")
+	case end.proof == replay.Unsent:
+		return store.Unused
+	default:
+		return store.Unknown
+	}
+}
+
+// streamedVerdict: an answer that is still being produced proves nothing about what was not done, so it cannot lead
+// back to unused.
+func streamedVerdict(s store.State) store.State {
+	if s == store.Unused {
+		return store.Unknown
+	}
+	return s
+}
+
+// advance writes next in the place of claimed and returns where the action stands then. If the ledger cannot store it the
+// action is unknown to everybody else, so this client is told the same.
+func (g *Gate) advance(ctx context.Context, claimed *store.Record, next store.Record) status {
+	got, err := repeatWrite(ctx, func() (store.Record, error) {
+		return g.store.Advance(ctx, claimed.Term, next, store.Also{})
+	})
+	switch {
+	case err == nil:
+		g.front.Add(got)
+		return status{phase: phaseOf(got.State), record: got}
+	case errors.Is(err, store.ErrStale):
+		return g.late(ctx, got, next)
+	default:
+		g.log.Error().Err(err).Stringer("id", next.ID).Msg("settling: the outcome could not be stored")
+		g.metrics.unstored.Inc()
+		return status{phase: unknown, record: next}
+	}
+}
+
+// late records the answer of an owner that was declared dead meanwhile. An action that is still unknown is
+// settled by it; beside one that somebody resolved it goes into the history.
+func (g *Gate) late(ctx context.Context, stands, next store.Record) status {
+	r := stands
+	if stands.State == store.Unknown && next.State != store.Unknown {
+		r = next
+		r.History = stands.History
+	}
+	r.Term = g.newTerm()
+	r.Note(store.Event{At: g.now(), From: stands.State, To: r.State, Who: "engine", Why: "a late answer arrived", Status: next.Status})
+	got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, stands.Term, r, store.Also{}) })
+	g.log.Warn().Err(err).Stringer("id", next.ID).Int("status", next.Status).Stringer("state", stands.State).
+		Msg("a late answer arrived for an action that was settled without it")
+	if err != nil {
+		return status{phase: phaseOf(stands.State), record: stands}
+	}
+	g.front.Add(got)
+	return status{phase: phaseOf(got.State), record: got}
+}
+
+// keep stores what is kept of the answer, beside the ledger where it is large. If that fails the outcome itself is
+// still worth more than nothing: the content is said to be purged.
+func (g *Gate) keep(ctx context.Context, r *store.Record, answer *replay.Answer) store.Blob {
+	b, err := answer.Blob()
+	if err != nil {
+		g.log.Error().Err(err).Stringer("id", r.ID).Msg("reading an answer from the spool: it is not kept")
+		b = store.Blob{Head: replay.EncodeHead(answer.Header, answer.Trailer), Where: store.Purged, Size: answer.Size, Digest: answer.Digest}
+	}
+	if b.Where == store.Beside {
+		b.Part = store.Part{Term: r.Term, N: 1}
+		if _, err := g.store.Put(ctx, r.ID, b.Part, answer.Body.Reader()); err != nil {
+			g.log.Error().Err(err).Stringer("id", r.ID).Msg("storing an answer: it is not kept")
+			b.Where, b.Part = store.Purged, store.Part{}
+		}
+	}
+	return b
+}
+
+func event(r *store.Record, from store.State, who, why string) store.Event {
+	return store.Event{At: r.Finished, From: from, To: r.State, Who: who, Why: why, Status: r.Status}
+}
+
+// reason says in one line, fit for a receipt, why an execution ended as it did. It tells nothing of the inside:
+// no address, no text of an error.
+func reason(end *ending, answer *replay.Answer) string {
+	switch {
+	case answer != nil:
+		return "answered " + statusText(answer.Status)
+	case end.proof == replay.Unsent && end.timedOut:
+		return "nothing was sent: no connection in time"
+	case end.proof == replay.Unsent:
+		return "nothing was sent: no connection"
+	case end.panicked != nil:
+		return "the handler panicked"
+	case end.timedOut:
+		return "no complete answer in time"
+	default:
+		return "no complete answer: the connection broke"
+	}
+}
+
+func timedOut(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+func (g *Gate) newTerm() (t store.Term) {
+	if _, err := io.ReadFull(g.cfg.Random, t[:]); err != nil {
+		panic(fmt.Errorf("reading randomness: %w", err)) // crypto/rand does not fail
+	}
+	return t
+}
+
+// orphans are claims that may have been written although the ledger did not say so. Nothing was sent under them.
+type orphans struct {
+	mu    sync.Mutex
+	terms map[store.ID]store.Term // guarded by mu
+}
+
+// maxOrphans bounds them; what does not fit is found by recovery, and becomes unknown.
+const maxOrphans = 10_000
+
+func (o *orphans) add(id store.ID, t store.Term) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.terms == nil {
+		o.terms = make(map[store.ID]store.Term)
+	}
+	if len(o.terms) < maxOrphans {
+		o.terms[id] = t
+	}
+}
+
+func (o *orphans) all() map[store.ID]store.Term {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	out := make(map[store.ID]store.Term, len(o.terms))
+	for id, t := range o.terms {
+		out[id] = t
+	}
+	return out
+}
+
+func (o *orphans) remove(id store.ID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.terms, id)
+}

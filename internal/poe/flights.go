@@ -1,0 +1,102 @@
+package core
+
+import (
+	"context"
+	"sync"
+
+	"github.com/postonce/poe/internal/store"
+)
+
+// flights are the executions that run in this process, from before the claim to after the settlement. They spare
+// duplicates a question to the ledger, let them wait, and tell recovery which claims are alive. They are never
+// what keeps a second execution out: that is the ledger's claim.
+type flights struct {
+	mu      sync.Mutex // guards running and stopped
+	running map[store.ID]*flight
+	stopped bool
+}
+
+type flight struct {
+	done   chan struct{}           // closed when the flight has ended
+	cancel context.CancelCauseFunc // ends the execution; nil until it begins
+}
+
+// begin registers a flight for id, unless there is one.
+func (f *flights) begin(id store.ID) (*flight, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if old, ok := f.running[id]; ok {
+		return old, false
+	}
+	if f.running == nil {
+		f.running = make(map[store.ID]*flight)
+	}
+	fl := &flight{done: make(chan struct{})}
+	f.running[id] = fl
+	return fl, true
+}
+
+// executing hands in what ends the execution. After stop it is ended at once.
+func (f *flights) executing(fl *flight, cancel context.CancelCauseFunc) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fl.cancel = cancel
+	if f.stopped {
+		cancel(errStopped)
+	}
+}
+
+// end takes the flight off and wakes who waits for it. It may be called twice.
+func (f *flights) end(id store.ID, fl *flight) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.running[id] == fl {
+		delete(f.running, id)
+		close(fl.done)
+	}
+}
+
+// of returns the flight of id, or nil.
+func (f *flights) of(id store.ID) *flight {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.running[id]
+}
+
+// stop ends every execution that runs or is about to.
+func (f *flights) stop() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stopped = true
+	for _, fl := range f.running {
+		if fl.cancel != nil {
+			fl.cancel(errStopped)
+		}
+	}
+}
+
+// wait blocks until nothing runs, or ctx is over.
+func (f *flights) wait(ctx context.Context) error {
+	for {
+		f.mu.Lock()
+		var one *flight
+		for _, one = range f.running {
+			break
+		}
+		f.mu.Unlock()
+		if one == nil {
+			return nil
+		}
+		if one.await(ctx); ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// await blocks until the flight has ended or ctx is over.
+func (fl *flight) await(ctx context.Context) {
+	select {
+	case <-fl.done:
+	case <-ctx.Done():
+	}
+}

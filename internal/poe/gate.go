@@ -1,0 +1,192 @@
+package core
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"fmt"
+	"hash"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/mux"
+	"github.com/rs/zerolog"
+
+	"github.com/postonce/poe/internal/replay"
+	"github.com/postonce/poe/internal/store"
+)
+
+// A Gate lets every action through once. It serves its own resources as an http.Handler, and guards others with
+// Once. All its methods may be called concurrently.
+type Gate struct {
+	cfg       Config
+	publicURL string
+	routes    routes
+	store     store.Store
+	front     *replay.Front
+	clock     *store.Clock
+	restored  time.Time // ids minted before it may have been forgotten
+	flights   flights
+	slots     chan struct{} // one for each execution that may run
+	waiters   chan struct{} // one for each request that may wait for another
+	draining  atomic.Bool
+	orphans   orphans
+	macs      sync.Pool // of hash.Hash, keyed with the ledger's secret
+	own       http.Handler
+	metrics   *metrics
+	log       zerolog.Logger
+}
+
+// New checks cfg, every mistake at once, and makes a gate. It reads the ledger's floor and starts nothing: call
+// Recover before the first request, and Run for as long as the gate serves.
+func New(ctx context.Context, cfg Config) (*Gate, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	rs, err := newRoutes(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	floor, err := cfg.Store.Floor(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading the ledger's floor: %w", err)
+	}
+	g := &Gate{
+		cfg:       cfg,
+		publicURL: strings.TrimSuffix(cfg.PublicURL, "/"),
+		routes:    rs,
+		store:     cfg.Store,
+		front:     replay.NewFront(cfg.Front),
+		clock:     store.NewClock(cfg.Clock, floor.Time),
+		restored:  floor.Minted,
+		slots:     make(chan struct{}, cfg.MaxRunning),
+		waiters:   make(chan struct{}, cfg.MaxWaiters),
+		log:       cfg.Log,
+	}
+	secret := cfg.Store.Secret()
+	g.macs.New = func() any { return hmac.New(sha256.New, secret[:]) }
+	if g.metrics, err = newMetrics(g, cfg.Metrics); err != nil {
+		return nil, fmt.Errorf("registering metrics: %w", err)
+	}
+	g.own = g.resources()
+	return g, nil
+}
+
+// now returns the time in UTC, to the millisecond, as the ledger keeps it. It does not run backwards: what was
+// called expired once is not valid again because a clock was set back.
+func (g *Gate) now() time.Time {
+	g.clock.Raise()
+	return g.clock.Now().UTC().Truncate(time.Millisecond)
+}
+
+// mac returns a reset keyed hash; the caller puts it back into g.macs.
+func (g *Gate) mac() hash.Hash {
+	m, ok := g.macs.Get().(hash.Hash)
+	if !ok {
+		panic("a pool of hashes gave something else")
+	}
+	m.Reset()
+	return m
+}
+
+// resources routes what lies under the prefix.
+func (g *Gate) resources() http.Handler {
+	m := mux.NewRouter().SkipClean(true).UseEncodedPath()
+	sub := m.PathPrefix(g.cfg.Prefix).Subrouter()
+	read := []string{http.MethodGet, http.MethodHead}
+	sub.HandleFunc("/new", g.serveNew).Methods(read...)
+	sub.HandleFunc("/outcomes/{ref}", g.serveOutcome).Methods(read...)
+	sub.HandleFunc("/outcomes/{ref}/receipt", g.serveReceipt).Methods(read...)
+	sub.HandleFunc("/problems/{name}", g.serveProblem).Methods(read...)
+	m.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		g.write(w, r, g.problem(problemNotFound))
+	})
+	m.MethodNotAllowedHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
+	})
+	return m
+}
+
+// ServeHTTP serves what lies under the prefix: minting, outcomes, receipts, problem pages.
+func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.own.ServeHTTP(w, r) }
+
+// Owns tells whether the path is one of the gate's own resources.
+func (g *Gate) Owns(path string) bool { return strings.HasPrefix(path, g.cfg.Prefix) }
+
+// Once guards what exec executes: a request with a POE URI goes through its door, everything else goes to pass,
+// which is the same application without a guard.
+func (g *Gate) Once(exec Executor, pass http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		target := requestTarget(r)
+		rest, token, found, ok := splitToken(target, g.cfg.Param)
+		if found {
+			g.metrics.requests.WithLabelValues("poe").Inc()
+			g.door(&call{g: g, w: w, r: r, uri: target, target: rest, token: token, wellFormed: ok, exec: exec, pass: pass})
+			return
+		}
+		g.metrics.requests.WithLabelValues("none").Inc()
+		g.plain(w, r, target, pass)
+	})
+}
+
+// plain serves a request without a door.
+func (g *Gate) plain(w http.ResponseWriter, r *http.Request, target string, pass http.Handler) {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		rt := g.routes.page(r.URL.Path)
+		if rt == nil {
+			break
+		}
+		if r.Method != http.MethodOptions {
+			w.Header().Add("Vary", "POE")
+		}
+		if poeVersion(r.Header) {
+			g.withLinks(w, r, rt, target, pass)
+			return
+		}
+	case http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
+		if rt := g.routes.find(r.Method, r.URL.Path); rt != nil && rt.Require {
+			g.requirePOE(w, r, rt, target)
+			return
+		}
+	}
+	pass.ServeHTTP(w, g.passable(r))
+}
+
+// Drain refuses new executions from now on; what runs goes on.
+func (g *Gate) Drain() { g.draining.Store(true) }
+
+// Stop ends what still runs: each such action is settled by what is known of it then, mostly unknown.
+func (g *Gate) Stop() {
+	g.Drain()
+	g.flights.stop()
+}
+
+// Wait returns when nothing is being executed, or with the error of ctx. Drain first, or it may not end.
+func (g *Gate) Wait(ctx context.Context) error {
+	if err := g.flights.wait(ctx); err != nil {
+		return fmt.Errorf("waiting for executions to end: %w", err)
+	}
+	return nil
+}
+
+// Ready tells whether the gate can take new work, with a reason for operators.
+func (g *Gate) Ready(ctx context.Context) error {
+	if g.draining.Load() {
+		return errDraining
+	}
+	if err := g.store.Ready(ctx); err != nil {
+		return fmt.Errorf("the ledger is not ready: %w", err)
+	}
+	return nil
+}
+
+// keepFor returns the days that an id asks to be kept for.
+func keepFor(ttl, retention time.Duration) (int, error) {
+	return store.DaysFor(ttl + store.Skew + retention)
+}

@@ -1,0 +1,82 @@
+package core
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	"github.com/postonce/poe/internal/replay"
+	"github.com/postonce/poe/internal/store"
+)
+
+// actionKey and inboundKey are the keys of what the engine puts into an execution's context.
+type (
+	actionKey  struct{}
+	inboundKey struct{}
+)
+
+func withAction(ctx context.Context, r *store.Record) context.Context {
+	return context.WithValue(ctx, actionKey{}, r.ID)
+}
+
+// withInbound hands an in-process executor the client's request: routers keep path variables in it that
+// nothing else carries.
+func withInbound(ctx context.Context, r *http.Request) context.Context {
+	return context.WithValue(ctx, inboundKey{}, r)
+}
+
+// ActionID returns the id of the action that is being executed under ctx, and whether there is one.
+func ActionID(ctx context.Context) (store.ID, bool) {
+	id, ok := ctx.Value(actionKey{}).(store.ID)
+	return id, ok
+}
+
+// HandlerExecutor executes requests with a handler in this process. It can never say that nothing was sent: once the
+// handler was called, only a complete answer is proof.
+type HandlerExecutor struct{ Handler http.Handler }
+
+// Execute calls the handler and returns Complete when the handler has returned. A panic goes on up.
+func (e HandlerExecutor) Execute(ctx context.Context, q *replay.Request, rec *replay.Recorder) (replay.Proof, error) {
+	r, err := inProcess(ctx, q)
+	if err != nil {
+		return replay.Unsent, err
+	}
+	e.Handler.ServeHTTP(rec, r)
+	return replay.Complete, nil
+}
+
+// inProcess makes the request that a handler sees: what the client sent, without our parameter, with its whole body, and
+// with a context that outlives the client.
+func inProcess(ctx context.Context, q *replay.Request) (*http.Request, error) {
+	var r *http.Request
+	if in, ok := ctx.Value(inboundKey{}).(*http.Request); ok {
+		r = in.WithContext(ctx)
+	} else {
+		u, err := url.ParseRequestURI(q.Target)
+		if err != nil {
+			return nil, err
+		}
+		r = (&http.Request{
+			Method: q.Method, URL: u, RequestURI: q.Target, Host: q.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+			RemoteAddr: q.RemoteAddr, TLS: q.TLS,
+		}).WithContext(ctx)
+	}
+	r.Header = q.Header.Clone()
+	for name, value := range q.ForwardHeader {
+		r.Header.Set(name, value)
+	}
+	r.Trailer = q.Trailer
+	r.TransferEncoding = nil
+	r.ContentLength = q.Body.Size()
+	r.Body = http.NoBody
+	if r.ContentLength > 0 {
+		r.Body = readCloser{q.Body.Reader()}
+	}
+	return r, nil
+}
+
+// readCloser reads a spooled body, which its owner releases.
+type readCloser struct{ *replay.Reader }
+
+// Close does nothing: the body belongs to the engine.
+func (readCloser) Close() error { return nil }

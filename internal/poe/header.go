@@ -1,0 +1,123 @@
+package core
+
+import (
+	"net/http"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// hopByHop are the fields that concern one connection only (RFC 9110, section 7.6.1).
+var hopByHop = []string{
+	"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
+	"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect",
+}
+
+// endToEnd returns a copy of a request's fields without those of the connection, without what only we may say, and
+// with our parameter taken out of Referer.
+func (g *Gate) endToEnd(h http.Header) http.Header {
+	out := h.Clone()
+	for _, list := range h["Connection"] {
+		for name := range strings.SplitSeq(list, ",") {
+			out.Del(strings.TrimSpace(name))
+		}
+	}
+	for _, name := range hopByHop {
+		delete(out, name)
+	}
+	g.dropOurs(out)
+	return out
+}
+
+// ours tells whether a client's field, in any spelling that some application takes for it, is one that only we say.
+func ours(name string) bool {
+	if len(name) < 6 || len(name) > 9 {
+		return false
+	}
+	n := strings.ToLower(strings.ReplaceAll(name, "_", "-"))
+	return n == "poe-id" || n == "poe-state" || n == "poe-links"
+}
+
+// dropOurs removes from h what a client must not say, and our parameter from Referer.
+func (g *Gate) dropOurs(h http.Header) {
+	for name := range h {
+		if ours(name) {
+			delete(h, name)
+		}
+	}
+	for i, ref := range h["Referer"] {
+		h["Referer"][i] = cleanReferer(ref, g.cfg.Param)
+	}
+}
+
+// passable returns r as it may reach the application without a door: without fields that only we say. It copies
+// only where there is something to take out.
+func (g *Gate) passable(r *http.Request) *http.Request {
+	dirty := false
+	for name := range r.Header {
+		dirty = dirty || ours(name)
+	}
+	for _, ref := range r.Header["Referer"] {
+		dirty = dirty || cleanReferer(ref, g.cfg.Param) != ref
+	}
+	if !dirty {
+		return r
+	}
+	out := new(http.Request)
+	*out = *r
+	out.Header = r.Header.Clone()
+	g.dropOurs(out.Header)
+	return out
+}
+
+// poeVersion tells whether the client speaks this protocol: a POE field of digits, one or more. Everything
+// else counts as absent (draft-nottingham-http-poe-00, section 4).
+func poeVersion(h http.Header) bool {
+	v := h["Poe"]
+	if len(v) != 1 || v[0] == "" || len(v[0]) > 9 {
+		return false
+	}
+	nonZero := false
+	for _, c := range []byte(v[0]) {
+		if c < '0' || c > '9' {
+			return false
+		}
+		nonZero = nonZero || c != '0'
+	}
+	return nonZero
+}
+
+// expectsContinue tells whether the client waits for 100 before it sends the body.
+func expectsContinue(r *http.Request) bool {
+	return httpguts.HeaderValuesContainsToken(r.Header["Expect"], "100-continue")
+}
+
+// guardHeader puts on an answer of ours what every one of them carries.
+func guardHeader(h http.Header) {
+	h["Cache-Control"] = noStore
+	h["Referrer-Policy"] = sameOrigin
+}
+
+var (
+	noStore    = []string{"no-store"}
+	sameOrigin = []string{"same-origin"}
+)
+
+// exposed are the fields of ours that a page of another origin may read.
+const exposed = "POE-State, POE-Links, Link, Location, Retry-After, Allow"
+
+// cors puts the route's CORS fields on an answer of ours (Fetch standard): only for an origin that the route lists.
+func (c *route) cors(h http.Header, r *http.Request) {
+	if len(c.Origins) == 0 {
+		return
+	}
+	h.Add("Vary", "Origin")
+	origin := r.Header.Get("Origin")
+	for _, o := range c.Origins {
+		if o == origin {
+			h.Set("Access-Control-Allow-Origin", origin)
+			h.Set("Access-Control-Allow-Credentials", "true")
+			h.Set("Access-Control-Expose-Headers", exposed)
+		}
+	}
+}

@@ -1,0 +1,62 @@
+package core
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics counts what operators ask first: is anything executed, refused, or unknown. No label ever comes from a
+// client.
+type metrics struct {
+	requests  *prometheus.CounterVec // by door
+	minted    prometheus.Counter
+	claims    *prometheus.CounterVec   // by result
+	settled   *prometheus.CounterVec   // by state
+	refused   *prometheus.CounterVec   // by problem
+	execution *prometheus.HistogramVec // by proof, in seconds
+	replayed  prometheus.Counter
+	unstored  prometheus.Counter
+	swept     prometheus.Counter
+}
+
+// newMetrics makes them and registers them with reg, unless that is nil.
+func newMetrics(g *Gate, reg prometheus.Registerer) (*metrics, error) {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "poe", Name: name, Help: help})
+	}
+	vec := func(name, help, label string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "poe", Name: name, Help: help}, []string{label})
+	}
+	m := &metrics{
+		requests: vec("requests_total", "Requests to guarded places, by the door they came through.", "door"),
+		minted:   counter("minted_total", "POE URIs signed."),
+		claims:   vec("claims_total", "Claims, by their result: won, taken, refused.", "result"),
+		settled:  vec("settled_total", "Actions that came to rest, by state.", "state"),
+		refused:  vec("problems_total", "Problems answered, by name.", "problem"),
+		execution: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "poe", Name: "execution_seconds", Help: "Time from the claim to the end of an execution, by proof.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2.5, 14),
+		}, []string{"proof"}),
+		replayed: counter("replayed_total", "Stored answers repeated."),
+		unstored: counter("unstored_total", "Outcomes that the ledger could not store."),
+		swept:    counter("swept_total", "Records forgotten after their retention."),
+	}
+	if reg == nil {
+		return m, nil
+	}
+	gauge := func(name, help string, value func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "poe", Name: name, Help: help}, value)
+	}
+	var errs []error
+	for _, c := range []prometheus.Collector{
+		m.requests, m.minted, m.claims, m.settled, m.refused, m.execution, m.replayed, m.unstored, m.swept,
+		gauge("running", "Executions under way.", func() float64 { return float64(len(g.slots)) }),
+		gauge("waiting", "Requests that wait for an execution to end.", func() float64 { return float64(len(g.waiters)) }),
+		gauge("spool_memory_bytes", "Memory held by bodies on their way.", func() float64 { m, _ := g.cfg.Spool.Usage(); return float64(m) }),
+		gauge("spool_disk_bytes", "Disk held by bodies on their way.", func() float64 { _, d := g.cfg.Spool.Usage(); return float64(d) }),
+	} {
+		errs = append(errs, reg.Register(c))
+	}
+	return m, errors.Join(errs...)
+}

@@ -1,0 +1,325 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dunglas/httpsfv"
+	"github.com/google/uuid"
+
+	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/tokens"
+)
+
+// A MintRequest says what a POE URI is to be good for.
+type MintRequest struct {
+	Method    string        // of the target; "": the route's first, POST before others
+	Target    string        // path and query, as the client will send them
+	TTL       time.Duration // at most the route's; zero: the route's
+	Digest    [32]byte      // SHA-256 of the only body that it is good for; zero: any
+	Principal [32]byte      // who may use it; zero: anybody who has it
+}
+
+// Minted is a POE URI.
+type Minted struct {
+	URI     string    `json:"uri"` // relative: path and query
+	ID      string    `json:"id"`
+	Expires time.Time `json:"expires"`
+}
+
+// Mint signs a POE URI. It writes nothing: the signature is the issue. It returns ErrUnknownTarget where no route
+// protects the target, and a *ParamError for what cannot be used.
+func (g *Gate) Mint(_ context.Context, m MintRequest) (Minted, error) {
+	rt, err := g.mintable(&m)
+	if err != nil {
+		return Minted{}, err
+	}
+	return g.mint(rt, &m)
+}
+
+// mintable checks m, fills in its method, and returns its route.
+func (g *Gate) mintable(m *MintRequest) (*route, error) {
+	if !validTarget(m.Target) || hasParam(m.Target, g.cfg.Param) {
+		return nil, badParam("for", "%q is not a path with an optional query, percent-encoded, without fragment and without a %q parameter", m.Target, g.cfg.Param)
+	}
+	path, ok := targetPath(m.Target)
+	if !ok {
+		return nil, badParam("for", "%q has a path that cannot be decoded", m.Target)
+	}
+	if m.Method != "" && !slices.Contains(unsafeMethods, m.Method) {
+		return nil, badParam("method", "%q is not one of POST, PUT, PATCH and DELETE", m.Method)
+	}
+	if m.Method != "" && m.Method != http.MethodPost {
+		return nil, badParam("method", "this version mints URIs for POST only")
+	}
+	if g.Owns(path) {
+		return nil, ErrUnknownTarget
+	}
+	rt := g.routes.find(m.Method, path)
+	if rt == nil {
+		return nil, ErrUnknownTarget
+	}
+	if m.Method == "" {
+		m.Method = rt.mints()
+		if m.Method != http.MethodPost {
+			return nil, badParam("method", "the route takes no POST, and this version mints URIs for POST only")
+		}
+	}
+	if m.TTL == 0 {
+		m.TTL = rt.TTL
+	}
+	if m.TTL < time.Second || m.TTL > rt.TTL {
+		return nil, badParam("ttl", "%s is not between 1s and the route's %s", m.TTL, rt.TTL)
+	}
+	return rt, nil
+}
+
+func (g *Gate) mint(rt *route, m *MintRequest) (Minted, error) {
+	now := g.now()
+	days := rt.days
+	if m.TTL != rt.TTL {
+		var err error
+		if days, err = keepFor(m.TTL, rt.Retention); err != nil {
+			return Minted{}, err
+		}
+	}
+	id, err := store.NewID(now, days, g.cfg.Random)
+	if err != nil {
+		return Minted{}, fmt.Errorf("minting: %w", err)
+	}
+	issued := now.Truncate(time.Second)
+	c := tokens.Claims{
+		ID: uuid.UUID(id), Issued: issued, NotBefore: issued, Expires: issued.Add(m.TTL),
+		Method: m.Method, Target: m.Target, Principal: m.Principal, Digest: m.Digest,
+	}
+	token, err := g.cfg.Keys.Mint(c)
+	if err != nil {
+		return Minted{}, fmt.Errorf("minting: %w", err)
+	}
+	g.metrics.minted.Inc()
+	return Minted{URI: withToken(m.Target, g.cfg.Param, token), ID: id.String(), Expires: c.Expires}, nil
+}
+
+// serveNew is GET /poe/new: it mints for whoever asks, and binds what it mints to them.
+func (g *Gate) serveNew(w http.ResponseWriter, r *http.Request) {
+	m, count, err := g.parseNew(r.URL.RawQuery)
+	var rt *route
+	if err == nil {
+		rt, err = g.mintable(&m)
+	}
+	if err != nil {
+		g.refuseMint(w, r, err)
+		return
+	}
+	m.Principal = g.whoIs(r, rt)
+	all := make([]Minted, 0, count)
+	for range count {
+		one, err := g.mint(rt, &m)
+		if err != nil {
+			g.refuseMint(w, r, err)
+			return
+		}
+		all = append(all, one)
+	}
+	rt.cors(w.Header(), r)
+	g.addLinks(w.Header(), all[:min(count, 10)])
+	g.writeMinted(w, r, m.Target, all)
+}
+
+func (g *Gate) refuseMint(w http.ResponseWriter, r *http.Request, err error) {
+	var bad *ParamError
+	switch {
+	case errors.Is(err, ErrUnknownTarget):
+		g.write(w, r, g.problem(problemUnknownTarget))
+	case errors.As(err, &bad):
+		k := problemBadParameter
+		if bad.Param == "callback" {
+			k = problemCallbackRefused
+		}
+		p := g.problem(k)
+		p.Parameter, p.Detail = bad.Param, bad.Reason
+		g.write(w, r, p)
+	default:
+		g.log.Error().Err(err).Msg("minting")
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+	}
+}
+
+// maxCount is how many URIs one request may ask for.
+const maxCount = 1000
+
+// parseNew reads the parameters of /poe/new. A plus is a plus: a target and a digest have them.
+func (g *Gate) parseNew(query string) (m MintRequest, count int, err error) {
+	count = 1
+	seen := map[string]bool{}
+	for part := range strings.SplitSeq(query, "&") {
+		if part == "" {
+			continue
+		}
+		name, raw, _ := strings.Cut(part, "=")
+		value, err := url.PathUnescape(raw)
+		if err != nil {
+			return m, 0, badParam(name, "is not percent-encoded")
+		}
+		if seen[name] {
+			return m, 0, badParam(name, "is there twice")
+		}
+		seen[name] = true
+		switch name {
+		case "for":
+			m.Target = value
+		case "method":
+			m.Method = value
+			if value == "" {
+				return m, 0, badParam(name, "is empty")
+			}
+		case "count":
+			if count, err = strconv.Atoi(value); err != nil || count < 1 || count > maxCount {
+				return m, 0, badParam(name, "%q is not a number from 1 to %d", value, maxCount)
+			}
+		case "ttl":
+			if m.TTL, err = time.ParseDuration(value); err != nil || m.TTL <= 0 {
+				return m, 0, badParam(name, "%q is not a duration such as 10m", value)
+			}
+		case "digest":
+			if m.Digest, err = parseDigest(value); err != nil {
+				return m, 0, badParam(name, "%s", err)
+			}
+		case "callback":
+			return m, 0, badParam(name, "no callbacks are configured")
+		default:
+			return m, 0, badParam(name, "is not a parameter of this resource")
+		}
+	}
+	if !seen["for"] {
+		return m, 0, badParam("for", "is missing: say which target the URI is for, such as for=/orders")
+	}
+	return m, count, nil
+}
+
+// parseDigest reads a digest as RFC 9530 writes it: sha-256=:…:
+func parseDigest(value string) (sum [32]byte, err error) {
+	d, err := httpsfv.UnmarshalDictionary([]string{value})
+	if err != nil || len(d.Names()) != 1 {
+		return sum, fmt.Errorf("%q is not one digest such as sha-256=:…:", value)
+	}
+	member, _ := d.Get("sha-256")
+	item, ok := member.(httpsfv.Item)
+	b, isBytes := item.Value.([]byte)
+	if !ok || !isBytes || len(b) != len(sum) {
+		return sum, fmt.Errorf("%q is not a sha-256 of 32 bytes", value)
+	}
+	return [32]byte(b), nil
+}
+
+// addLinks puts freshly minted URIs on an answer, in both forms, and keeps caches away from it: two clients
+// with the same URI would take each other's success for their own.
+func (g *Gate) addLinks(h http.Header, all []Minted) {
+	guardHeader(h)
+	quoted := make([]string, len(all))
+	for i := range all {
+		quoted[i] = `"` + all[i].URI + `"`
+		h.Add("Link", "<"+all[i].URI+`>; rel="create-form"`)
+	}
+	h["Poe-Links"] = []string{strings.Join(quoted, ", ")}
+}
+
+func (g *Gate) writeMinted(w http.ResponseWriter, r *http.Request, target string, all []Minted) {
+	switch negotiateMint(r) {
+	case "text/plain":
+		h := w.Header()
+		h.Set("Content-Type", "text/plain; charset=utf-8")
+		h.Set("X-Content-Type-Options", "nosniff")
+		for i := range all {
+			_, _ = w.Write([]byte(all[i].URI + "\n")) // the client has gone: nothing to undo
+		}
+	case "text/html":
+		g.writePage(w, http.StatusOK, "new.html", newPage{Target: target, URIs: all})
+	default:
+		writeMintedJSON(w, all)
+	}
+}
+
+func writeMintedJSON(w http.ResponseWriter, all []Minted) {
+	writeJSON(w, http.StatusOK, "application/json", struct {
+		URIs []Minted `json:"uris"`
+	}{all})
+}
+
+// withLinks passes a safe request on, asked without conditions and ranges, and adds a fresh POE URI to the answer.
+func (g *Gate) withLinks(w http.ResponseWriter, r *http.Request, rt *route, target string, pass http.Handler) {
+	m := MintRequest{Target: target, Method: rt.mints(), TTL: rt.TTL, Principal: g.whoIs(r, rt)}
+	if _, err := g.mintable(&m); err != nil {
+		pass.ServeHTTP(w, g.passable(r)) // a target that cannot be signed gets no link
+		return
+	}
+	fresh, err := g.mint(rt, &m)
+	if err != nil {
+		g.log.Error().Err(err).Msg("minting")
+		pass.ServeHTTP(w, g.passable(r))
+		return
+	}
+	out := new(http.Request)
+	*out = *g.passable(r)
+	out.Header = out.Header.Clone()
+	for _, name := range []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range", "Range"} {
+		out.Header.Del(name)
+	}
+	lw := &linkWriter{ResponseWriter: w, add: func(h http.Header) { g.addLinks(h, []Minted{fresh}) }}
+	pass.ServeHTTP(lw, out)
+	lw.head(http.StatusOK) // a handler that wrote nothing
+}
+
+// requirePOE answers 428 to a plain request where a door is required, with the URI that would do.
+func (g *Gate) requirePOE(w http.ResponseWriter, r *http.Request, rt *route, target string) {
+	m := MintRequest{Target: target, Method: r.Method, Principal: g.whoIs(r, rt)}
+	if _, err := g.mintable(&m); err == nil {
+		if fresh, err := g.mint(rt, &m); err == nil {
+			g.addLinks(w.Header(), []Minted{fresh})
+		}
+	}
+	rt.cors(w.Header(), r)
+	g.write(w, r, g.problem(problemPOERequired))
+}
+
+// A linkWriter adds fields to an answer at the moment its head is written.
+type linkWriter struct {
+	http.ResponseWriter
+	add  func(http.Header)
+	done bool
+}
+
+func (l *linkWriter) head(status int) {
+	if !l.done && status >= 200 || status == http.StatusSwitchingProtocols {
+		l.done = true
+		l.add(l.Header())
+	}
+}
+
+// WriteHeader adds the fields and passes on.
+func (l *linkWriter) WriteHeader(status int) {
+	l.head(status)
+	l.ResponseWriter.WriteHeader(status)
+}
+
+// Write adds the fields and passes on.
+func (l *linkWriter) Write(p []byte) (int, error) {
+	l.head(http.StatusOK)
+	return l.ResponseWriter.Write(p)
+}
+
+// Flush adds the fields and passes on.
+func (l *linkWriter) Flush() {
+	l.head(http.StatusOK)
+	_ = http.NewResponseController(l.ResponseWriter).Flush() // not every writer can, and then there is nothing to do
+}
+
+// Unwrap lets http.ResponseController reach what the server offers.
+func (l *linkWriter) Unwrap() http.ResponseWriter { return l.ResponseWriter }

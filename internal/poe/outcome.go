@@ -1,0 +1,286 @@
+package core
+
+import (
+	"bytes"
+	"context"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"github.com/postonce/poe/internal/replay"
+	"github.com/postonce/poe/internal/store"
+)
+
+// refMAC is how much of the keyed hash goes into a ref: 128 bits that nobody guesses.
+const refMAC = 16
+
+// ref returns the unguessable part of an outcome's address. It is made from the id with the ledger's
+// secret, so it needs no room in the record, and no index.
+func (g *Gate) ref(id store.ID) string {
+	mac := g.refMAC(id)
+	return base64.RawURLEncoding.EncodeToString(append(id[:], mac[:refMAC]...))
+}
+
+func (g *Gate) refMAC(id store.ID) [32]byte { return g.hash("outcome", string(id[:])) }
+
+// parseRef returns the id in a ref that this ledger made.
+func (g *Gate) parseRef(s string) (store.ID, bool) {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	if err != nil || len(b) != len(store.ID{})+refMAC {
+		return store.ID{}, false
+	}
+	id := store.ID(b[:16])
+	mac := g.refMAC(id)
+	return id, subtle.ConstantTimeCompare(b[16:], mac[:refMAC]) == 1
+}
+
+// visit finds the action behind a ref and checks who asks. It answers and returns false where there is nothing to
+// show.
+func (g *Gate) visit(w http.ResponseWriter, r *http.Request) (status, bool) {
+	guardHeader(w.Header())
+	id, ok := g.parseRef(mux.Vars(r)["ref"])
+	if !ok {
+		g.write(w, r, g.problem(problemNotFound))
+		return status{}, false
+	}
+	s, err := g.stands(r.Context(), id)
+	switch {
+	case errors.Is(err, store.ErrNotFound) && (id.Shelf().Past(g.now()) || id.Minted().Before(g.restored)):
+		s = status{phase: gone, record: store.Record{ID: id}}
+		s.setState(w.Header(), false)
+		g.write(w, r, g.problem(problemGone).about(g, &s))
+		return s, false
+	case errors.Is(err, store.ErrNotFound):
+		g.write(w, r, g.problem(problemNotFound))
+		return s, false
+	case err != nil:
+		g.log.Error().Err(err).Stringer("id", id).Msg("asking the ledger")
+		g.write(w, r, g.problem(problemLedgerUnavailable))
+		return s, false
+	}
+	rt := g.routes.named(s.record.Route)
+	if rt != nil {
+		rt.cors(w.Header(), r)
+	}
+	if !g.mayRead(r, rt, &s.record) {
+		g.write(w, r, g.problem(problemOtherPrincipal))
+		return s, false
+	}
+	return s, true
+}
+
+// mayRead tells whether r comes from the action's principal. Where its route is no longer configured nobody can
+// be recognised, and only what belongs to nobody is shown.
+func (g *Gate) mayRead(r *http.Request, rt *route, rec *store.Record) bool {
+	if rec.Principal == ([32]byte{}) {
+		return true
+	}
+	if rt == nil {
+		return false
+	}
+	who := g.whoIs(r, rt)
+	return subtle.ConstantTimeCompare(who[:], rec.Principal[:]) == 1
+}
+
+// stands returns where the action with a record stands.
+func (g *Gate) stands(ctx context.Context, id store.ID) (status, error) {
+	if r, ok := g.front.Get(id); ok {
+		return status{phase: phaseOf(r.State), record: r}, nil
+	}
+	now := g.now()
+	r, err := g.store.Lookup(ctx, store.ByID(id))
+	if err != nil {
+		return status{}, err
+	}
+	g.front.Add(r)
+	return status{phase: g.phaseAt(&r, now), record: r}, nil
+}
+
+// phaseAt reads a record at a time: one that is unused and can no longer be claimed is expired.
+func (g *Gate) phaseAt(r *store.Record, now time.Time) phase {
+	switch {
+	case r.State != store.Unused || !now.After(r.Expires.Add(store.Skew)):
+		return phaseOf(r.State)
+	case r.Attempt == 0:
+		return neverUsed
+	default:
+		return expired
+	}
+}
+
+// serveOutcome is GET /poe/outcomes/<ref>.
+func (g *Gate) serveOutcome(w http.ResponseWriter, r *http.Request) {
+	s, ok := g.visit(w, r)
+	if !ok {
+		return
+	}
+	switch s.phase {
+	case done:
+		g.repeat(w, r, &s)
+	case unused, running, accepted, sent, unknown:
+		g.writeState(w, r, &s)
+	default:
+		c := &call{g: g, w: w, r: r, id: s.record.ID}
+		c.refuse(&s)
+	}
+}
+
+// repeat answers with the stored outcome, or says that it was not kept.
+func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status) {
+	rec := &s.record
+	var content io.ReadSeeker
+	switch rec.Response.Where {
+	case store.Inline, store.Nowhere:
+		content = bytes.NewReader(rec.Response.Content)
+	case store.Beside:
+		body, err := g.store.Open(r.Context(), rec.ID, rec.Response.Part)
+		if err != nil {
+			g.log.Error().Err(err).Stringer("id", rec.ID).Msg("opening a stored answer")
+			s.setState(w.Header(), false)
+			g.write(w, r, g.problem(problemOutcomePurged).about(g, s))
+			return
+		}
+		defer func() { _ = body.Close() }() // read only: nothing can be lost
+		content = body
+	case store.Purged, store.Streamed:
+		s.setState(w.Header(), false)
+		p := g.problem(problemOutcomePurged).about(g, s)
+		p.ExecutedAt, p.OutcomeStatus = timePointer(rec.Finished), rec.Status
+		g.write(w, r, p)
+		return
+	}
+	head, trailer, err := replay.DecodeHead(rec.Response.Head)
+	if err != nil {
+		g.log.Error().Err(err).Stringer("id", rec.ID).Msg("reading a stored answer")
+		g.write(w, r, g.problem(problemLedgerUnavailable))
+		return
+	}
+	h := w.Header()
+	guardHeader(h)
+	s.setState(h, true)
+	if rec.Principal == ([32]byte{}) {
+		// Whoever has the address may open it: what the application wrote must not run as a page of this origin.
+		h.Set("Content-Security-Policy", "sandbox")
+	}
+	out, sent := unlessStalled(w, rec.Response.Size, g.cfg.Patience)
+	defer sent()
+	err = replay.Repeat(out, r, replay.Stored{
+		Status: replay.OutcomeStatus(rec.Status), Header: head, Trailer: trailer,
+		Content: content, Size: rec.Response.Size, Target: rec.Target,
+	})
+	g.metrics.replayed.Inc()
+	if errors.Is(err, replay.ErrIncomplete) { // nothing was written: what is stored is not all there
+		g.log.Error().Err(err).Stringer("id", rec.ID).Msg("repeating an answer")
+		s.setState(h, false)
+		h.Del("Content-Security-Policy")
+		g.write(w, r, g.problem(problemOutcomePurged).about(g, s))
+		return
+	}
+	if err != nil {
+		g.log.Debug().Err(err).Stringer("id", rec.ID).Msg("repeating an answer")
+	}
+}
+
+// A receipt is all that is told of an action.
+type receipt struct {
+	ID            string         `json:"id"`
+	State         string         `json:"state"`
+	Door          string         `json:"door"`
+	Route         string         `json:"route"`
+	Target        string         `json:"target"`
+	Method        string         `json:"method"`
+	ClaimedAt     *time.Time     `json:"claimed_at,omitempty"`
+	FinishedAt    *time.Time     `json:"finished_at,omitempty"`
+	Expires       *time.Time     `json:"expires,omitempty"`
+	Attempts      int            `json:"attempts"`
+	RequestDigest string         `json:"request_digest,omitempty"`
+	Response      *receiptAnswer `json:"response,omitempty"`
+	History       []receiptEvent `json:"history"`
+	Outcome       string         `json:"outcome,omitempty"`
+}
+
+type receiptAnswer struct {
+	Status int    `json:"status"`
+	Digest string `json:"digest,omitempty"`
+	Length int64  `json:"length"`
+	Body   string `json:"body"` // kept, purged or streamed
+}
+
+type receiptEvent struct {
+	At     time.Time `json:"at"`
+	From   string    `json:"from"`
+	To     string    `json:"to"`
+	Who    string    `json:"who"`
+	Why    string    `json:"why,omitempty"`
+	Status int       `json:"status,omitempty"`
+}
+
+// serveReceipt is GET /poe/outcomes/<ref>/receipt.
+func (g *Gate) serveReceipt(w http.ResponseWriter, r *http.Request) {
+	s, ok := g.visit(w, r)
+	if !ok {
+		return
+	}
+	s.setState(w.Header(), false)
+	writeJSON(w, http.StatusOK, "application/json", g.receipt(&s))
+}
+
+func (g *Gate) receipt(s *status) receipt {
+	rec := &s.record
+	out := receipt{
+		ID: rec.ID.String(), State: s.phase.word(), Door: rec.Door, Route: rec.Route, Target: rec.Target, Method: rec.Method,
+		ClaimedAt: timePointer(rec.Claimed), FinishedAt: timePointer(rec.Finished), Expires: timePointer(rec.Expires),
+		Attempts: rec.Attempts(), RequestDigest: digestText(rec.Request.Digest), History: []receiptEvent{}, Outcome: g.outcomePath(s),
+	}
+	if rec.State == store.Done {
+		out.Response = &receiptAnswer{
+			Status: rec.Status, Digest: digestText(rec.Response.Digest), Length: rec.Response.Size, Body: keptWord(rec.Response.Where),
+		}
+	}
+	for _, e := range rec.History {
+		out.History = append(out.History, receiptEvent{At: e.At, From: e.From.String(), To: e.To.String(), Who: e.Who, Why: e.Why, Status: e.Status})
+	}
+	return out
+}
+
+func keptWord(w store.Where) string {
+	switch w {
+	case store.Purged, store.Streamed:
+		return w.String()
+	default:
+		return "kept"
+	}
+}
+
+// digestText writes a digest as RFC 9530 does; "" for none.
+func digestText(sum [32]byte) string {
+	if sum == ([32]byte{}) {
+		return ""
+	}
+	return "sha-256=:" + base64.StdEncoding.EncodeToString(sum[:]) + ":"
+}
+
+// serveProblem is GET /poe/problems/<name>: what the problem means, for people.
+func (g *Gate) serveProblem(w http.ResponseWriter, r *http.Request) {
+	name := strings.ToLower(mux.Vars(r)["name"])
+	for _, k := range problems {
+		if k.name == name {
+			p := g.problem(k)
+			if prefersJSON(r) {
+				writeJSON(w, http.StatusOK, "application/json", map[string]any{
+					"type": p.Type, "title": p.Title, "status": p.Status, "retry": p.Retry, "help": k.help,
+				})
+				return
+			}
+			g.writePage(w, http.StatusOK, "kind.html", problemPage{Problem: p, Help: k.help})
+			return
+		}
+	}
+	g.write(w, r, g.problem(problemNotFound))
+}

@@ -1,0 +1,71 @@
+package core
+
+import (
+	"bytes"
+	"embed"
+	"html/template"
+	"net/http"
+	"strconv"
+
+	"github.com/munnerz/goautoneg"
+)
+
+//go:embed pages/*.html
+var pageFiles embed.FS
+
+var pages = template.Must(template.ParseFS(pageFiles, "pages/*.html"))
+
+// What the pages are made from.
+type (
+	problemPage struct {
+		Problem *problem
+		Help    string
+		Receipt string
+	}
+	statePage struct {
+		Doc     stateDocument
+		Phase   string
+		Prefix  string
+		Receipt string
+	}
+	newPage struct {
+		Target string
+		URIs   []Minted
+	}
+)
+
+// pagePolicy keeps a page of ours out of frames, and from sending forms or running scripts anywhere.
+const pagePolicy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'"
+
+// writePage renders a page of ours. It is built first, so that an error cannot leave half of one.
+func (g *Gate) writePage(w http.ResponseWriter, code int, name string, data any) {
+	var b bytes.Buffer
+	if err := pages.ExecuteTemplate(&b, name, data); err != nil {
+		g.log.Error().Err(err).Str("page", name).Msg("rendering a page")
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	guardHeader(h)
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", pagePolicy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Length", strconv.Itoa(b.Len()))
+	w.WriteHeader(code)
+	_, _ = w.Write(b.Bytes()) // the client has gone: nothing to undo
+}
+
+// negotiateMint picks the form of a minting answer: JSON unless the client asks for something else.
+func negotiateMint(r *http.Request) string {
+	accept := r.Header.Get("Accept")
+	if accept == "" {
+		return "application/json"
+	}
+	return goautoneg.Negotiate(accept, []string{"application/json", "text/plain", "text/html"})
+}
+
+// prefersJSON is prefersHTML for a page whose default is HTML.
+func prefersJSON(r *http.Request) bool {
+	accept := r.Header.Get("Accept")
+	return accept != "" && goautoneg.Negotiate(accept, []string{"text/html", "application/json", "application/problem+json"}) != "text/html"
+}

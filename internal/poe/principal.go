@@ -1,0 +1,96 @@
+package core
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// A principal says how a route tells who is asking.
+type principal struct {
+	kind string // "none", "authorization", "header" or "cookie"
+	name string // of the field or cookie
+}
+
+func parsePrincipal(s string) (principal, error) {
+	kind, name, has := strings.Cut(s, ":")
+	switch kind {
+	case "", "authorization":
+		if !has {
+			return principal{kind: "authorization"}, nil
+		}
+	case "none":
+		if !has {
+			return principal{kind: "none"}, nil
+		}
+	case "header", "cookie":
+		if httpguts.ValidHeaderFieldName(name) {
+			return principal{kind: kind, name: name}, nil
+		}
+	}
+	return principal{}, fmt.Errorf("principal %q: must be none, authorization, header:NAME or cookie:NAME", s)
+}
+
+// of returns the parts that identify who sent r; nobody has none. Parts are compared as a whole and in order, so
+// two fields are not the same principal as one with a comma.
+func (p principal) of(r *http.Request) []string {
+	switch p.kind {
+	case "header":
+		return nonEmpty(r.Header.Values(p.name))
+	case "cookie":
+		var all []string
+		for _, c := range r.CookiesNamed(p.name) {
+			all = append(all, c.Value)
+		}
+		return nonEmpty(all)
+	case "authorization":
+		if user, _, ok := r.BasicAuth(); ok && len(r.Header.Values("Authorization")) == 1 {
+			return []string{"basic", user} // a changed password does not make a new person
+		}
+		return nonEmpty(r.Header.Values("Authorization"))
+	default:
+		return nil
+	}
+}
+
+func nonEmpty(values []string) []string {
+	for _, v := range values {
+		if v != "" {
+			return values
+		}
+	}
+	return nil
+}
+
+// whoIs returns the hashed principal of r on a route; zero for nobody. It is keyed with the ledger's
+// secret: a stolen record or token does not tell who it was.
+func (g *Gate) whoIs(r *http.Request, c *route) [32]byte {
+	parts := c.principal.of(r)
+	if len(parts) == 0 {
+		return [32]byte{}
+	}
+	return g.hash("principal", append([]string{c.principal.kind, c.principal.name}, parts...)...)
+}
+
+// hash is the keyed hash under which names are derived: its parts are length-prefixed, so that no two lists of
+// parts run together.
+func (g *Gate) hash(purpose string, parts ...string) [32]byte {
+	m := g.mac()
+	defer g.macs.Put(m)
+	var n [4]byte
+	for i := -1; i < len(parts); i++ {
+		part := purpose
+		if i >= 0 {
+			part = parts[i]
+		}
+		binary.BigEndian.PutUint32(n[:], uint32(len(part))) //nolint:gosec // fields are limited by the server
+		m.Write(n[:])
+		m.Write([]byte(part))
+	}
+	var sum [32]byte
+	m.Sum(sum[:0])
+	return sum
+}

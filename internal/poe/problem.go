@@ -1,0 +1,137 @@
+package core
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/munnerz/goautoneg"
+)
+
+// retry says what a client may do after a problem.
+type retry string
+
+const (
+	retrySame  retry = "same"  // repeat this very request
+	retryNew   retry = "new"   // only with a new action
+	retryNever retry = "never" // repeating changes nothing
+)
+
+// A kind is one of the problems that the wire contract names.
+type kind struct {
+	name   string
+	status int
+	retry  retry
+	title  string // one line, for people
+	help   string // what happened, whether a repeat is safe, what to do
+}
+
+// The problems, in the order of docs/protocol.md; a test walks both.
+var (
+	problemNotFound = &kind{"not-found", 404, retryNever, "There is no such link here",
+		"The address is not one that this server has signed, or not for this place. Nothing was executed. Start again from the page that gave you the link."}
+	problemUnknownTarget = &kind{"unknown-target", 404, retryNever, "Nothing here is protected under that address",
+		"A POE URI was asked for a target that no route protects. Nothing was executed. Check the path and the method, or the gateway's routes."}
+	problemConsumed = &kind{"consumed", 405, retryNever, "This has been done already",
+		"The link works once, and it has worked: the request was executed, and will not be executed again, however often it is sent. Follow the outcome to see the original answer."}
+	problemRunning = &kind{"running", 409, retrySame, "This is being done right now",
+		"An earlier copy of the request is being executed. Nothing is executed a second time. Wait a moment and repeat the same request, or look at the outcome."}
+	problemOutcomeUnknown = &kind{"outcome-unknown", 409, retrySame, "Nobody knows yet whether this was done",
+		"The request was sent to the application, but no complete answer came back: it may have been executed, or not. It will not be sent again by itself. Repeating the same request is safe and shows whether more is known; sending a new one may do it twice. If it stays like this, ask the operator. Operators: if an answer of a gateway in between surely means that nothing was done, list its status under release on the route."}
+	problemNeverUsed = &kind{"never-used", 410, retryNew, "The link has expired, and was never used",
+		"Nothing was executed with this link, and nothing ever will be. It is safe to start again with a new one."}
+	problemExpired = &kind{"expired", 410, retryNew, "The link has expired",
+		"It was tried, and each time the application said that nothing was done. Nothing will be executed with it any more. It is safe to start again with a new one."}
+	problemBurned = &kind{"burned", 410, retryNew, "The link was cancelled",
+		"It was cancelled before it was used. Nothing was executed with it, and nothing ever will be."}
+	problemGone = &kind{"gone", 410, retryNever, "This is too long ago",
+		"The time for which the server remembers is over. Nothing will be executed with this link (again); whether it ever was is no longer known here."}
+	problemOutcomePurged = &kind{"outcome-purged", 410, retryNever, "The answer was not kept",
+		"The request was executed once, and will not be executed again. Its answer was too large to keep or was passed through while it was made; its status, times and digests are in the receipt."}
+	problemTooLarge = &kind{"too-large", 413, retryNever, "The request is too large",
+		"Its body is over the limit. Nothing was executed and the link is still unused. Send a smaller one."}
+	problemPOERequired = &kind{"poe-required", 428, retryNew, "This needs a single-use link",
+		"Nothing was executed. Take the link from POE-Links, or from the page that leads here, and send the request to it: then it can be repeated safely."}
+	problemCrossOrigin = &kind{"cross-origin", 403, retryNever, "A page of another site sent this",
+		"Nothing was executed. A link of ours can only be used by our own pages, unless the route lists the other origin."}
+	problemOtherPrincipal = &kind{"other-principal", 403, retryNever, "This belongs to somebody else",
+		"The link was made for another user. Nothing was executed and nothing is shown. Sign in as the one it was made for."}
+	problemBadParameter = &kind{"bad-parameter", 400, retryNever, "A parameter cannot be used",
+		"No link was made. The detail names the parameter and says why."}
+	problemDigestMismatch = &kind{"digest-mismatch", 400, retryNever, "The body is not the one that was announced",
+		"The digest of the body differs from the one in Content-Digest, or from the one that the link is bound to. Nothing was executed and the link is still unused."}
+	problemIncompleteBody = &kind{"incomplete-body", 400, retrySame, "The request did not arrive whole",
+		"The connection ended, or broke the rules of HTTP, before the whole body was here. Nothing was executed and the link is still unused: repeat the same request."}
+	problemCallbackRefused = &kind{"callback-refused", 400, retryNever, "The callback address is not allowed",
+		"Nothing was executed and no link was made. The server's configuration allows no callback to that address."}
+	problemMethodRefused = &kind{"method-refused", 501, retryNever, "The application does not take this method there",
+		"The application answered 405, and did nothing. It is not passed on as 405 because that would mean, on a link of ours, that it has been done."}
+	problemNotExecuted = &kind{"not-executed", 502, retrySame, "The application could not be reached",
+		"Surely nothing was executed: not one byte of the request was sent. The link is still unused: repeat the same request."}
+	problemLedgerUnavailable = &kind{"ledger-unavailable", 503, retrySame, "The server cannot keep its records right now",
+		"Nothing was executed, because nothing is ever executed without a record. Repeat the same request in a moment."}
+)
+
+// problems lists every kind.
+var problems = []*kind{
+	problemNotFound, problemUnknownTarget, problemConsumed, problemRunning, problemOutcomeUnknown,
+	problemNeverUsed, problemExpired, problemBurned, problemGone, problemOutcomePurged,
+	problemTooLarge, problemPOERequired, problemCrossOrigin, problemOtherPrincipal, problemBadParameter,
+	problemDigestMismatch, problemIncompleteBody, problemCallbackRefused, problemMethodRefused,
+	problemNotExecuted, problemLedgerUnavailable,
+}
+
+// A problem is one occurrence, as RFC 9457 writes it.
+type problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail,omitempty"`
+
+	Outcome        string     `json:"outcome,omitempty"`
+	State          string     `json:"state,omitempty"`
+	Retry          retry      `json:"retry"`
+	ExecutedAt     *time.Time `json:"executed_at,omitempty"`
+	OutcomeStatus  int        `json:"outcome_status,omitempty"`
+	RequestMatches *bool      `json:"request_matches,omitempty"`
+	Attempts       int        `json:"attempts,omitempty"`
+	LastStatus     int        `json:"last_status,omitempty"`
+	Parameter      string     `json:"parameter,omitempty"`
+
+	kind *kind
+}
+
+// problem begins an occurrence of k.
+func (g *Gate) problem(k *kind) *problem {
+	return &problem{Type: g.publicURL + g.cfg.Prefix + "problems/" + k.name, Title: k.title, Status: k.status, Retry: k.retry, kind: k}
+}
+
+// about adds what is known of the action. The outcome is in the body as well as in Link, for clients that do not
+// read anchored links.
+func (p *problem) about(g *Gate, s *status) *problem {
+	p.State = s.phase.word()
+	p.Outcome = g.outcomePath(s)
+	return p
+}
+
+// write renders p: as a page where the client prefers one, as application/problem+json otherwise. Fields that the
+// caller has set on w stay.
+func (g *Gate) write(w http.ResponseWriter, r *http.Request, p *problem) {
+	g.metrics.refused.WithLabelValues(p.kind.name).Inc()
+	if p.Retry == retrySame && w.Header().Get("Retry-After") == "" && p.Status != http.StatusBadRequest {
+		w.Header().Set("Retry-After", retrySoon)
+	}
+	if prefersHTML(r) {
+		g.writePage(w, p.Status, "problem.html", problemPage{Problem: p, Help: p.kind.help, Receipt: receiptPath(p.Outcome)})
+		return
+	}
+	writeJSON(w, p.Status, "application/problem+json", p)
+}
+
+// prefersHTML tells whether the client would rather have a page than JSON (RFC 9110, section 12.5.1).
+func prefersHTML(r *http.Request) bool {
+	accept := r.Header.Get("Accept")
+	if accept == "" || accept == "*/*" {
+		return false
+	}
+	return goautoneg.Negotiate(accept, []string{"application/json", "application/problem+json", "text/html"}) == "text/html"
+}

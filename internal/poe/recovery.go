@@ -1,0 +1,157 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/postonce/poe/internal/store"
+)
+
+// recoverAtOnce is how many records recovery settles side by side, so that they share the ledger's syncs; agendaPage is
+// how many it asks for at a time.
+const (
+	recoverAtOnce = 64
+	agendaPage    = 1024
+)
+
+// Recover settles what an earlier process left running. Call it before the first request. In a ledger that
+// belongs to one process whatever runs has lost its owner; in a shared one only what is overdue.
+func (g *Gate) Recover(ctx context.Context) error {
+	due := g.now()
+	if g.store.Exclusive() {
+		due = store.Person.Add(-time.Millisecond)
+	}
+	n, err := g.overdue(ctx, due)
+	if err != nil {
+		return fmt.Errorf("recovering: %w", err)
+	}
+	if n > 0 {
+		g.log.Warn().Int("actions", n).Msg("actions were running when an earlier process ended: their outcome is unknown")
+	}
+	return nil
+}
+
+// Run keeps house until ctx ends: it settles claims whose owner is gone, releases orphans, and forgets what is past its
+// retention. It returns nil at the end of ctx.
+func (g *Gate) Run(ctx context.Context) error {
+	look, sweep := time.NewTicker(time.Second), time.NewTicker(time.Minute)
+	defer look.Stop()
+	defer sweep.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-look.C:
+			g.releaseOrphans(ctx)
+			if _, err := g.overdue(ctx, g.now()); err != nil && ctx.Err() == nil {
+				g.log.Error().Err(err).Msg("looking for abandoned actions")
+			}
+		case <-sweep.C:
+			if err := g.sweep(ctx); err != nil && ctx.Err() == nil {
+				g.log.Error().Err(err).Msg("sweeping the ledger")
+			}
+		}
+	}
+}
+
+// overdue marks as unknown what is running, due, and not alive in this process. It returns how many it marked.
+func (g *Gate) overdue(ctx context.Context, due time.Time) (int, error) {
+	total := 0
+	for {
+		ids, err := g.store.Agenda(ctx, due, agendaPage)
+		if err != nil {
+			return total, fmt.Errorf("reading the agenda: %w", err)
+		}
+		marked := make([]bool, len(ids))
+		group, ctx := errgroup.WithContext(ctx)
+		group.SetLimit(recoverAtOnce)
+		for i, id := range ids {
+			group.Go(func() (err error) {
+				marked[i], err = g.abandon(ctx, id, due)
+				return err
+			})
+		}
+		if err := group.Wait(); err != nil {
+			return total, err
+		}
+		n := 0
+		for _, m := range marked {
+			if m {
+				n++
+			}
+		}
+		total += n
+		if len(ids) < agendaPage || n == 0 {
+			return total, nil
+		}
+	}
+}
+
+// abandon marks one action as unknown, unless it lives or has moved on.
+func (g *Gate) abandon(ctx context.Context, id store.ID, due time.Time) (bool, error) {
+	if g.flights.of(id) != nil {
+		return false, nil // a handler that takes longer than its time is still at work
+	}
+	r, err := g.store.Lookup(ctx, store.ByID(id))
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking up %s: %w", id, err)
+	}
+	if r.State != store.Running || r.Due.After(due) {
+		return false, nil
+	}
+	was := r.Term
+	r.State, r.Term, r.Finished, r.Due = store.Unknown, g.newTerm(), g.now(), store.Person
+	r.Note(event(&r, store.Running, "recovery", "the process that executed it ended before an answer was recorded"))
+	_, err = repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, was, r, store.Also{}) })
+	if errors.Is(err, store.ErrStale) {
+		return false, nil // its owner lives, and was quicker
+	}
+	if err != nil {
+		return false, fmt.Errorf("abandoning %s: %w", id, err)
+	}
+	g.metrics.settled.WithLabelValues(unknown.word()).Inc()
+	return true, nil
+}
+
+// releaseOrphans frees claims under which surely nothing was sent.
+func (g *Gate) releaseOrphans(ctx context.Context) {
+	for id, term := range g.orphans.all() {
+		if g.flights.of(id) != nil {
+			continue
+		}
+		r, err := g.store.Lookup(ctx, store.ByID(id))
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return // the ledger is still away
+		}
+		if err == nil && r.Term == term && r.State == store.Running {
+			r.State, r.Term, r.Finished, r.Due = store.Unused, g.newTerm(), g.now(), time.Time{}
+			r.Note(event(&r, store.Running, "engine", "nothing was sent: the ledger did not confirm the claim in time"))
+			if _, err := g.store.Advance(ctx, term, r, store.Also{}); err != nil && !errors.Is(err, store.ErrStale) {
+				return
+			}
+		}
+		g.orphans.remove(id)
+	}
+}
+
+// sweep forgets what is past, step by step.
+func (g *Gate) sweep(ctx context.Context) error {
+	for ctx.Err() == nil {
+		s, err := g.store.Sweep(ctx, g.now())
+		if err != nil {
+			return err
+		}
+		g.metrics.swept.Add(float64(s.Records))
+		if !s.More {
+			return nil
+		}
+	}
+	return nil
+}

@@ -1,0 +1,183 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gorilla/mux"
+)
+
+// unsafe lists the methods that a route can protect, in the order in which one is picked for minting.
+var unsafeMethods = []string{http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
+
+// A route is a Route, checked and ready to match.
+type route struct {
+	Route
+	methods   []string
+	literal   string     // the path, where the template has no variables; "" otherwise
+	template  *mux.Route // nil where the path is literal or every path matches
+	every     bool
+	principal principal
+	days      int // that an id minted with the full ttl asks to be kept
+	origin    *http.CrossOriginProtection
+}
+
+type routes []*route
+
+// newRoutes checks cfg's routes and reports every mistake at once. Without routes every POST is protected.
+func newRoutes(cfg *Config) (routes, error) {
+	if len(cfg.Routes) == 0 {
+		cfg.Routes = []Route{{Name: "default", Match: "POST *"}}
+	}
+	var all routes
+	var errs []error
+	names := map[string]bool{}
+	for _, r := range cfg.Routes {
+		compiled, err := newRoute(cfg, r)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("route %q: %w", r.Match, err))
+			continue
+		}
+		if names[compiled.Name] {
+			errs = append(errs, fmt.Errorf("route %q: the name %q is taken by an earlier route", r.Match, compiled.Name))
+		}
+		names[compiled.Name] = true
+		all = append(all, compiled)
+	}
+	return all, errors.Join(errs...)
+}
+
+func newRoute(cfg *Config, r Route) (*route, error) {
+	c := &route{Route: r}
+	var errs []error
+	errs = append(errs, c.parseMatch())
+	setDefault(&c.Name, r.Match)
+	setDefault(&c.TTL, cfg.TTL)
+	setDefault(&c.Retention, cfg.Retention)
+	if c.Release == nil {
+		c.Release = []int{http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests}
+	}
+	for _, s := range c.Release {
+		if s < 400 || s > 599 {
+			errs = append(errs, fmt.Errorf("releasing status %d: only failures (400 to 599) can mean that nothing was done", s))
+		}
+	}
+	if c.TTL < time.Second {
+		errs = append(errs, fmt.Errorf("ttl %s is under a second", c.TTL))
+	}
+	var err error
+	c.days, err = keepFor(c.TTL, c.Retention)
+	errs = append(errs, err)
+	c.principal, err = parsePrincipal(r.Principal)
+	errs = append(errs, err)
+	c.origin = http.NewCrossOriginProtection()
+	for _, o := range r.Origins {
+		errs = append(errs, c.origin.AddTrustedOrigin(o))
+	}
+	return c, errors.Join(errs...)
+}
+
+// parseMatch reads "METHOD[,METHOD] /path", or "METHOD *" for every path.
+func (c *route) parseMatch() error {
+	methods, pattern, ok := strings.Cut(strings.TrimSpace(c.Match), " ")
+	pattern = strings.TrimSpace(pattern)
+	if !ok || pattern == "" {
+		return fmt.Errorf("must be METHOD[,METHOD] and a path, such as %q", "POST /orders")
+	}
+	for _, m := range strings.Split(methods, ",") {
+		m = strings.TrimSpace(m)
+		if !slices.Contains(unsafeMethods, m) {
+			return fmt.Errorf("method %q: only POST, PUT, PATCH and DELETE can be protected", m)
+		}
+		c.methods = append(c.methods, m)
+	}
+	switch {
+	case pattern == "*":
+		c.every = true
+	case !strings.HasPrefix(pattern, "/"):
+		return fmt.Errorf("path %q must begin with a slash", pattern)
+	case !strings.Contains(pattern, "{"):
+		c.literal = pattern
+	default:
+		c.template = mux.NewRouter().SkipClean(true).NewRoute().Path(pattern)
+		if err := c.template.GetError(); err != nil {
+			return fmt.Errorf("path %q: %w", pattern, err)
+		}
+	}
+	return nil
+}
+
+// at tells whether the path, decoded and cleaned, is one of the route's.
+func (c *route) at(cleaned string) bool {
+	switch {
+	case c.every:
+		return true
+	case c.template == nil:
+		return c.literal == cleaned
+	default:
+		var m mux.RouteMatch
+		return c.template.Match(&http.Request{Method: http.MethodPost, URL: &url.URL{Path: cleaned}}, &m)
+	}
+}
+
+// find returns the first route that protects method on the path (decoded), or nil. The empty method finds the
+// first route of any method. The path is cleaned before it is compared: an application that treats
+// /a/../orders, //orders or /%6frders as /orders must not be reached around a route.
+func (rs routes) find(method, decoded string) *route {
+	cleaned := cleanPath(decoded)
+	for _, r := range rs {
+		if (method == "" || slices.Contains(r.methods, method)) && r.at(cleaned) {
+			return r
+		}
+	}
+	return nil
+}
+
+// page returns the route that a page at the path mints for: one that takes POST before any other; or nil.
+func (rs routes) page(decoded string) *route {
+	if r := rs.find(http.MethodPost, decoded); r != nil {
+		return r
+	}
+	return rs.find("", decoded)
+}
+
+// named returns the route with that name, or nil.
+func (rs routes) named(name string) *route {
+	for _, r := range rs {
+		if r.Name == name {
+			return r
+		}
+	}
+	return nil
+}
+
+// mints returns the method that a POE URI is minted for where the client names none.
+func (c *route) mints() string {
+	if slices.Contains(c.methods, http.MethodPost) {
+		return http.MethodPost
+	}
+	return c.methods[0]
+}
+
+func cleanPath(p string) string {
+	if p == "" {
+		return "/"
+	}
+	if p[0] == '/' && !strings.Contains(p, "//") && !strings.Contains(p, "/.") {
+		return p
+	}
+	c := path.Clean("/" + p)
+	if c != "/" && strings.HasSuffix(p, "/") {
+		c += "/"
+	}
+	return c
+}
+
+func statusText(status int) string { return strconv.Itoa(status) + " " + http.StatusText(status) }

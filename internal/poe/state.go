@@ -1,0 +1,147 @@
+package core
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/postonce/poe/internal/store"
+)
+
+// Phase is where an action stands, as clients are told: the ledger's states, and what time makes of their absence.
+type phase string
+
+const (
+	unused    phase = "unused"
+	running   phase = "running"
+	accepted  phase = "accepted"
+	sent      phase = "sent"
+	done      phase = "done"
+	unknown   phase = "unknown"
+	burned    phase = "burned"
+	neverUsed phase = "never-used" // expired, surely never sent
+	expired   phase = "expired"    // expired, tried and not done
+	gone      phase = "gone"       // past retention
+)
+
+// word returns the phase as POE-State says it.
+func (p phase) word() string {
+	if p == neverUsed {
+		return string(expired)
+	}
+	return string(p)
+}
+
+func phaseOf(s store.State) phase { return phase(s.String()) }
+
+// A status is all that an answer tells about an action: where it stands and the record behind it, which is
+// the zero record (but its id) where there is none.
+type status struct {
+	phase  phase
+	record store.Record
+}
+
+// setState puts POE-State on an answer: an RFC 9651 item, e.g. done;id="…";status=201;at=@1763750000.
+func (s *status) setState(h http.Header, replayed bool) {
+	b := make([]byte, 0, 96)
+	b = append(b, s.phase.word()...)
+	b = append(b, `;id="`...)
+	b = append(b, s.record.ID.String()...)
+	b = append(b, '"')
+	if s.record.Status != 0 {
+		b = append(b, ";status="...)
+		b = strconv.AppendInt(b, int64(s.record.Status), 10)
+	}
+	if !s.record.Finished.IsZero() && s.phase != unused {
+		b = append(b, ";at=@"...)
+		b = strconv.AppendInt(b, s.record.Finished.Unix(), 10)
+	}
+	if replayed {
+		b = append(b, ";replayed"...)
+	}
+	h["Poe-State"] = []string{string(b)}
+}
+
+// outcomePath returns the path of the action's outcome, or "" while it has none.
+func (g *Gate) outcomePath(s *status) string {
+	switch s.phase {
+	case running, accepted, sent, done, unknown:
+		return g.cfg.Prefix + "outcomes/" + g.ref(s.record.ID)
+	default:
+		return ""
+	}
+}
+
+// linkOutcome puts the outcome link on an answer. The context is named by an anchor, because what
+// the answer to an unsafe request represents has no address of its own (RFC 8288, section 3.2).
+func (g *Gate) linkOutcome(h http.Header, s *status, anchor string) {
+	if p := g.outcomePath(s); p != "" {
+		h.Add("Link", "<"+p+`>; rel="status"; anchor="`+anchor+`"`)
+	}
+}
+
+// A stateDocument is what GET says of an action that has no stored answer to show.
+type stateDocument struct {
+	State    string     `json:"state"`
+	ID       string     `json:"id"`
+	Target   string     `json:"target"`
+	Method   string     `json:"method"`
+	Expires  *time.Time `json:"expires,omitempty"`
+	Attempts int        `json:"attempts"`
+	Outcome  string     `json:"outcome,omitempty"`
+}
+
+// writeState answers with the state document: 200 for an unused action, 202 for one that is under way or unknown.
+func (g *Gate) writeState(w http.ResponseWriter, r *http.Request, s *status) {
+	rec := &s.record
+	doc := stateDocument{
+		State: s.phase.word(), ID: rec.ID.String(), Target: rec.Target, Method: rec.Method,
+		Expires: timePointer(rec.Expires), Attempts: rec.Attempts(), Outcome: g.outcomePath(s),
+	}
+	code := http.StatusAccepted
+	if s.phase == unused {
+		code = http.StatusOK
+	} else if s.phase != unknown {
+		w.Header().Set("Retry-After", retrySoon)
+	}
+	s.setState(w.Header(), false)
+	if prefersHTML(r) {
+		g.writePage(w, code, "state.html", statePage{Doc: doc, Phase: string(s.phase), Prefix: g.cfg.Prefix, Receipt: receiptPath(doc.Outcome)})
+		return
+	}
+	writeJSON(w, code, "application/json", doc)
+}
+
+// retrySoon is the Retry-After of everything that is under way.
+const retrySoon = "1"
+
+func timePointer(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+func receiptPath(outcome string) string {
+	if outcome == "" {
+		return ""
+	}
+	return outcome + "/receipt"
+}
+
+// writeJSON answers with v. An error to write means that the client has gone, which changes nothing.
+func writeJSON(w http.ResponseWriter, code int, contentType string, v any) {
+	body, err := json.Marshal(v)
+	if err != nil { // our own types: cannot happen, and must not look like an answer
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	guardHeader(h)
+	h.Set("Content-Type", contentType)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Length", strconv.Itoa(len(body)+1))
+	w.WriteHeader(code)
+	_, _ = w.Write(append(body, '\n'))
+}

@@ -1,0 +1,129 @@
+package replay
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/postonce/poe/internal/store"
+)
+
+// An Answer is a complete answer, or the head of one that is passed through.
+type Answer struct {
+	Status  int
+	Header  http.Header // without Trailer; without Content-Length except after HEAD, with 304, and where it is Streamed
+	Trailer http.Header // never nil
+	Body    *Body       // nil where it is Streamed; belongs to the recorder
+	Where   store.Where // Inline, Beside, Purged or Streamed: how it should be kept
+	Size    int64       // of the content, in bytes; what was seen of it where it is Streamed
+	Digest  [32]byte    // SHA-256 of the content; zero where it is Streamed
+}
+
+// Blob returns what a record keeps of the answer. Where it is Beside, the caller puts Body into the ledger and sets Part.
+// The content is shared with Body and must not be changed.
+func (a *Answer) Blob() (store.Blob, error) {
+	b := store.Blob{Head: EncodeHead(a.Header, a.Trailer), Where: a.Where, Size: a.Size, Digest: a.Digest}
+	if a.Where == store.Inline && a.Size > 0 {
+		content, err := a.Body.ReadAll()
+		if err != nil {
+			return store.Blob{}, err
+		}
+		b.Content = content
+	}
+	return b, nil
+}
+
+// Finish returns the answer once the handler has ended well. Nothing written is a 200 without content. A Content-Type that is
+// absent is found from the content, as net/http does, unless it is coded or the handler set the field to nil.
+//
+// It returns ErrIncomplete where less was written than Content-Length says, or where the answer was 101, which no
+// recorded answer can be; ErrReleased after Release; and the error that kept the content from being spooled.
+func (r *Recorder) Finish() (*Answer, error) {
+	if r.answer != nil {
+		return r.answer, nil
+	}
+	if r.status == 0 {
+		r.WriteHeader(http.StatusOK)
+	}
+	if err := r.complete(); err != nil {
+		return nil, err
+	}
+	a := &Answer{Status: r.status, Header: r.frozen, Trailer: r.finalTrailer(), Size: r.size}
+	if r.streaming {
+		a.Where = store.Streamed
+		r.passTrailer(a.Trailer)
+		r.answer = a
+		return a, nil
+	}
+	r.sniff()
+	if !r.head() && r.status != http.StatusNotModified {
+		delete(a.Header, "Content-Length")
+	}
+	if r.head() {
+		a.Size = 0
+	}
+	a.Body, a.Where, a.Digest = r.body, r.where(a.Size), r.body.Digest()
+	r.answer = a
+	return a, nil
+}
+
+// complete tells why the answer is not one.
+func (r *Recorder) complete() error {
+	switch {
+	case r.err != nil:
+		return r.err
+	case r.released.Load():
+		return fmt.Errorf("finishing an answer: %w", ErrReleased)
+	case r.status == http.StatusSwitchingProtocols:
+		return fmt.Errorf("%w: switched protocols", ErrIncomplete)
+	case r.declared >= 0 && r.size != r.declared && bodyAllowed(r.status) && !r.head():
+		return fmt.Errorf("%w: %d of %d bytes", ErrIncomplete, r.size, r.declared)
+	}
+	return nil
+}
+
+func (r *Recorder) where(size int64) store.Where {
+	switch {
+	case size > r.cfg.Limit:
+		return store.Purged
+	case size > store.InlineLimit:
+		return store.Beside
+	default:
+		return store.Inline
+	}
+}
+
+// sniff sets the Content-Type that net/http would have set.
+func (r *Recorder) sniff() {
+	if _, ok := r.frozen["Content-Type"]; ok || r.size == 0 || r.head() || r.frozen.Get("Content-Encoding") != "" {
+		return
+	}
+	var first [512]byte // all that DetectContentType looks at
+	n, err := r.body.ReadAt(first[:], 0)
+	if err != nil && err != io.EOF { //nolint:errorlint // io.ReaderAt says EOF itself
+		return // no guess from half a look
+	}
+	r.frozen.Set("Content-Type", http.DetectContentType(first[:n]))
+}
+
+// finalTrailer collects the trailers: declared ones, those under http.TrailerPrefix, and those of a copied response.
+func (r *Recorder) finalTrailer() http.Header {
+	t := http.Header{}
+	add := func(name string, values []string) {
+		if len(values) > 0 && validTrailer(name) {
+			t[name] = append(t[name], values...)
+		}
+	}
+	for name, values := range r.header {
+		if rest, ok := cutTrailerPrefix(name); ok {
+			add(rest, values)
+		}
+	}
+	for _, name := range r.trailers {
+		add(name, r.header[name])
+	}
+	for name, values := range r.trailer {
+		add(name, values)
+	}
+	return t
+}

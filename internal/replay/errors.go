@@ -1,0 +1,16 @@
+package replay
+
+import "errors"
+
+var (
+	// ErrSpoolFull: neither the memory budget nor the disk quota of the spool, nor its disk, has room for more.
+	ErrSpoolFull = errors.New("spool full")
+	// ErrReleased: a body or a recorder was used after its Release.
+	ErrReleased = errors.New("already released")
+	// ErrTooLarge: a message is longer than its limit.
+	ErrTooLarge = errors.New("too large")
+	// ErrIncomplete: an answer ended before it was complete, so it proves nothing about what was done.
+	ErrIncomplete = errors.New("incomplete answer")
+	// ErrBusy: no connection to the upstream was free; nothing was sent.
+	ErrBusy = errors.New("no free upstream connection")
+)

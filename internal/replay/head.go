@@ -1,0 +1,80 @@
+package replay
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+
+	"golang.org/x/net/http/httpguts"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/postonce/poe/internal/store"
+)
+
+// A stored head is a sequence of fields in Protocol Buffers' wire format: a name, then its values in order, then the
+// next name. Nothing stored is the empty head.
+const (
+	hName    protowire.Number = 1 // of a field
+	hValue   protowire.Number = 2 // of the name before it
+	hTrailer protowire.Number = 3 // name of a trailer field
+)
+
+// EncodeHead returns what is kept of an answer's fields, for store.Blob.Head: what Storable leaves of h and of trailer, and of
+// that only what is a valid field (RFC 9110 section 5), so that nothing read back can split a message.
+// Equal fields have equal encodings; the values of a name keep their order.
+func EncodeHead(h, trailer http.Header) []byte {
+	b := appendFields(nil, hName, Storable(h))
+	t := Storable(trailer)
+	maps.DeleteFunc(t, func(name string, _ []string) bool { return !httpguts.ValidTrailerHeader(name) })
+	return appendFields(b, hTrailer, t)
+}
+
+func appendFields(b []byte, kind protowire.Number, h http.Header) []byte {
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		if !httpguts.ValidHeaderFieldName(name) {
+			continue
+		}
+		begun := false
+		for _, v := range h[name] {
+			if !httpguts.ValidHeaderFieldValue(v) {
+				continue
+			}
+			if !begun {
+				b = protowire.AppendString(protowire.AppendTag(b, kind, protowire.BytesType), name)
+				begun = true
+			}
+			b = protowire.AppendString(protowire.AppendTag(b, hValue, protowire.BytesType), v)
+		}
+	}
+	return b
+}
+
+// DecodeHead reads what EncodeHead wrote. The maps are never nil and belong to the caller. Anything else, a field
+// that EncodeHead would not have written included, is an error that wraps store.ErrCorrupt; DecodeHead never panics.
+func DecodeHead(b []byte) (h, trailer http.Header, err error) {
+	h, trailer = http.Header{}, http.Header{}
+	into, name := h, ""
+	for len(b) > 0 {
+		n, kind, size := protowire.ConsumeTag(b)
+		if size < 0 || kind != protowire.BytesType {
+			return nil, nil, fmt.Errorf("%w: head: bad tag", store.ErrCorrupt)
+		}
+		v, length := protowire.ConsumeString(b[size:])
+		if length < 0 {
+			return nil, nil, fmt.Errorf("%w: head: %w", store.ErrCorrupt, protowire.ParseError(length))
+		}
+		b = b[size+length:]
+		switch {
+		case n == hName && httpguts.ValidHeaderFieldName(v):
+			into, name = h, v
+		case n == hTrailer && httpguts.ValidHeaderFieldName(v) && httpguts.ValidTrailerHeader(v):
+			into, name = trailer, v
+		case n == hValue && name != "" && httpguts.ValidHeaderFieldValue(v):
+			into[name] = append(into[name], v)
+		default:
+			return nil, nil, fmt.Errorf("%w: head: field %d is not valid", store.ErrCorrupt, n)
+		}
+	}
+	return h, trailer, nil
+}

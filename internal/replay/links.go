@@ -1,0 +1,69 @@
+package replay
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// resolveLinks makes the references in h that are relative to target absolute enough to hold at any address of
+// the same origin. What does not depend on the target's path, or is no reference, stays as it is, byte for byte.
+func resolveLinks(h http.Header, target string) {
+	base, err := url.Parse(target)
+	if err != nil {
+		return
+	}
+	for _, name := range []string{"Location", "Content-Location"} {
+		mapValues(h, name, func(v string) string { return resolve(base, v) })
+	}
+	mapValues(h, "Link", func(v string) string { return resolveLink(base, v) })
+}
+
+// mapValues replaces the values of a field, in a slice of its own.
+func mapValues(h http.Header, name string, f func(string) string) {
+	values, ok := h[name]
+	if !ok {
+		return
+	}
+	out := make([]string, len(values))
+	for i, v := range values {
+		out[i] = f(v)
+	}
+	h[name] = out
+}
+
+func resolve(base *url.URL, ref string) string {
+	if strings.HasPrefix(ref, "/") {
+		return ref
+	}
+	u, err := url.Parse(ref)
+	if err != nil || u.IsAbs() {
+		return ref
+	}
+	return base.ResolveReference(u).String()
+}
+
+// resolveLink resolves every link target, <…> outside quoted strings, of a Link field (RFC 8288 section 3).
+func resolveLink(base *url.URL, v string) string {
+	var out strings.Builder
+	quoted := false
+	for i := 0; i < len(v); i++ {
+		c := v[i]
+		switch {
+		case quoted && c == '\\' && i+1 < len(v):
+			out.WriteByte(c)
+			i++
+			c = v[i]
+		case c == '"':
+			quoted = !quoted
+		case c == '<' && !quoted:
+			if end := strings.IndexByte(v[i:], '>'); end > 0 {
+				out.WriteString("<" + resolve(base, v[i+1:i+end]))
+				i += end
+				c = '>'
+			}
+		}
+		out.WriteByte(c)
+	}
+	return out.String()
+}

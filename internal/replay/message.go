@@ -1,0 +1,89 @@
+package replay
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+)
+
+// A message is an answer on its way out.
+type message struct {
+	status  int
+	header  http.Header // end-to-end; its slices are not changed
+	trailer http.Header
+	content io.Reader // nil: none
+	size    int64     // of the content, in bytes; -1: not known
+}
+
+// additive are the fields of which the caller's and the answer's are both sent.
+var additive = map[string]bool{"Link": true, "Vary": true}
+
+// writeHead writes status and fields. Those that w has already win, save the additive ones.
+func (m *message) writeHead(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	for name, values := range m.header {
+		have, ok := h[name]
+		switch {
+		case ok && additive[name]:
+			h[name] = append(slices.Clip(have), values...)
+		case !ok:
+			h[name] = slices.Clip(values)
+		}
+	}
+	if _, ok := h["Content-Type"]; !ok {
+		h["Content-Type"] = nil // keeps net/http from guessing what nobody said
+	}
+	delete(h, "Content-Length")
+	delete(h, "Trailer")
+	switch {
+	case !bodyAllowed(m.status):
+	case m.hasTrailer(r):
+		declareTrailer(h, m.trailer)
+	case m.size >= 0:
+		h.Set("Content-Length", strconv.FormatInt(m.size, 10))
+	}
+	w.WriteHeader(m.status)
+}
+
+// hasTrailer tells whether trailers can be sent: HTTP/1.0 has no room for them, nor has an answer without content.
+func (m *message) hasTrailer(r *http.Request) bool {
+	return len(m.trailer) > 0 && r.ProtoAtLeast(1, 1) && bodyAllowed(m.status) && r.Method != http.MethodHead
+}
+
+// send writes the message. An error is the client's: it did not take all.
+//
+// If the content breaks off, the client must not take what it has for the whole. Only an abort says that in every
+// version of HTTP, so send panics with http.ErrAbortHandler.
+func (m *message) send(w http.ResponseWriter, r *http.Request) error {
+	m.writeHead(w, r)
+	if m.content != nil && bodyAllowed(m.status) && r.Method != http.MethodHead {
+		dst := &sink{Writer: w}
+		n, err := io.Copy(dst, m.content)
+		if dst.err != nil {
+			return fmt.Errorf("sending an answer: %w", dst.err)
+		}
+		if err != nil || m.size >= 0 && n != m.size {
+			panic(http.ErrAbortHandler)
+		}
+	}
+	if m.hasTrailer(r) {
+		setTrailer(w.Header(), m.trailer)
+	}
+	return nil
+}
+
+// sink remembers its own failure, to tell it from that of the reader.
+type sink struct {
+	io.Writer
+	err error
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	n, err := s.Writer.Write(p)
+	if err != nil {
+		s.err = err
+	}
+	return n, err
+}

@@ -1,0 +1,169 @@
+package replay
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// ReadAt reads from what is written so far, as io.ReaderAt.
+func (b *Body) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, errors.New("reading a body at a negative offset")
+	}
+	mem, file, n, err := b.window(off, int64(len(p)))
+	if err != nil {
+		return 0, err
+	}
+	if file == nil {
+		copy(p, mem)
+	} else if _, err := file.ReadAt(p[:n], off); err != nil {
+		if errors.Is(err, os.ErrClosed) {
+			err = ErrReleased
+		}
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF // all of p[:n] was written
+		}
+		return 0, err
+	}
+	if n < int64(len(p)) {
+		return int(n), io.EOF
+	}
+	return int(n), nil
+}
+
+// window finds at most n bytes from off on: in memory, or else in the file that has them. It returns how many there are; beyond
+// that a file may hold the remains of a write that failed.
+func (b *Body) window(off, n int64) ([]byte, *os.File, int64, error) {
+	if b == nil {
+		return nil, nil, 0, nil
+	}
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.released {
+		return nil, nil, 0, ErrReleased
+	}
+	off = min(off, b.size)
+	n = min(n, b.size-off)
+	if b.file != nil {
+		return nil, b.file, n, nil
+	}
+	return b.buf[off : off+n], nil, n, nil
+}
+
+// Reader returns a new reader over the content as written so far, independent of all others and valid until
+// Release. After that it is at no end but at ErrReleased, so that nobody takes a part for the whole.
+func (b *Body) Reader() *Reader {
+	return &Reader{SectionReader: *io.NewSectionReader(b, 0, b.Size()), body: b}
+}
+
+// A Reader reads a Body. It is for one goroutine.
+type Reader struct {
+	io.SectionReader
+	body *Body
+}
+
+// WriteTo writes the rest of the content to w. It spares a copy where the content is in memory.
+func (r *Reader) WriteTo(w io.Writer) (int64, error) {
+	off, err := r.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0, err
+	}
+	rest := r.Size() - off
+	if rest <= 0 {
+		return 0, nil
+	}
+	mem, file, _, err := r.body.window(off, rest)
+	if err != nil {
+		return 0, err
+	}
+	var n int64
+	if file == nil {
+		var m int
+		m, err = w.Write(mem)
+		n = int64(m)
+		if err == nil && n < rest {
+			err = io.ErrShortWrite
+		}
+	} else {
+		n, err = r.body.copyOut(w, off, rest)
+	}
+	_, seekErr := r.Seek(off+n, io.SeekStart)
+	return n, errors.Join(err, seekErr)
+}
+
+// copyOut writes n bytes of the file from off on to w.
+func (b *Body) copyOut(w io.Writer, off, n int64) (int64, error) {
+	buf := b.spool.scratch.Get().(*[chunk]byte)
+	defer b.spool.scratch.Put(buf)
+	var done int64
+	for done < n {
+		m, err := b.ReadAt(buf[:min(n-done, chunk)], off+done)
+		if m == 0 && err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return done, err
+		}
+		m, err = w.Write(buf[:m])
+		done += int64(m)
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// ReadFrom appends all of src, as io.ReaderFrom. An error may come from src or from Write; what was written stays.
+func (b *Body) ReadFrom(src io.Reader) (int64, error) {
+	if b == nil {
+		return 0, ErrReleased
+	}
+	return b.spool.copyIn(b.Write, src)
+}
+
+// copyIn hands src to write, one chunk at a time, until src ends.
+func (s *Spool) copyIn(write func([]byte) (int, error), src io.Reader) (int64, error) {
+	buf := s.scratch.Get().(*[chunk]byte)
+	defer s.scratch.Put(buf)
+	var total int64
+	for {
+		n, err := src.Read(buf[:])
+		if n > 0 {
+			m, werr := write(buf[:n])
+			total += int64(m)
+			if werr != nil {
+				return total, werr
+			}
+		}
+		if err == io.EOF { //nolint:errorlint // io.Reader says EOF itself; a wrapped one is a failure
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// CopyLimited appends all of src, which may have at most limit bytes: one more is ErrTooLarge, and no further byte is
+// read. An error of src is wrapped; ErrSpoolFull is the spool's.
+func (b *Body) CopyLimited(src io.Reader, limit int64) (int64, error) {
+	n, err := b.ReadFrom(io.LimitReader(src, limit))
+	if err != nil {
+		return n, fmt.Errorf("spooling a body: %w", err)
+	}
+	if n < limit {
+		return n, nil
+	}
+	var probe [1]byte
+	_, err = io.ReadFull(src, probe[:])
+	switch {
+	case err == nil:
+		return n, fmt.Errorf("spooling a body: %w: over %d bytes", ErrTooLarge, limit)
+	case errors.Is(err, io.EOF):
+		return n, nil
+	default:
+		return n, fmt.Errorf("spooling a body: %w", err)
+	}
+}

@@ -1,0 +1,212 @@
+package replay
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// DefaultLimit is how much is kept of an answer by default, in bytes.
+const DefaultLimit = 32 << 20
+
+// RecorderConfig is what a Recorder is made of. Spool is required; a zero field has the default in its comment.
+type RecorderConfig struct {
+	Spool  *Spool
+	Method string // of the request; "": POST. After HEAD the content is counted, not kept, as net/http does
+	// Limit is how many bytes are kept of an answer; 32 MiB. A longer one is still spooled whole for its first
+	// client, and is Purged.
+	Limit int64
+	// Inform is given the interim answers (100 to 199 except 101) as they come; its header is its own. nil: they are dropped.
+	Inform func(status int, h http.Header)
+	// Stream is called at most once, by the goroutine that writes, when the answer turns out to be one that is passed
+	// through: its Content-Type is text/event-stream, or the spool has no room for more of it. The answer that it is given
+	// has no body, and a Trailer that holds the declared names only. It settles the action and returns the client's writer
+	// with the head already written (see SendHead). An error, or a nil writer, means that the client is gone: the rest is read
+	// and dropped. It must not call the recorder. nil: all is recorded, and a full spool is the writer's error.
+	Stream func(a *Answer) (http.ResponseWriter, error)
+}
+
+// A Recorder is an http.ResponseWriter that records a complete answer before any of it is sent. To a handler it behaves as
+// the writer of a net/http server does: status and fields freeze with the first write, what is not allowed is
+// refused with the same errors. It cannot be hijacked.
+//
+// One goroutine at a time writes and then calls Finish; Detach and Release may be called by any other, at any time.
+type Recorder struct {
+	cfg  RecorderConfig
+	body *Body
+
+	header   http.Header // the handler's; live until Finish, for trailers
+	status   int         // 0: no head yet
+	frozen   http.Header // header as it was when the head was written
+	declared int64       // Content-Length, or -1
+	trailers []string    // the names that were declared
+	trailer  http.Header // set by Copy
+	offered  int64       // content that the handler tried to write
+	size     int64       // content that was taken
+	err      error       // sticks: a body that could not be taken whole
+	answer   *Answer
+	released atomic.Bool
+
+	streaming bool       // the content no longer goes to the spool
+	prompt    bool       // of an event stream
+	client    sync.Mutex // held while the client's writer is used, so that Detach can promise an end to it
+	stream    http.ResponseWriter
+}
+
+// NewRecorder returns a recorder for one answer. Its owner must Release it.
+func NewRecorder(cfg RecorderConfig) *Recorder {
+	if cfg.Limit == 0 {
+		cfg.Limit = DefaultLimit
+	}
+	return &Recorder{cfg: cfg, body: cfg.Spool.New(), header: http.Header{}, declared: -1}
+}
+
+// Header returns the fields that will be frozen by the first WriteHeader, Write or Flush. After that only trailers
+// can be set in it: those that were declared, and those under http.TrailerPrefix.
+func (r *Recorder) Header() http.Header { return r.header }
+
+// Status returns the status of the answer so far, or 0 while there is none.
+func (r *Recorder) Status() int { return r.status }
+
+// Size returns how many bytes of content were taken so far.
+func (r *Recorder) Size() int64 { return r.size }
+
+// WriteHeader fixes status and fields. 1xx, except 101, are handed on and fix nothing. A second final status is ignored.
+// A status that is not of three digits panics, as in net/http.
+func (r *Recorder) WriteHeader(status int) {
+	if r.status != 0 {
+		return
+	}
+	if status < 100 || status > 999 {
+		panic(fmt.Sprintf("invalid WriteHeader code %v", status))
+	}
+	if status < 200 && status != http.StatusSwitchingProtocols {
+		r.Interim(status, r.header)
+		return
+	}
+	r.status, r.frozen = status, r.header.Clone()
+	r.freezeTrailers()
+	r.freezeLength()
+	if r.cfg.Stream != nil && isEventStream(r.frozen) && bodyAllowed(status) && !r.head() {
+		r.prompt = true
+		r.startStream()
+	}
+}
+
+// Interim hands on an interim answer (100 to 199 except 101) with fields of its own, which Header does not see.
+// Once the final answer has begun it does nothing.
+func (r *Recorder) Interim(status int, h http.Header) {
+	if r.cfg.Inform == nil || r.status != 0 || r.released.Load() {
+		return
+	}
+	h = h.Clone()
+	h.Del("Content-Length") // RFC 9110 section 8.6
+	h.Del("Transfer-Encoding")
+	r.cfg.Inform(status, h)
+}
+
+// freezeTrailers takes the announcements of trailers out of the frozen fields.
+func (r *Recorder) freezeTrailers() {
+	for _, v := range r.frozen["Trailer"] {
+		for name := range elements(v) {
+			if name = http.CanonicalHeaderKey(name); validTrailer(name) && !slices.Contains(r.trailers, name) {
+				r.trailers = append(r.trailers, name)
+			}
+		}
+	}
+	delete(r.frozen, "Trailer")
+	for name := range r.frozen {
+		if strings.HasPrefix(name, http.TrailerPrefix) {
+			delete(r.frozen, name)
+		}
+	}
+}
+
+func (r *Recorder) freezeLength() {
+	v := r.frozen.Get("Content-Length")
+	if v == "" {
+		return
+	}
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || n < 0 {
+		delete(r.frozen, "Content-Length")
+		return
+	}
+	r.declared = n
+	if bodyAllowed(r.status) && !r.head() {
+		r.body.Expect(n)
+	}
+}
+
+// Write takes p whole or not at all. Errors: http.ErrBodyNotAllowed, http.ErrContentLength, ErrSpoolFull where there is no
+// Stream to go on with, ErrReleased.
+func (r *Recorder) Write(p []byte) (int, error) {
+	if r.status == 0 {
+		r.WriteHeader(http.StatusOK)
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if !bodyAllowed(r.status) {
+		return 0, http.ErrBodyNotAllowed
+	}
+	r.offered += int64(len(p))
+	if r.declared >= 0 && r.offered > r.declared {
+		return 0, http.ErrContentLength
+	}
+	if err := r.take(p); err != nil {
+		return 0, err
+	}
+	r.size += int64(len(p))
+	return len(p), nil
+}
+
+// take puts p where the content goes: nowhere after HEAD, to the client once it streams, into the spool otherwise.
+func (r *Recorder) take(p []byte) error {
+	switch {
+	case r.err != nil:
+		return r.err
+	case r.head():
+		return nil
+	case r.streaming:
+		r.pass(p)
+		return nil
+	}
+	_, err := r.body.Write(p)
+	if err == nil {
+		return nil
+	}
+	if r.cfg.Stream == nil || !errors.Is(err, ErrSpoolFull) {
+		r.err = fmt.Errorf("recording an answer: %w", err)
+		return r.err
+	}
+	r.startStream()
+	r.pass(p)
+	return nil
+}
+
+// Flush fixes the head if nothing did so far. What is recorded is not sent by it; what streams is.
+func (r *Recorder) Flush() { _ = r.FlushError() } // FlushError never fails
+
+// FlushError is Flush as http.ResponseController wants it. It returns nil.
+func (r *Recorder) FlushError() error {
+	if r.status == 0 {
+		r.WriteHeader(http.StatusOK)
+	}
+	if r.streaming {
+		r.flushStream()
+	}
+	return nil
+}
+
+func (r *Recorder) head() bool { return r.cfg.Method == http.MethodHead }
+
+// bodyAllowed tells whether an answer with that status can have content (RFC 9110 section 6.4.1).
+func bodyAllowed(status int) bool {
+	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
+}

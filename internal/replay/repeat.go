@@ -1,0 +1,108 @@
+package replay
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// Stored is an answer as it comes back from the ledger.
+type Stored struct {
+	Status  int
+	Header  http.Header // from DecodeHead
+	Trailer http.Header
+	Content io.ReadSeeker // nil: empty
+	Size    int64         // of Content, in bytes
+	Target  string        // that was answered: Location, Content-Location and Link are resolved against it
+}
+
+// OutcomeStatus returns the status under which an outcome is served at another address than the one that answered. Those
+// that would mean something else there become 200: about creation and acceptance, about transformation, about a form,
+// about parts, about the asker's cache, method or credentials.
+func OutcomeStatus(status int) int {
+	switch status {
+	case http.StatusCreated, http.StatusAccepted, http.StatusNonAuthoritativeInfo, http.StatusResetContent,
+		http.StatusPartialContent, http.StatusNotModified, http.StatusUnauthorized, http.StatusMethodNotAllowed,
+		http.StatusProxyAuthRequired, http.StatusRequestedRangeNotSatisfiable:
+		return http.StatusOK
+	default:
+		return status
+	}
+}
+
+// Repeat writes a stored answer again: status, Storable fields, content byte for byte, trailers, and nosniff. Fields that
+// w has already win over the stored ones; of Link and Vary both are sent. Ranges and conditions of r are not looked at.
+//
+// A client that does not accept the content coding gets the content decoded; then it is not said how long it is, digests of the
+// coded content are gone, and a strong ETag is weak. No Accept-Encoding field means that any coding will do (RFC 9110 section
+// 12.5.3). A coding that is not known, or content that is not what its coding says, is sent as it is.
+//
+// If less content is there than s.Size, it fails with ErrIncomplete and nothing is written. Any other error after that means that the
+// client did not take all. If the content breaks off while it is sent, Repeat panics with http.ErrAbortHandler,
+// for only so the client sees that something is missing.
+func Repeat(w http.ResponseWriter, r *http.Request, s Stored) error {
+	m := message{status: s.Status, header: Storable(s.Header), trailer: Storable(s.Trailer), size: s.Size}
+	if err := rewind(s); err != nil {
+		return err
+	}
+	if s.Size > 0 {
+		m.content = s.Content
+	}
+	m.header["X-Content-Type-Options"] = []string{"nosniff"}
+	resolveLinks(m.header, s.Target)
+	if bodyAllowed(s.Status) && s.Size > 0 {
+		done, err := m.decodeFor(r, s.Content)
+		if err != nil {
+			return err
+		}
+		defer done()
+	}
+	return m.send(w, r)
+}
+
+// rewind brings the content to its beginning, after a check of its length.
+func rewind(s Stored) error {
+	if s.Content == nil {
+		if s.Size != 0 {
+			return fmt.Errorf("%w: no content of %d bytes", ErrIncomplete, s.Size)
+		}
+		return nil
+	}
+	end, err := s.Content.Seek(0, io.SeekEnd)
+	if err != nil {
+		return fmt.Errorf("measuring a stored answer: %w", err)
+	}
+	if end != s.Size {
+		return fmt.Errorf("%w: %d of %d bytes", ErrIncomplete, end, s.Size)
+	}
+	if _, err := s.Content.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("rewinding a stored answer: %w", err)
+	}
+	return nil
+}
+
+// decodeFor undoes the content coding if the client asked for it. The content is read from its beginning;
+// done ends its use.
+func (m *message) decodeFor(r *http.Request, content io.ReadSeeker) (done func(), err error) {
+	codings := contentCodings(m.header)
+	if acceptsAll(r.Header, codings) {
+		return func() {}, nil
+	}
+	decoded, done, ok := decode(content, codings)
+	if !ok {
+		if _, err := content.Seek(0, io.SeekStart); err != nil {
+			return nil, fmt.Errorf("rewinding a stored answer: %w", err)
+		}
+		return func() {}, nil
+	}
+	m.content, m.size = decoded, -1
+	for _, name := range []string{"Content-Encoding", "Content-Digest", "Repr-Digest", "Digest", "Content-Md5"} {
+		delete(m.header, name) // the digests are of the coded content
+	}
+	if tag := m.header.Get("Etag"); strings.HasPrefix(tag, `"`) {
+		m.header["Etag"] = []string{"W/" + tag} // RFC 9110 section 8.8.1: other bytes, same meaning
+	}
+	m.header["Vary"] = append(append([]string(nil), m.header["Vary"]...), "Accept-Encoding")
+	return done, nil
+}

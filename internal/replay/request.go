@@ -1,0 +1,48 @@
+package replay
+
+import (
+	"crypto/tls"
+	"net/http"
+)
+
+// A Request is a complete request: its body is spooled, hashed and within limits, its fields are end-to-end
+// fields only. It can be executed, and executed again, without its client.
+type Request struct {
+	Method  string
+	Target  string      // path and query, octet for octet as received, without our parameter
+	Host    string      // as the client named it
+	Header  http.Header // belongs to the Request; executors clone before they change it
+	Trailer http.Header // of a chunked request; may be nil
+	Body    *Body       // never nil, may be empty; released by the engine
+	// ForwardHeader holds the fields that tell the application about us, under the exact names to be sent:
+	// POE-Id, and Idempotency-Key if the client sent none.
+	ForwardHeader map[string]string
+
+	RemoteAddr string               // of the client, as http.Request has it
+	TLS        *tls.ConnectionState // of the client's connection; nil without TLS
+}
+
+// Proof is what an executor can say of an execution after it ended.
+type Proof uint8
+
+// The proofs. The zero value claims the least.
+const (
+	// Broken: some of the request may have left, and no complete answer came back.
+	Broken Proof = iota
+	// Unsent: surely no byte of the request left.
+	Unsent
+	// Complete: the recorder holds a complete answer.
+	Complete
+)
+
+// String names the proof in one word.
+func (p Proof) String() string {
+	switch p {
+	case Unsent:
+		return "unsent"
+	case Complete:
+		return "complete"
+	default:
+		return "broken"
+	}
+}

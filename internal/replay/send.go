@@ -1,0 +1,42 @@
+package replay
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/postonce/poe/internal/store"
+)
+
+// Send writes the answer to its first client: all end-to-end fields, Set-Cookie included, content and trailers. Fields that
+// w has already win over the answer's; of Link and Vary both are sent.
+//
+// It fails with ErrIncomplete, nothing written, for an answer without content of its own (Streamed); any other error means that
+// the client did not take all. If the content cannot be read to its end, Send panics with http.ErrAbortHandler,
+// for only so the client sees that something is missing.
+func Send(w http.ResponseWriter, r *http.Request, a *Answer) error {
+	if a.Where == store.Streamed {
+		return errors.Join(ErrIncomplete, errors.New("the content was streamed"))
+	}
+	m := a.message(r)
+	m.content = a.Body.Reader()
+	return m.send(w, r)
+}
+
+// SendHead writes status and fields of an answer whose content follows by other means, as Send would. It is what
+// RecorderConfig.Stream calls.
+func SendHead(w http.ResponseWriter, r *http.Request, a *Answer) {
+	m := a.message(r)
+	m.writeHead(w, r)
+}
+
+func (a *Answer) message(r *http.Request) *message {
+	m := &message{status: a.Status, header: EndToEnd(a.Header), trailer: a.Trailer, size: a.Size}
+	if a.Where == store.Streamed || r.Method == http.MethodHead {
+		m.size = -1
+		if n, err := strconv.ParseInt(a.Header.Get("Content-Length"), 10, 64); err == nil {
+			m.size = n
+		}
+	}
+	return m
+}

@@ -1,0 +1,97 @@
+package replay
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+)
+
+// Defaults of a SpoolConfig, in bytes.
+const (
+	DefaultMemory = 64 << 20
+	DefaultDisk   = 1 << 30
+)
+
+// SpoolConfig bounds a Spool. A zero field has the default in its comment; a negative one means none at all.
+type SpoolConfig struct {
+	Dir    string // for temporary files; "": os.TempDir()
+	Memory int64  // of all bodies together, in bytes; 64 MiB
+	Disk   int64  // of all bodies together, in bytes; 1 GiB
+}
+
+// A Spool holds the bodies that are on their way, in either direction: short ones in memory, long ones in
+// unlinked temporary files, so that neither a crash nor a leak leaves anything behind. However many bodies there
+// are, together they never hold more than the two budgets. It is safe for concurrent use.
+type Spool struct {
+	dir     string
+	memory  budget
+	disk    budget
+	scratch sync.Pool // of *[chunk]byte, for copying
+}
+
+// chunk is how much is copied at a time, in bytes.
+const chunk = 32 << 10
+
+// NewSpool returns an empty spool. It fails if cfg.Dir does not take a file now.
+func NewSpool(cfg SpoolConfig) (*Spool, error) {
+	if cfg.Dir == "" {
+		cfg.Dir = os.TempDir()
+	}
+	if cfg.Memory == 0 {
+		cfg.Memory = DefaultMemory
+	}
+	if cfg.Disk == 0 {
+		cfg.Disk = DefaultDisk
+	}
+	s := &Spool{dir: cfg.Dir}
+	s.scratch.New = func() any { return new([chunk]byte) }
+	s.memory.limit, s.disk.limit = max(cfg.Memory, 0), max(cfg.Disk, 0)
+	f, err := s.tempFile()
+	if err != nil {
+		return nil, fmt.Errorf("checking spool folder %q: %w", cfg.Dir, err)
+	}
+	if err := f.Close(); err != nil {
+		return nil, fmt.Errorf("checking spool folder %q: %w", cfg.Dir, err)
+	}
+	return s, nil
+}
+
+// New returns an empty body. It holds nothing of the spool until it is written to.
+func (s *Spool) New() *Body { return &Body{spool: s} }
+
+// Usage returns how many bytes of memory and of disk the bodies hold now.
+func (s *Spool) Usage() (memory, disk int64) { return s.memory.held.Load(), s.disk.held.Load() }
+
+// tempFile returns an open file that only its owner could ever read and that has no name any more.
+func (s *Spool) tempFile() (*os.File, error) {
+	f, err := os.CreateTemp(s.dir, "poe-spool-*") // created 0600
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// A budget is a number of bytes that is shared out. What take gave must come back by give, once.
+type budget struct {
+	limit int64
+	held  atomic.Int64
+}
+
+func (b *budget) take(n int64) bool {
+	for {
+		held := b.held.Load()
+		if n > b.limit-held {
+			return false
+		}
+		if b.held.CompareAndSwap(held, held+n) {
+			return true
+		}
+	}
+}
+
+func (b *budget) give(n int64) { b.held.Add(-n) }

@@ -1,0 +1,93 @@
+package replay
+
+import (
+	"net/http"
+	"net/textproto"
+	"strings"
+
+	"github.com/postonce/poe/internal/store"
+)
+
+// startStream turns the answer from one that is recorded into one that is passed through, and hands on what was recorded.
+func (r *Recorder) startStream() {
+	r.streaming = true
+	r.sniff()
+	a := &Answer{Status: r.status, Header: r.frozen, Trailer: http.Header{}, Where: store.Streamed, Size: r.size}
+	for _, name := range r.trailers {
+		a.Trailer[name] = nil
+	}
+	r.settleStream(a)
+	r.body.Release()
+	r.flushStream()
+}
+
+// settleStream asks for the client's writer and gives it what was recorded so far.
+func (r *Recorder) settleStream(a *Answer) {
+	r.client.Lock()
+	defer r.client.Unlock()
+	if r.released.Load() {
+		return
+	}
+	w, err := r.cfg.Stream(a)
+	if err != nil || w == nil {
+		return
+	}
+	if _, err := r.body.Reader().WriteTo(w); err == nil {
+		r.stream = w
+	}
+}
+
+// pass writes p to the client. A client that is gone makes no difference to the handler: its work goes on.
+func (r *Recorder) pass(p []byte) {
+	r.client.Lock()
+	defer r.client.Unlock()
+	if r.stream == nil {
+		return
+	}
+	if _, err := r.stream.Write(p); err != nil {
+		r.stream = nil
+	}
+}
+
+func (r *Recorder) flushStream() {
+	r.client.Lock()
+	defer r.client.Unlock()
+	if r.stream == nil {
+		return
+	}
+	// A writer that cannot flush, or a client that is gone, is found out by the next write.
+	_ = http.NewResponseController(r.stream).Flush()
+}
+
+// passTrailer sets the trailers of an answer that was passed through.
+func (r *Recorder) passTrailer(trailer http.Header) {
+	r.client.Lock()
+	defer r.client.Unlock()
+	if r.stream == nil {
+		return
+	}
+	setTrailer(r.stream.Header(), trailer)
+}
+
+// Detach ends the use of the writer that Stream returned: after it nothing is written there any more, and what the handler
+// still writes is dropped. A client's handler calls it before it returns while the execution goes on.
+// It waits for a Stream or a write that is under way, so a client that does not read needs a write deadline.
+func (r *Recorder) Detach() {
+	r.client.Lock()
+	defer r.client.Unlock()
+	r.stream = nil
+}
+
+// Release gives back what the recorder holds, the Body of its answer included, after a Detach. No Stream and
+// no Inform is called after it. It may be called more than once and at any time, also while a handler that
+// nobody waits for still writes; that one then gets ErrReleased.
+func (r *Recorder) Release() {
+	r.released.Store(true)
+	r.Detach()
+	r.body.Release()
+}
+
+func isEventStream(h http.Header) bool {
+	media, _, _ := strings.Cut(h.Get("Content-Type"), ";")
+	return strings.EqualFold(textproto.TrimString(media), "text/event-stream")
+}

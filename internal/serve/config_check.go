@@ -1,0 +1,269 @@
+package serve
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gorilla/mux"
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/postonce/poe/internal/store"
+)
+
+// skew is what an action's memory outlives its URI by on top of the retention: clocks differ, and days are rounded up.
+const skew = 24 * time.Hour
+
+// check finds what reads well and makes no sense.
+func check(c *Config, d *decoder) {
+	checkPlaces(c, d)
+	checkState(c, d)
+	checkLimits(c, d)
+	checkLog(c, d)
+	checkLife(d, "", life{c.TTL, c.Retention})
+	seen := map[string]origin{}
+	for i, match := range c.Protect {
+		path := fmt.Sprintf("protect[%d]", i)
+		if !d.has(path) {
+			d.given[path] = d.given["protect"]
+		}
+		checkMatch(d, seen, path, match)
+	}
+	names := map[string]origin{}
+	for i := range c.Routes {
+		checkRoute(&c.Routes[i], d, fmt.Sprintf("routes[%d].", i))
+		checkMatch(d, seen, fmt.Sprintf("routes[%d].match", i), c.Routes[i].Match)
+		checkName(d, names, fmt.Sprintf("routes[%d].name", i), c.Routes[i].Name)
+	}
+}
+
+// checkPlaces looks at what is listened on and talked to.
+func checkPlaces(c *Config, d *decoder) {
+	checkAddress(d, "listen", c.Listen)
+	if c.Admin != "" {
+		checkAddress(d, "admin", c.Admin)
+		if c.Admin == c.Listen && !strings.HasSuffix(c.Admin, ":0") {
+			d.wrong("admin", "%q is what listen has; they must differ", c.Admin)
+		}
+	}
+	if c.Upstream == "" {
+		d.wrong("upstream", "is missing: say where the application is, e.g. http://127.0.0.1:9000")
+	} else {
+		checkOrigin(d, "upstream", c.Upstream)
+	}
+	if c.PublicURL != "" {
+		checkOrigin(d, "public_url", c.PublicURL)
+	}
+	if c.TLSCert != "" && c.TLSKey == "" {
+		d.wrong("tls_cert", "is here without tls_key")
+	}
+	if c.TLSKey != "" && c.TLSCert == "" {
+		d.wrong("tls_key", "is here without tls_cert")
+	}
+	if !prefixForm.MatchString(c.Prefix) || strings.Contains(c.Prefix, "/.") {
+		d.wrong("prefix", "%q must begin and end with a slash, like /poe/", c.Prefix)
+	}
+	if !paramForm.MatchString(c.Param) {
+		d.wrong("param", "%q is not a name of letters, digits, - and _", c.Param)
+	}
+}
+
+var (
+	prefixForm = regexp.MustCompile(`^/([A-Za-z0-9._~-]+/)+$`)
+	paramForm  = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,31}$`)
+	nameForm   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+)
+
+// checkAddress wants host:port, the host optional.
+func checkAddress(d *decoder, path, addr string) {
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		d.wrong(path, "%q is not an address (write :8080 or 127.0.0.1:8080)", addr)
+	}
+}
+
+// checkOrigin wants a scheme and a host and nothing that would be dropped in silence.
+func checkOrigin(d *decoder, path, text string) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Host == "" || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
+		d.wrong(path, "%q is not a URL (write http://host:port)", text)
+	case u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"):
+		d.wrong(path, "%q says more than scheme, host and port", u.Redacted())
+	}
+}
+
+// checkState looks at where things are kept.
+func checkState(c *Config, d *decoder) {
+	scheme, dir, _ := strings.Cut(c.Store, ":")
+	switch {
+	case scheme == "postgres" || scheme == "postgresql":
+		d.wrong("store", "a ledger in PostgreSQL is not in this version of poe")
+	case scheme != "pebble" || dir == "":
+		d.wrong("store", "%q is not a ledger (write pebble:DIR)", c.Store)
+	}
+}
+
+// checkLimits looks at sizes, times and counts. None of them may be nothing, since nothing would have to mean either
+// "no limit" or "not at all", and both are traps.
+func checkLimits(c *Config, d *decoder) {
+	for _, size := range []struct {
+		key string
+		n   Size
+	}{{"max_body", c.MaxBody}, {"max_response", c.MaxResponse}, {"spool", c.Spool}, {"front", c.Front}} {
+		if size.n <= 0 {
+			d.wrong(size.key, "must be more than nothing")
+		}
+	}
+	if c.Spool < c.MaxBody {
+		d.wrong("spool", "%s is less than one request may have (max_body, %s)", c.Spool, c.MaxBody)
+	}
+	for _, limit := range []struct {
+		key string
+		d   time.Duration
+	}{{"upstream_timeout", c.UpstreamTimeout}, {"max_wait", c.MaxWait}, {"grace", c.Grace}} {
+		if limit.d <= 0 {
+			d.wrong(limit.key, "must be more than nothing")
+		}
+	}
+	if c.MaxRunning <= 0 {
+		d.wrong("max_running", "must be at least 1")
+	}
+}
+
+// checkLog looks at how the log is written.
+func checkLog(c *Config, d *decoder) {
+	oneOf(d, "log_format", c.LogFormat, "json", "text")
+	oneOf(d, "log_level", c.LogLevel, "debug", "info", "warn", "error")
+}
+
+// oneOf wants one of the words.
+func oneOf(d *decoder, path, word string, words ...string) {
+	if !slices.Contains(words, word) {
+		d.wrong(path, "%q is none of %s", word, strings.Join(words, ", "))
+	}
+}
+
+// A life is how long an action's URI and memory last.
+type life struct{ ttl, retention time.Duration }
+
+// checkLife wants times that an action's id can hold; it carries the days that its record is kept.
+func checkLife(d *decoder, path string, l life) {
+	if path != "" && !d.has(path+"ttl") && !d.has(path+"retention") {
+		return // inherited, and checked there
+	}
+	if l.ttl < time.Second {
+		d.wrong(path+"ttl", "must be a second at least")
+	}
+	if l.retention <= 0 {
+		d.wrong(path+"retention", "must be more than nothing")
+	}
+	const longest = store.MaxDays*store.Day - skew
+	if l.ttl > longest || l.retention > longest-max(l.ttl, 0) {
+		d.wrong(path+"retention", "is too long: with ttl it can be %d days at most", longest/store.Day)
+	}
+}
+
+// checkRoute looks at what belongs to one route alone.
+func checkRoute(r *Route, d *decoder, path string) {
+	for i, door := range r.Doors {
+		if door != "poe" {
+			d.wrong(fmt.Sprintf("%sdoors[%d]", path, i), "door %q is not in this version of poe", door)
+		}
+	}
+	if r.Doors != nil && len(r.Doors) == 0 {
+		d.wrong(path+"doors", "is empty: nobody could come in")
+	}
+	oneOf(d, path+"consume", r.Consume, "success", "any")
+	for i, status := range r.Release {
+		if status < 400 || status > 599 {
+			d.wrong(fmt.Sprintf("%srelease[%d]", path, i), `%d cannot mean "not done": 400 to 599 can`, status)
+		}
+	}
+	checkPrincipal(d, path+"principal", r.Principal)
+	for i, o := range r.Origins {
+		if err := http.NewCrossOriginProtection().AddTrustedOrigin(o); err != nil {
+			d.wrong(fmt.Sprintf("%sorigins[%d]", path, i), "%q is not an origin (write https://shop.example.com)", o)
+		}
+	}
+	checkLife(d, path, life{r.TTL, r.Retention})
+}
+
+// checkPrincipal wants a way to tell who is asking.
+func checkPrincipal(d *decoder, path, text string) {
+	kind, name, named := strings.Cut(text, ":")
+	switch {
+	case kind == "jwt":
+		d.wrong(path, "%q is not in this version of poe", text)
+	case !named && (kind == "none" || kind == "authorization"):
+	case named && (kind == "header" || kind == "cookie") && httpguts.ValidHeaderFieldName(name):
+	default:
+		d.wrong(path, "%q is none of none, authorization, header:NAME, cookie:NAME", text)
+	}
+}
+
+// checkMatch wants "POST /path", each method and path once.
+func checkMatch(d *decoder, seen map[string]origin, path, match string) {
+	if match == "" {
+		d.wrong(path, `is missing: say what is protected, e.g. "POST /orders"`)
+		return
+	}
+	methods, template, ok := strings.Cut(match, " ")
+	if !ok || template != "*" && (!strings.HasPrefix(template, "/") || strings.ContainsAny(template, " ?#")) {
+		d.wrong(path, `%q is not a method and a path (write "POST /orders")`, match)
+		return
+	}
+	if template != "*" {
+		if err := mux.NewRouter().NewRoute().Path(template).GetError(); err != nil {
+			d.wrong(path, "%q: %s", match, strings.TrimPrefix(err.Error(), "mux: "))
+			return
+		}
+	}
+	for method := range strings.SplitSeq(methods, ",") {
+		if !checkMethod(d, path, method) {
+			continue
+		}
+		one := method + " " + template
+		if first, twice := seen[one]; twice {
+			d.wrong(path, "%q is protected twice; first at %s", one, first.place)
+		}
+		seen[one] = d.originOf(path)
+	}
+}
+
+// checkMethod wants a method that this version can make happen once.
+func checkMethod(d *decoder, path, method string) bool {
+	switch method {
+	case http.MethodPost:
+		return true
+	case http.MethodPut, http.MethodPatch, http.MethodDelete:
+		d.wrong(path, "protecting %s is not in this version of poe", method)
+	default:
+		d.wrong(path, "%q is not a method that can be protected", method)
+	}
+	return false
+}
+
+// checkName wants names that tell routes apart.
+func checkName(d *decoder, names map[string]origin, path, name string) {
+	if name == "" && !d.has(path) {
+		return
+	}
+	if !nameForm.MatchString(name) {
+		d.wrong(path, "%q is not a name of letters, digits, dots, - and _", name)
+		return
+	}
+	if first, twice := names[name]; twice {
+		d.wrong(path, "%q is the name of two routes; first at %s", name, first.place)
+	}
+	names[name] = d.originOf(path)
+}

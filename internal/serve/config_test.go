@@ -1,0 +1,370 @@
+package serve_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/postonce/poe/internal/serve"
+)
+
+// whole has every key that there is.
+const whole = `
+listen: ":9443"
+admin: 127.0.0.1:9081
+public_url: https://api.example.com
+upstream: http://127.0.0.1:9000
+store: pebble:./ledger
+keys: ./keys.json
+prefix: /once/
+param: once
+ttl: 2h
+retention: 48h
+max_body: 1MiB
+max_response: 2MB
+spool: 3GiB
+front: 4096
+upstream_timeout: 5s
+max_wait: 6s
+max_running: 7
+grace: 8s
+protect: [POST /a, "POST /b/{id}"]
+require: true
+tls_cert: cert.pem
+tls_key: key.pem
+log_format: text
+log_level: warn
+routes:
+  - name: orders
+    match: POST /orders
+    doors: [poe]
+    require: false
+    consume: any
+    release: [429, 503]
+    principal: header:X-User
+    origins: [https://shop.example.com]
+    ttl: 10m
+    retention: 24h
+  - match: POST /payments
+`
+
+func TestParseReadsEveryKey(t *testing.T) {
+	got, err := serve.Parse("poe.yaml", []byte(whole))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := serve.Config{
+		Listen: ":9443", Admin: "127.0.0.1:9081", PublicURL: "https://api.example.com",
+		Upstream: "http://127.0.0.1:9000", Store: "pebble:./ledger", Keys: "./keys.json",
+		Prefix: "/once/", Param: "once", TTL: 2 * time.Hour, Retention: 48 * time.Hour,
+		MaxBody: 1 << 20, MaxResponse: 2_000_000, Spool: 3 << 30, Front: 4096,
+		UpstreamTimeout: 5 * time.Second, MaxWait: 6 * time.Second, MaxRunning: 7, Grace: 8 * time.Second,
+		Protect: []string{"POST /a", "POST /b/{id}"}, Require: true, TLSCert: "cert.pem", TLSKey: "key.pem",
+		LogFormat: "text", LogLevel: "warn",
+		Routes: []serve.Route{
+			{
+				Name: "orders", Match: "POST /orders", Doors: []string{"poe"}, Consume: "any", Release: []int{429, 503},
+				Principal: "header:X-User", Origins: []string{"https://shop.example.com"},
+				TTL: 10 * time.Minute, Retention: 24 * time.Hour,
+			},
+			{
+				Match: "POST /payments", Require: true, Consume: "success", Principal: "authorization",
+				TTL: 2 * time.Hour, Retention: 48 * time.Hour,
+			},
+		},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	got, err := serve.Parse("poe.yaml", []byte("upstream: http://127.0.0.1:9000"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := serve.Config{
+		Listen: ":8080", Admin: "127.0.0.1:8081", Upstream: "http://127.0.0.1:9000", Store: "pebble:./poe-data",
+		Prefix: "/poe/", Param: "poe", TTL: time.Hour, Retention: 720 * time.Hour,
+		MaxBody: 10 << 20, MaxResponse: 32 << 20, Spool: 1 << 30, Front: 32 << 20,
+		UpstreamTimeout: 30 * time.Second, MaxWait: 30 * time.Second, MaxRunning: 1024, Grace: 30 * time.Second,
+		LogFormat: "json", LogLevel: "info",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	want.Upstream = ""
+	if diff := cmp.Diff(want, serve.Defaults()); diff != "" {
+		t.Errorf("Defaults differ from a file that says nothing (-want +got)\n%s", diff)
+	}
+}
+
+func TestGuarded(t *testing.T) {
+	plain := serve.Route{Consume: "success", Principal: "authorization", TTL: time.Hour, Retention: 720 * time.Hour}
+	with := func(name, match string, require bool) serve.Route {
+		r := plain
+		r.Name, r.Match, r.Require = name, match, require
+		return r
+	}
+	tests := []struct {
+		name, text string
+		want       []serve.Route
+	}{
+		{"nothing: every POST", "", []serve.Route{with("default", "POST *", false)}},
+		{"require alone", "require: true", []serve.Route{with("default", "POST *", true)}},
+		{"protect", "protect: [POST /a, POST /b]", []serve.Route{with("", "POST /a", false), with("", "POST /b", false)}},
+		{"routes come first", "protect: [POST /a]\nroutes: [{match: POST /b, require: true}]",
+			[]serve.Route{with("", "POST /b", true), with("", "POST /a", false)}},
+		{"a route may say no", "require: true\nroutes: [{match: POST /b, require: false}, {match: POST /c}]",
+			[]serve.Route{with("", "POST /b", false), with("", "POST /c", true)}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c, err := serve.Parse("poe.yaml", []byte("upstream: http://a\n"+tt.text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, c.Guarded()); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestMistakes compares all that is said about the files in testdata with what lies beside them.
+func TestMistakes(t *testing.T) {
+	files, err := filepath.Glob("testdata/config/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
+			text, err := os.ReadFile(file) //nolint:gosec // our own testdata
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden := strings.TrimSuffix(file, ".yaml") + ".golden"
+			want, err := os.ReadFile(golden) //nolint:gosec // our own testdata
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = serve.Parse(filepath.Base(file), text)
+			if err == nil {
+				t.Fatal("no mistake was found")
+			}
+			if diff := cmp.Diff(string(want), err.Error()+"\n"); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestMistakesOneByOne(t *testing.T) {
+	tests := []struct{ name, text, want string }{
+		{"unknown", "lsten: :80", `p:2:1: there is no key "lsten"`},
+		{"hyphens", "max-body: 1", `p:2:1: there is no key "max-body"; "max_body" is meant`},
+		{"case", "Listen: 1", `p:2:1: there is no key "Listen"; "listen" is meant`},
+		{"later", "callbacks: {}", `p:2:1: "callbacks" is not in this version of poe`},
+		{"later in a route", "routes: [{match: POST /a, unique: [a]}]", `p:2:27: "unique" is not in this version of poe`},
+		{"later door", "routes: [{match: POST /a, doors: [poe, key]}]", `p:2:40: doors: door "key" is not in this version of poe`},
+		{"no door", "routes: [{match: POST /a, doors: []}]", `p:2:34: doors: is empty: nobody could come in`},
+		{"twice", "ttl: 1h\nttl: 2h", `p:3:1: "ttl" is here twice; the first is at p:2:1`},
+		{"twice in a route", "routes:\n- match: POST /a\n  match: POST /b", `p:4:3: "match" is here twice; the first is at p:3:3`},
+		{"null", "ttl:", `p:2:1: ttl: nothing is here where a value is wanted`},
+		{"list for a value", "ttl: [1h]", `p:2:6: ttl: a list is here where a value is wanted`},
+		{"mapping for a value", "ttl: {a: 1h}", `p:2:6: ttl: a mapping is here where a value is wanted`},
+		{"value for a list", "protect: POST /a", `p:2:10: protect: "POST /a" is here where a list is wanted`},
+		{"value for a mapping", "routes: [POST /a]", `p:2:10: routes: "POST /a" is here where keys and values are wanted`},
+		{"alias", "ttl: &a 1h", `p:2:6: ttl: an anchor, alias or tag is here where a value is wanted`},
+		{"tag", "listen: !!str 80", `p:2:9: listen: an anchor, alias or tag is here where a value is wanted`},
+		{"duration", "ttl: 1 hour", `p:2:6: ttl: "1 hour" is not a time (write 90s, 10m, 720h)`},
+		{"days", "ttl: 30d", `p:2:6: ttl: "30d" is not a time (write 90s, 10m, 720h)`},
+		{"no time", "ttl: 0s", `p:2:6: ttl: must be a second at least`},
+		{"negative time", "grace: -1s", `p:2:8: grace: must be more than nothing`},
+		{"too long", "retention: 100000h", `p:2:12: retention: is too long: with ttl it can be 4094 days at most`},
+		{"overflow", "ttl: 2562047h\nretention: 2562047h", `p:3:12: retention: is too long: with ttl it can be 4094 days at most`},
+		{"size", "max_body: lots", `p:2:11: max_body: "lots" is not a size (write 4096, 64KiB, 10MiB, 1GiB)`},
+		{"negative size", "max_body: -1", `p:2:11: max_body: "-1" is not a size (write 4096, 64KiB, 10MiB, 1GiB)`},
+		{"no size", "front: 0", `p:2:8: front: must be more than nothing`},
+		{"huge size", "spool: 9EiB", `p:2:8: spool: "9EiB" is not a size (write 4096, 64KiB, 10MiB, 1GiB)`},
+		{"small spool", "spool: 1MiB", `p:2:8: spool: 1.0 MiB is less than one request may have (max_body, 10 MiB)`},
+		{"bool", "require: maybe", `p:2:10: require: "maybe" is neither true nor false`},
+		{"old bool", "require: yes", `p:2:10: require: "yes" is neither true nor false`},
+		{"int", "max_running: many", `p:2:14: max_running: "many" is not a whole number`},
+		{"float", "max_running: 1.5", `p:2:14: max_running: "1.5" is not a whole number`},
+		{"zero", "max_running: 0", `p:2:14: max_running: must be at least 1`},
+		{"address", "listen: 8080", `p:2:9: listen: "8080" is not an address (write :8080 or 127.0.0.1:8080)`},
+		{"port", "listen: :99999", `p:2:9: listen: ":99999" is not an address (write :8080 or 127.0.0.1:8080)`},
+		{"same address", "listen: :80\nadmin: :80", `p:3:8: admin: ":80" is what listen has; they must differ`},
+		{"public url", "public_url: example.com", `p:2:13: public_url: "example.com" is not a URL (write http://host:port)`},
+		{"public url's path", "public_url: https://a/b", `p:2:13: public_url: "https://a/b" says more than scheme, host and port`},
+		{"public url's password", "public_url: https://a:secret@b", `p:2:13: public_url: "https://a:xxxxx@b" says more than scheme, host and port`},
+		{"store", "store: ./data", `p:2:8: store: "./data" is not a ledger (write pebble:DIR)`},
+		{"store nowhere", "store: 'pebble:'", `p:2:8: store: "pebble:" is not a ledger (write pebble:DIR)`},
+		{"later store", "store: postgres://a/b", `p:2:8: store: a ledger in PostgreSQL is not in this version of poe`},
+		{"prefix", "prefix: poe", `p:2:9: prefix: "poe" must begin and end with a slash, like /poe/`},
+		{"prefix of dots", "prefix: /../", `p:2:9: prefix: "/../" must begin and end with a slash, like /poe/`},
+		{"prefix of all", "prefix: /", `p:2:9: prefix: "/" must begin and end with a slash, like /poe/`},
+		{"param", "param: a=b", `p:2:8: param: "a=b" is not a name of letters, digits, - and _`},
+		{"cert alone", "tls_cert: a", `p:2:11: tls_cert: is here without tls_key`},
+		{"key alone", "tls_key: a", `p:2:10: tls_key: is here without tls_cert`},
+		{"log format", "log_format: xml", `p:2:13: log_format: "xml" is none of json, text`},
+		{"log level", "log_level: loud", `p:2:12: log_level: "loud" is none of debug, info, warn, error`},
+		{"match", "protect: [/a]", `p:2:11: protect: "/a" is not a method and a path (write "POST /orders")`},
+		{"empty match", "protect: ['']", `p:2:11: protect: is missing: say what is protected, e.g. "POST /orders"`},
+		{"no match", "routes: [{name: a}]", `p:2:10: match: is missing: say what is protected, e.g. "POST /orders"`},
+		{"query", "protect: ['POST /a?b']", `p:2:11: protect: "POST /a?b" is not a method and a path (write "POST /orders")`},
+		{"template", "protect: ['POST /{a']", `p:2:11: protect: "POST /{a": unbalanced braces in "/{a"`},
+		{"later method", "protect: ['PUT /a']", `p:2:11: protect: protecting PUT is not in this version of poe`},
+		{"safe method", "protect: ['GET /a']", `p:2:11: protect: "GET" is not a method that can be protected`},
+		{"lower case", "protect: ['post /a']", `p:2:11: protect: "post" is not a method that can be protected`},
+		{"protected twice", "protect: [POST /a]\nroutes: [{match: POST /a}]", `p:3:18: match: "POST /a" is protected twice; first at p:2:11`},
+		{"one name twice", "routes: [{name: a, match: POST /a}, {name: a, match: POST /b}]", `p:2:44: name: "a" is the name of two routes; first at p:2:17`},
+		{"name", "routes: [{name: a b, match: POST /a}]", `p:2:17: name: "a b" is not a name of letters, digits, dots, - and _`},
+		{"empty name", "routes: [{name: '', match: POST /a}]", `p:2:17: name: "" is not a name of letters, digits, dots, - and _`},
+		{"consume", "routes: [{match: POST /a, consume: all}]", `p:2:36: consume: "all" is none of success, any`},
+		{"release", "routes: [{match: POST /a, release: [200]}]", `p:2:37: release: 200 cannot mean "not done": 400 to 599 can`},
+		{"principal", "routes: [{match: POST /a, principal: me}]", `p:2:38: principal: "me" is none of none, authorization, header:NAME, cookie:NAME`},
+		{"principal's name", "routes: [{match: POST /a, principal: 'header:'}]", `p:2:38: principal: "header:" is none of none, authorization, header:NAME, cookie:NAME`},
+		{"later principal", "routes: [{match: POST /a, principal: 'jwt:sub'}]", `p:2:38: principal: "jwt:sub" is not in this version of poe`},
+		{"origin", "routes: [{match: POST /a, origins: [shop]}]", `p:2:37: origins: "shop" is not an origin (write https://shop.example.com)`},
+		{"route's ttl", "routes: [{match: POST /a, ttl: 0s}]", `p:2:32: ttl: must be a second at least`},
+		{"second document", "---\nttl: 1h", `p:3:1: there is a second document; one file is one configuration`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := serve.Parse("p", []byte("upstream: http://a\n"+tt.text))
+			var got serve.Mistakes
+			if !errors.As(err, &got) {
+				t.Fatalf("error is %v, want Mistakes", err)
+			}
+			if diff := cmp.Diff(tt.want, got.Error()); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestUpstream(t *testing.T) {
+	tests := []struct{ name, text, want string }{
+		{"missing in the file", "ttl: 1h", `p: upstream: is missing: say where the application is, e.g. http://127.0.0.1:9000`},
+		{"scheme", "upstream: ftp://a", `p:1:11: upstream: "ftp://a" is not a URL (write http://host:port)`},
+		{"host", "upstream: http://:80", `p:1:11: upstream: "http://:80" is not a URL (write http://host:port)`},
+		{"path", "upstream: http://a/b", `p:1:11: upstream: "http://a/b" says more than scheme, host and port`},
+		{"fragment", "upstream: 'http://a#'", `p:1:11: upstream: "http://a" says more than scheme, host and port`},
+		{"slash", "upstream: http://a/", ""},
+		{"https", "upstream: https://[::1]:443", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := ""
+			if _, err := serve.Parse("p", []byte(tt.text)); err != nil {
+				got = err.Error()
+			}
+			if got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestGivenBeatsTheFile(t *testing.T) {
+	src := serve.Source{
+		File: "p",
+		Text: []byte("ttl: nonsense\nretention: 0s\nprotect: [GET /a, {}]\nmax_body: lots\nupstream: http://a\nrequire: true\nroutes: [{match: POST /b}]"),
+		Given: []serve.Given{
+			{Key: "ttl", From: "--ttl", Value: 5 * time.Minute},
+			{Key: "protect", From: "POE_PROTECT", Value: []string{"POST /c"}},
+			{Key: "require", From: "--no-require", Value: false},
+			{Key: "grace", From: "POE_GRACE", Value: time.Duration(0)},
+			{Key: "log_level", From: "--log-level", Value: "loud"},
+		},
+	}
+	c, err := serve.Load(src)
+	want := serve.Mistakes{
+		{Where: "POE_GRACE", Text: "must be more than nothing"},
+		{Where: "--log-level", Text: `"loud" is none of debug, info, warn, error`},
+		{Where: "p:2:12", Text: "retention: must be more than nothing"},
+		{Where: "p:4:11", Text: `max_body: "lots" is not a size (write 4096, 64KiB, 10MiB, 1GiB)`},
+	}
+	var got serve.Mistakes
+	if !errors.As(err, &got) {
+		t.Fatalf("error is %v, want Mistakes", err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if c.TTL != 5*time.Minute || c.Require || c.Routes[0].Require || c.Routes[0].TTL != 5*time.Minute {
+		t.Errorf("what was given did not reach the configuration and its routes: %+v", c)
+	}
+	if diff := cmp.Diff([]string{"POST /c"}, c.Protect); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestGivenIsNamedInMistakesAboutItsItems(t *testing.T) {
+	_, err := serve.Load(serve.Source{Given: []serve.Given{
+		{Key: "protect", From: "--protect", Value: []string{"POST /a", "nonsense"}},
+	}})
+	want := `upstream: is missing: say where the application is, e.g. http://127.0.0.1:9000
+--protect: "nonsense" is not a method and a path (write "POST /orders")`
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v\nwant %s", err, want)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	c := serve.Defaults()
+	c.Upstream = "http://127.0.0.1:9000"
+	if err := c.Validate(); err != nil {
+		t.Errorf("the defaults are refused: %v", err)
+	}
+	var zero serve.Config
+	var got serve.Mistakes
+	if err := zero.Validate(); !errors.As(err, &got) || len(got) < 10 {
+		t.Errorf("an empty Config passes: %v", err)
+	}
+}
+
+func TestAbsentSettings(t *testing.T) {
+	for _, text := range []string{"", "# nothing but a comment", "---\n", "\n\n"} {
+		_, err := serve.Parse("p", []byte(text))
+		if err == nil || !strings.HasPrefix(err.Error(), "p: upstream: is missing") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func TestTooLongFile(t *testing.T) {
+	_, err := serve.Parse("p", []byte(strings.Repeat("#", 1<<20+1)))
+	if err == nil || !strings.HasPrefix(err.Error(), "p: is 1048577 bytes long") {
+		t.Error(err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(whole))
+	for _, seed := range []string{
+		"", "---", "a: &b [*b]", "? a\n: b", "routes: [{", "<<: {ttl: 1h}", "routes:\n- - -", "ttl: |\n  1h", "%YAML 9", "\x00", "a: !!binary x",
+		"protect: [POST /{a:[}]", "protect: ['POST /{a:(}']", "ttl: 'x", "\"\\u", "{}: 1", "[]: 1", "- a", "routes: [null]", "? {a: b}\n: c",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c, err := serve.Parse("p", text)
+		var mistakes serve.Mistakes
+		switch {
+		case err == nil:
+			if again := c.Validate(); again != nil {
+				t.Errorf("what Parse lets through Validate refuses: %v", again)
+			}
+		case !errors.As(err, &mistakes) || len(mistakes) == 0:
+			t.Errorf("error is %v, want Mistakes", err)
+		}
+	})
+}

@@ -1,0 +1,359 @@
+package serve
+
+import (
+	"cmp"
+	"encoding"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// maxConfig bounds the file, in bytes, before anything is parsed.
+const maxConfig = 1 << 20
+
+// later are the words of PROTOCOL section "Configuration" that this version does not have yet. They get an answer of
+// their own, since ignoring one of them would leave somebody less protected than the file says.
+var later = []string{"callbacks", "forms", "jwks", "key_headers", "recovery", "unique"}
+
+// A decoder walks the file's nodes beside the struct they fill. The library decodes well, but stops at its first
+// mistake; walking the nodes finds them all, and knows where every value stood for the checks that follow.
+type decoder struct {
+	name  string
+	found []finding
+	given map[string]origin // by path, e.g. "routes[0].ttl"
+}
+
+// An origin is the place that a value came from.
+type origin struct {
+	place  string // "poe.yaml:9:10", "--ttl", "POE_TTL"
+	inFile bool
+	line   int // 0: the file as a whole, or not in it
+	column int
+}
+
+// A finding is a mistake and the path of the key that it is about, "" where it is about none.
+type finding struct {
+	path string
+	at   origin
+	Mistake
+}
+
+func newDecoder(name string) *decoder {
+	return &decoder{name: name, given: map[string]origin{}}
+}
+
+// add notes a mistake in the file that is about no key, or about one that there is not.
+func (d *decoder) add(at origin, format string, args ...any) {
+	d.found = append(d.found, finding{at: at, Mistake: Mistake{Where: at.place, Text: fmt.Sprintf(format, args...)}})
+}
+
+// wrong notes what is wrong with the key at path, in the words of whoever gave it. A second mistake about one key, or
+// one about a key that the broken mapping around it cannot have, is noise: it follows from the first.
+func (d *decoder) wrong(path, format string, args ...any) {
+	around := path[:max(strings.LastIndexByte(path, '.'), 0)]
+	if slices.ContainsFunc(d.found, func(f finding) bool { return f.path != "" && (f.path == path || f.path == around) }) {
+		return
+	}
+	from := d.originOf(path)
+	m := Mistake{Where: from.place, Text: fmt.Sprintf(format, args...)}
+	if from.inFile {
+		m.Text = keyOf(path) + ": " + m.Text
+	}
+	d.found = append(d.found, finding{path: path, at: from, Mistake: m})
+}
+
+// has tells whether somebody gave the key at path.
+func (d *decoder) has(path string) bool {
+	_, ok := d.given[path]
+	return ok
+}
+
+// originOf returns where the key at path was given; where it was not, the mapping that lacks it; without a file, its name.
+func (d *decoder) originOf(path string) origin {
+	if from, ok := d.given[path]; ok {
+		return from
+	}
+	if i := strings.LastIndexByte(path, '.'); i >= 0 {
+		if from, ok := d.given[path[:i]]; ok {
+			return from
+		}
+	}
+	if d.name != "" {
+		return d.wholeFile()
+	}
+	return origin{place: keyOf(path)}
+}
+
+// mistakes returns what was found, as Mistakes; nil where it is nothing.
+func (d *decoder) mistakes() error {
+	if len(d.found) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(d.found, func(a, b finding) int {
+		return cmp.Or(cmp.Compare(a.at.line, b.at.line), cmp.Compare(a.at.column, b.at.column))
+	})
+	all := make(Mistakes, len(d.found))
+	for i, f := range d.found {
+		all[i] = f.Mistake
+	}
+	return all
+}
+
+// forget takes back what the file said about a key and about what lies below it.
+func (d *decoder) forget(key string) {
+	of := func(path string) bool { return path == key || strings.HasPrefix(path, key+"[") }
+	d.found = slices.DeleteFunc(d.found, func(f finding) bool { return of(f.path) })
+	maps.DeleteFunc(d.given, func(path string, _ origin) bool { return of(path) })
+}
+
+// file decodes the whole text into the struct v. Where it returns false, nothing in v can be relied on, and what it
+// lacks is no mistake of its own.
+func (d *decoder) file(text []byte, v reflect.Value) bool {
+	if len(text) > maxConfig {
+		d.add(d.wholeFile(), "is %d bytes long, more than a configuration can be", len(text))
+		return false
+	}
+	file, err := parseYAML(text)
+	if err != nil {
+		d.syntax(err)
+		return false
+	}
+	var bodies []ast.Node
+	for _, doc := range file.Docs {
+		if doc.Body != nil && doc.Body.Type() != ast.CommentType {
+			bodies = append(bodies, doc.Body)
+		}
+	}
+	if len(bodies) == 0 {
+		return true
+	}
+	if len(bodies) > 1 {
+		d.add(d.at(bodies[1]), "there is a second document; one file is one configuration")
+	}
+	m, ok := bodies[0].(ast.MapNode)
+	if !ok {
+		d.add(d.at(bodies[0]), "%s is here where keys and values are wanted", kindOf(bodies[0]))
+		return false
+	}
+	d.mapping(m, v, "")
+	return true
+}
+
+// parseYAML keeps the parser's panics, which a damaged file could reach, from ending the process.
+// Duplicate keys are let through: the walk reports them together with everything else.
+func parseYAML(text []byte) (file *ast.File, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("it is not YAML (%v)", p)
+		}
+	}()
+	return parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
+}
+
+// syntax reports what the parser says.
+func (d *decoder) syntax(err error) {
+	var y yaml.Error
+	if errors.As(err, &y) && y.GetToken() != nil {
+		d.add(d.place(y.GetToken()), "%s", y.GetMessage())
+		return
+	}
+	d.add(d.wholeFile(), "%s", err)
+}
+
+// mapping decodes a mapping node into the struct v. path is "" or ends with a dot.
+func (d *decoder) mapping(m ast.MapNode, v reflect.Value, path string) {
+	seen := map[string]origin{}
+	for it := m.MapRange(); it.Next(); {
+		key, at := it.Key().GetToken().Value, d.at(it.Key())
+		if _, plain := it.Key().(*ast.StringNode); !plain {
+			d.add(at, "%q is not a plain key", key)
+			continue
+		}
+		if first, twice := seen[key]; twice {
+			d.add(at, "%q is here twice; the first is at %s", key, first.place)
+			continue
+		}
+		seen[key] = at
+		d.entry(key, it.KeyValue(), slot{within: v, path: path})
+	}
+}
+
+// A slot is the struct that a mapping fills, and its path.
+type slot struct {
+	within reflect.Value
+	path   string // "" or with a dot at its end
+}
+
+// entry decodes one key and its value.
+func (d *decoder) entry(key string, kv *ast.MappingValueNode, in slot) {
+	field, ok := fieldByKey(in.within, key)
+	at := d.at(kv.Key)
+	if ok {
+		if kv.Value.Type() != ast.NullType { // what is not there has no place of its own
+			at = d.at(kv.Value)
+		}
+		d.given[in.path+key] = at
+		d.value(kv.Value, field, in.path+key)
+		return
+	}
+	if slices.Contains(later, key) {
+		d.add(at, "%q is not in this version of poe", key)
+		return
+	}
+	if near, found := nearKey(in.within.Type(), key); found {
+		d.add(at, "there is no key %q; %q is meant", key, near)
+		return
+	}
+	d.add(at, "there is no key %q", key)
+}
+
+// value decodes one node into a field: a list, a list of structs, or a scalar.
+func (d *decoder) value(n ast.Node, field reflect.Value, path string) {
+	if field.Kind() != reflect.Slice {
+		d.scalar(n, field, path)
+		return
+	}
+	seq, ok := n.(*ast.SequenceNode)
+	if !ok {
+		d.wrong(path, "%s is here where a list is wanted", kindOf(n))
+		return
+	}
+	list := reflect.MakeSlice(field.Type(), len(seq.Values), len(seq.Values))
+	for i, item := range seq.Values {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		d.given[at] = d.at(item)
+		d.item(item, list.Index(i), at)
+	}
+	field.Set(list)
+}
+
+// item decodes one item of a list: a struct or a scalar.
+func (d *decoder) item(n ast.Node, v reflect.Value, path string) {
+	if v.Kind() != reflect.Struct {
+		d.scalar(n, v, path)
+		return
+	}
+	setUsual(v)
+	m, ok := n.(ast.MapNode)
+	if !ok {
+		d.wrong(path, "%s is here where keys and values are wanted", kindOf(n))
+		return
+	}
+	d.mapping(m, v, path+".")
+}
+
+// scalar decodes a leaf.
+func (d *decoder) scalar(n ast.Node, field reflect.Value, path string) {
+	text, ok := textOf(n)
+	if !ok {
+		d.wrong(path, "%s is here where a value is wanted", kindOf(n))
+		return
+	}
+	if err := setText(field, text); err != nil {
+		d.wrong(path, "%s", err)
+	}
+}
+
+// wholeFile is the place of what has no line.
+func (d *decoder) wholeFile() origin { return origin{place: d.name, inFile: true} }
+
+// at returns where a node stands.
+func (d *decoder) at(n ast.Node) origin {
+	switch n := n.(type) { // whose own token is a colon
+	case nil:
+		return d.wholeFile()
+	case *ast.MappingValueNode:
+		return d.at(n.Key)
+	case *ast.MappingNode:
+		if !n.IsFlowStyle && len(n.Values) > 0 {
+			return d.at(n.Values[0].Key)
+		}
+	}
+	return d.place(n.GetToken())
+}
+
+// place returns where a token stands.
+func (d *decoder) place(t *token.Token) origin {
+	if t == nil || t.Position == nil {
+		return d.wholeFile()
+	}
+	line, column := t.Position.Line, t.Position.Column
+	return origin{place: fmt.Sprintf("%s:%d:%d", d.name, line, column), inFile: true, line: line, column: column}
+}
+
+// keyOf returns the key that a path ends with, without the number of an item in a list.
+func keyOf(path string) string {
+	key := path[strings.LastIndexByte(path, '.')+1:]
+	key, _, _ = strings.Cut(key, "[")
+	return key
+}
+
+// textOf returns what a scalar says. Anchors, aliases, tags and null have no text: a configuration needs none.
+func textOf(n ast.Node) (string, bool) {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		return n.Value, true
+	case *ast.LiteralNode:
+		return n.Value.Value, true
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
+		return n.GetToken().Value, true
+	default:
+		return "", false
+	}
+}
+
+// kindOf names what stands in a wrong place.
+func kindOf(n ast.Node) string {
+	switch n.(type) {
+	case *ast.NullNode, nil:
+		return "nothing"
+	case ast.MapNode:
+		return "a mapping"
+	case *ast.SequenceNode:
+		return "a list"
+	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
+		return "an anchor, alias or tag"
+	default:
+		return fmt.Sprintf("%q", n.GetToken().Value)
+	}
+}
+
+// setText reads text into a field of one of the types that a Config has. The error says what is wanted.
+func setText(field reflect.Value, text string) error {
+	switch v := field.Addr().Interface().(type) {
+	case encoding.TextUnmarshaler:
+		return v.UnmarshalText([]byte(text))
+	case *string:
+		*v = text
+	case *bool:
+		if text != "true" && text != "false" {
+			return fmt.Errorf("%q is neither true nor false", text)
+		}
+		*v = text == "true"
+	case *int:
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return fmt.Errorf("%q is not a whole number", text)
+		}
+		*v = n
+	case *time.Duration:
+		n, err := time.ParseDuration(text)
+		if err != nil {
+			return fmt.Errorf("%q is not a time (write 90s, 10m, 720h)", text)
+		}
+		*v = n
+	default:
+		return fmt.Errorf("a %s cannot be configured", field.Type())
+	}
+	return nil
+}

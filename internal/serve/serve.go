@@ -1,0 +1,294 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/rs/zerolog"
+
+	core "github.com/postonce/poe/internal/poe"
+
+	"github.com/postonce/poe/internal/gateway"
+	"github.com/postonce/poe/internal/ledger"
+	"github.com/postonce/poe/internal/replay"
+	"github.com/postonce/poe/internal/store"
+)
+
+// Options are what a server is given besides its configuration.
+type Options struct {
+	Log   zerolog.Logger
+	Ready func(Addresses)  // called once, when requests are answered; nil: nobody waits
+	Clock func() time.Time // time.Now
+}
+
+// Addresses are where a server listens.
+type Addresses struct {
+	URL   string // of the gateway, as somebody on this machine would open it
+	Admin string // of the admin listener; "": there is none
+}
+
+// stopMargin is how much of the grace is kept for settling what is ended before its time.
+const stopMargin = 2 * time.Second
+
+// A server is everything that Run opens, in the order in which it is closed again.
+type server struct {
+	cfg   Config
+	opt   Options
+	store store.Store
+	keys  *ledger.Keys
+	gate  *core.Gate
+	hop   *gateway.Gateway
+	regs  *prometheus.Registry
+}
+
+// Run serves until ctx ends, and returns nil when everything that was executing then is settled. An error means that the
+// server did not start, or could not go on.
+func Run(ctx context.Context, cfg Config, opt Options) (err error) {
+	if opt.Clock == nil {
+		opt.Clock = time.Now
+	}
+	s := &server{cfg: cfg, opt: opt, regs: prometheus.NewRegistry()}
+	// Listen before the ledger is opened: a port that is taken must not cost a recovery.
+	public, admin, err := s.listen(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeListeners(public, admin)
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	return s.serve(ctx, public, admin)
+}
+
+// listen opens the listeners. The second one is nil where none is asked for.
+func (s *server) listen(ctx context.Context) (public, admin net.Listener, err error) {
+	var lc net.ListenConfig
+	if public, err = lc.Listen(ctx, "tcp", s.cfg.Listen); err != nil {
+		return nil, nil, &ListenError{Address: s.cfg.Listen, Flag: "--listen", Err: err}
+	}
+	if s.cfg.Admin == "" {
+		return public, nil, nil
+	}
+	if admin, err = lc.Listen(ctx, "tcp", s.cfg.Admin); err != nil {
+		return nil, nil, errors.Join(&ListenError{Address: s.cfg.Admin, Flag: "--admin", Err: err}, public.Close())
+	}
+	return public, admin, nil
+}
+
+func closeListeners(all ...net.Listener) {
+	for _, l := range all {
+		if l != nil {
+			_ = l.Close() // the server has closed it already, mostly
+		}
+	}
+}
+
+// open opens the ledger, its keys, the spool and the upstream, and settles what an earlier process left.
+func (s *server) open(ctx context.Context) (err error) {
+	log := s.opt.Log
+	if s.store, err = ledger.Open(ctx, s.cfg.Store, ledger.Config{Clock: s.opt.Clock, Log: log}); err != nil {
+		return err
+	}
+	if s.keys, err = ledger.OpenKeys(ledger.KeysConfig{URL: s.cfg.Store, File: s.cfg.Keys, Store: s.store, Log: log, Clock: s.opt.Clock}); err != nil {
+		return err
+	}
+	spool, err := replay.NewSpool(replay.SpoolConfig{Disk: int64(s.cfg.Spool)})
+	if err != nil {
+		return fmt.Errorf("making the spool: %w", err)
+	}
+	upstream, err := url.Parse(s.cfg.Upstream)
+	if err != nil {
+		return fmt.Errorf("reading the upstream's address: %w", err)
+	}
+	if s.hop, err = gateway.New(gateway.Config{Upstream: upstream, Log: log, Clock: s.opt.Clock}); err != nil {
+		return err
+	}
+	if err := errors.Join(
+		s.regs.Register(collectors.NewGoCollector()),
+		s.regs.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
+	); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	if s.gate, err = core.New(ctx, s.coreConfig(spool)); err != nil {
+		return err
+	}
+	return s.gate.Recover(ctx)
+}
+
+func (s *server) coreConfig(spool *replay.Spool) core.Config {
+	c := s.cfg
+	out := core.Config{
+		Store: s.store, Keys: s.keys.Ring, Spool: spool, Prefix: c.Prefix, Param: c.Param, PublicURL: c.PublicURL,
+		TTL: c.TTL, Retention: c.Retention, Timeout: c.UpstreamTimeout, MaxWait: c.MaxWait,
+		MaxBody: int64(c.MaxBody), MaxResponse: int64(c.MaxResponse), MaxRunning: c.MaxRunning, Front: int64(c.Front),
+		Clock: s.opt.Clock, Log: s.opt.Log, Metrics: s.regs,
+	}
+	for _, r := range c.Guarded() {
+		consume := core.ConsumeSuccess
+		if r.Consume == "any" {
+			consume = core.ConsumeAny
+		}
+		out.Routes = append(out.Routes, core.Route{
+			Name: r.Name, Match: r.Match, Require: r.Require, TTL: r.TTL, Retention: r.Retention,
+			Consume: consume, Release: r.Release, Principal: r.Principal, Origins: r.Origins,
+		})
+	}
+	return out
+}
+
+// handler is the gateway as clients see it.
+func (s *server) handler() http.Handler {
+	guarded := s.gate.Once(s.hop, s.hop.Proxy())
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.gate.Owns(r.URL.Path) {
+			s.gate.ServeHTTP(w, r)
+			return
+		}
+		guarded.ServeHTTP(w, r)
+	})
+}
+
+// serve answers requests until ctx ends, and then brings everything to rest.
+func (s *server) serve(ctx context.Context, public, admin net.Listener) error {
+	errs := make(chan error, 2)
+	front := s.public()
+	go func() { errs <- s.accept(front, public) }()
+	servers := []*http.Server{front}
+	at := Addresses{URL: openURL(public.Addr(), s.cfg.TLSCert != "")}
+	if admin != nil {
+		back := s.admin()
+		servers = append(servers, back)
+		at.Admin = openURL(admin.Addr(), false)
+		go func() { errs <- back.Serve(admin) }()
+	}
+	house, stopHouse := context.WithCancel(context.WithoutCancel(ctx))
+	var upkeep sync.WaitGroup
+	upkeep.Go(func() { _ = s.gate.Run(house) }) // it ends without an error when house does
+	upkeep.Go(func() { s.keys.Run(house) })
+	upkeep.Go(func() { s.reloadOnHangup(house) })
+	defer upkeep.Wait()
+	defer stopHouse()
+
+	s.opt.Log.Info().Str("url", at.URL).Str("admin", at.Admin).Str("upstream", s.cfg.Upstream).Msg("serving")
+	if s.opt.Ready != nil {
+		s.opt.Ready(at)
+	}
+	select {
+	case err := <-errs:
+		return fmt.Errorf("serving: %w", errors.Join(err, s.rest(servers)))
+	case <-ctx.Done():
+		s.opt.Log.Info().Dur("grace", s.cfg.Grace).Msg("stopping: no new work, what runs is finished")
+		return s.rest(servers)
+	}
+}
+
+func (s *server) accept(front *http.Server, l net.Listener) error {
+	if s.cfg.TLSCert != "" {
+		return front.ServeTLS(l, s.cfg.TLSCert, s.cfg.TLSKey)
+	}
+	return front.Serve(l)
+}
+
+// public returns the server for clients. A request may take as long as its body needs at a modest pace; a head may
+// not, and an idle connection does not stay for ever.
+func (s *server) public() *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler: s.handler(), Protocols: protocols,
+		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: serverLog(s.opt.Log),
+	}
+}
+
+// rest stops the servers: no new connection, no new execution; what runs is finished, and what is not finished when
+// the grace is nearly over is ended and settled as what is known of it then.
+func (s *server) rest(servers []*http.Server) error {
+	s.gate.Drain()
+	grace, cancel := context.WithTimeout(context.Background(), s.cfg.Grace)
+	defer cancel()
+	soft, softCancel := context.WithTimeout(grace, max(s.cfg.Grace-stopMargin, s.cfg.Grace/2))
+	defer softCancel()
+	shut := make(chan struct{})
+	go func() {
+		defer close(shut)
+		for _, one := range servers {
+			_ = one.Shutdown(grace) // out of time: closed below
+		}
+	}()
+	if s.gate.Wait(soft) != nil {
+		s.opt.Log.Warn().Msg("the grace is over: what still runs is ended, and its outcome is unknown")
+		s.gate.Stop()
+	}
+	err := s.gate.Wait(grace)
+	select {
+	case <-shut:
+	case <-soft.Done():
+	}
+	for _, one := range servers {
+		_ = one.Close() // streams and idle clients
+	}
+	<-shut
+	return err
+}
+
+// close closes what open opened.
+func (s *server) close() error {
+	if s.hop != nil {
+		s.hop.Close()
+	}
+	if s.store == nil {
+		return nil
+	}
+	if err := s.store.Close(); err != nil {
+		return fmt.Errorf("closing the ledger: %w", err)
+	}
+	return nil
+}
+
+// reloadOnHangup reads the key file again at every SIGHUP.
+func (s *server) reloadOnHangup(ctx context.Context) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+			if err := s.keys.Reload(); err != nil {
+				s.opt.Log.Error().Err(err).Msg("reading the keys again: they stay what they were")
+			}
+		}
+	}
+}
+
+// openURL returns the URL under which a listener is reached from this machine.
+func openURL(a net.Addr, secure bool) string {
+	host, port, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return a.String()
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	scheme := "http://"
+	if secure {
+		scheme = "https://"
+	}
+	return scheme + net.JoinHostPort(host, port)
+}

@@ -1,0 +1,335 @@
+package store
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// Version is the first byte of every encoded record. A record of another version is ErrCorrupt to this one.
+const Version = 1
+
+// The fields of an encoded record, in Protocol Buffers' wire format: absent fields cost nothing, unknown ones can
+// be told apart from damage. The id is the key and is not encoded. Numbers are never reused.
+const (
+	fParent    protowire.Number = 1
+	fKind      protowire.Number = 2
+	fState     protowire.Number = 3
+	fTerm      protowire.Number = 4
+	fAttempt   protowire.Number = 5
+	fDoor      protowire.Number = 6
+	fRoute     protowire.Number = 7
+	fMethod    protowire.Number = 8
+	fTarget    protowire.Number = 9
+	fPrincipal protowire.Number = 10
+	fDigest    protowire.Number = 11
+	fName      protowire.Number = 12
+	fRequest   protowire.Number = 13
+	fResponse  protowire.Number = 14
+	fStatus    protowire.Number = 15
+	fClaimed   protowire.Number = 16
+	fFinished  protowire.Number = 17
+	fExpires   protowire.Number = 18
+	fDue       protowire.Number = 19
+	fEvent     protowire.Number = 20
+)
+
+const (
+	bHead    protowire.Number = 1
+	bContent protowire.Number = 2
+	bWhere   protowire.Number = 3
+	bTerm    protowire.Number = 4
+	bN       protowire.Number = 5
+	bSize    protowire.Number = 6
+	bDigest  protowire.Number = 7
+)
+
+const (
+	eAt     protowire.Number = 1
+	eFrom   protowire.Number = 2
+	eTo     protowire.Number = 3
+	eWho    protowire.Number = 4
+	eWhy    protowire.Number = 5
+	eStatus protowire.Number = 6
+)
+
+func putInt(b []byte, n protowire.Number, v uint64) []byte {
+	if v == 0 {
+		return b
+	}
+	return protowire.AppendVarint(protowire.AppendTag(b, n, protowire.VarintType), v)
+}
+
+func putTime(b []byte, n protowire.Number, t time.Time) []byte {
+	if t.IsZero() {
+		return b
+	}
+	return putInt(b, n, uint64(t.UnixMilli())) //nolint:gosec // a ledger's times are after 1970
+}
+
+func putBytes(b []byte, n protowire.Number, v []byte) []byte {
+	if len(v) == 0 {
+		return b
+	}
+	return protowire.AppendBytes(protowire.AppendTag(b, n, protowire.BytesType), v)
+}
+
+func putString(b []byte, n protowire.Number, v string) []byte {
+	if v == "" {
+		return b
+	}
+	return protowire.AppendString(protowire.AppendTag(b, n, protowire.BytesType), v)
+}
+
+// putFixed writes v unless all of it is zero.
+func putFixed(b []byte, n protowire.Number, v []byte) []byte {
+	for _, c := range v {
+		if c != 0 {
+			return putBytes(b, n, v)
+		}
+	}
+	return b
+}
+
+// Append appends the encoding of r, without its id, to b.
+func (r *Record) Append(b []byte) []byte {
+	b = append(b, Version)
+	b = putFixed(b, fParent, r.Parent[:])
+	b = putInt(b, fKind, uint64(r.Kind))
+	b = putInt(b, fState, uint64(r.State))
+	b = putBytes(b, fTerm, r.Term[:])
+	b = putInt(b, fAttempt, uint64(r.Attempt))
+	b = putString(b, fDoor, r.Door)
+	b = putString(b, fRoute, r.Route)
+	b = putString(b, fMethod, r.Method)
+	b = putString(b, fTarget, r.Target)
+	b = putFixed(b, fPrincipal, r.Principal[:])
+	b = putFixed(b, fDigest, r.Digest[:])
+	for i := range r.Names {
+		b = putBytes(b, fName, r.Names[i][:])
+	}
+	b = putBytes(b, fRequest, r.Request.append(nil))
+	b = putBytes(b, fResponse, r.Response.append(nil))
+	b = putInt(b, fStatus, uint64(r.Status)) //nolint:gosec // 0 or a status code
+	b = putTime(b, fClaimed, r.Claimed)
+	b = putTime(b, fFinished, r.Finished)
+	b = putTime(b, fExpires, r.Expires)
+	b = putTime(b, fDue, r.Due)
+	for i := range r.History {
+		b = putBytes(b, fEvent, r.History[i].append(nil))
+	}
+	return b
+}
+
+func (p *Blob) append(b []byte) []byte {
+	b = putBytes(b, bHead, p.Head)
+	b = putBytes(b, bContent, p.Content)
+	b = putInt(b, bWhere, uint64(p.Where))
+	b = putFixed(b, bTerm, p.Part.Term[:])
+	b = putInt(b, bN, uint64(p.Part.N))
+	b = putInt(b, bSize, uint64(p.Size)) //nolint:gosec // a length
+	return putFixed(b, bDigest, p.Digest[:])
+}
+
+func (e *Event) append(b []byte) []byte {
+	b = putTime(b, eAt, e.At)
+	b = putInt(b, eFrom, uint64(e.From))
+	b = putInt(b, eTo, uint64(e.To))
+	b = putString(b, eWho, e.Who)
+	b = putString(b, eWhy, e.Why)
+	return putInt(b, eStatus, uint64(e.Status)) //nolint:gosec // 0 or a status code
+}
+
+// Decode reads what Append wrote, for the record with the given id. The result shares no memory with b.
+// Anything else is an error that wraps ErrCorrupt; Decode never panics.
+func Decode(id ID, b []byte) (Record, error) {
+	if len(b) == 0 || b[0] != Version {
+		return Record{}, fmt.Errorf("%w: record %s is not of version %d", ErrCorrupt, id, Version)
+	}
+	r := Record{ID: id}
+	if err := fields(b[1:], r.field); err != nil {
+		return Record{}, fmt.Errorf("%w: record %s: %w", ErrCorrupt, id, err)
+	}
+	if r.State == Absent || int(r.State) >= len(stateNames) || r.Term == (Term{}) {
+		return Record{}, fmt.Errorf("%w: record %s has no state or no term", ErrCorrupt, id)
+	}
+	return r, nil
+}
+
+// value is one decoded field: a number, or bytes that alias the input.
+type value struct {
+	n protowire.Number
+	i uint64
+	b []byte
+}
+
+// fields hands every field of b to take. Wire types other than varint and bytes are damage.
+func fields(b []byte, take func(value) error) error {
+	for len(b) > 0 {
+		n, t, size := protowire.ConsumeTag(b)
+		if size < 0 {
+			return protowire.ParseError(size)
+		}
+		b = b[size:]
+		v := value{n: n}
+		switch t {
+		case protowire.VarintType:
+			v.i, size = protowire.ConsumeVarint(b)
+		case protowire.BytesType:
+			v.b, size = protowire.ConsumeBytes(b)
+		default:
+			return fmt.Errorf("field %d has wire type %d", n, t)
+		}
+		if size < 0 {
+			return protowire.ParseError(size)
+		}
+		b = b[size:]
+		if err := take(v); err != nil {
+			return fmt.Errorf("field %d: %w", n, err)
+		}
+	}
+	return nil
+}
+
+func (v value) fixed(dst []byte) error {
+	if len(v.b) != len(dst) {
+		return fmt.Errorf("%d bytes, not %d", len(v.b), len(dst))
+	}
+	copy(dst, v.b)
+	return nil
+}
+
+func (v value) small(limit uint64) (uint64, error) {
+	if v.b != nil || v.i > limit {
+		return 0, fmt.Errorf("number %d is over %d", v.i, limit)
+	}
+	return v.i, nil
+}
+
+func (v value) time() (time.Time, error) {
+	i, err := v.small(1<<47 - 1)
+	return time.UnixMilli(int64(i)).UTC(), err //nolint:gosec // below 1<<47
+}
+
+func (v value) copy() []byte { return append([]byte(nil), v.b...) }
+
+// words are the strings that nearly every record repeats; decoding them costs no allocation.
+var words = map[string]string{"poe": "poe", "POST": "POST", "PUT": "PUT", "PATCH": "PATCH", "DELETE": "DELETE", "default": "default"}
+
+func (v value) string() string {
+	if s, ok := words[string(v.b)]; ok {
+		return s
+	}
+	return string(v.b)
+}
+
+func (r *Record) field(v value) (err error) {
+	var i uint64
+	switch v.n {
+	case fParent:
+		return v.fixed(r.Parent[:])
+	case fKind:
+		i, err = v.small(uint64(Compensation))
+		r.Kind = Kind(i) //nolint:gosec // limited above
+	case fState:
+		i, err = v.small(uint64(Burned))
+		r.State = State(i) //nolint:gosec // limited above
+	case fTerm:
+		return v.fixed(r.Term[:])
+	case fAttempt:
+		i, err = v.small(1<<16 - 1)
+		r.Attempt = uint16(i) //nolint:gosec // limited above
+	case fDoor:
+		r.Door = v.string()
+	case fRoute:
+		r.Route = v.string()
+	case fMethod:
+		r.Method = v.string()
+	case fTarget:
+		r.Target = v.string()
+	case fPrincipal:
+		return v.fixed(r.Principal[:])
+	case fDigest:
+		return v.fixed(r.Digest[:])
+	case fName:
+		var n Name
+		err = v.fixed(n[:])
+		r.Names = append(r.Names, n)
+	case fRequest:
+		return fields(v.b, r.Request.field)
+	case fResponse:
+		return fields(v.b, r.Response.field)
+	case fStatus:
+		i, err = v.small(999)
+		r.Status = int(i) //nolint:gosec // limited above
+	case fClaimed:
+		r.Claimed, err = v.time()
+	case fFinished:
+		r.Finished, err = v.time()
+	case fExpires:
+		r.Expires, err = v.time()
+	case fDue:
+		r.Due, err = v.time()
+	case fEvent:
+		if len(r.History) >= MaxHistory {
+			return fmt.Errorf("more than %d events", MaxHistory)
+		}
+		var e Event
+		err = fields(v.b, e.field)
+		r.History = append(r.History, e)
+	default:
+		return fmt.Errorf("no such field in version %d", Version)
+	}
+	return err
+}
+
+func (p *Blob) field(v value) (err error) {
+	var i uint64
+	switch v.n {
+	case bHead:
+		p.Head = v.copy()
+	case bContent:
+		p.Content = v.copy()
+	case bWhere:
+		i, err = v.small(uint64(Streamed))
+		p.Where = Where(i) //nolint:gosec // limited above
+	case bTerm:
+		return v.fixed(p.Part.Term[:])
+	case bN:
+		i, err = v.small(1)
+		p.Part.N = uint8(i) //nolint:gosec // limited above
+	case bSize:
+		i, err = v.small(1<<62 - 1)
+		p.Size = int64(i) //nolint:gosec // limited above
+	case bDigest:
+		return v.fixed(p.Digest[:])
+	default:
+		return fmt.Errorf("no such field of a message")
+	}
+	return err
+}
+
+func (e *Event) field(v value) (err error) {
+	var i uint64
+	switch v.n {
+	case eAt:
+		e.At, err = v.time()
+	case eFrom:
+		i, err = v.small(uint64(Burned))
+		e.From = State(i) //nolint:gosec // limited above
+	case eTo:
+		i, err = v.small(uint64(Burned))
+		e.To = State(i) //nolint:gosec // limited above
+	case eWho:
+		e.Who = v.string()
+	case eWhy:
+		e.Why = v.string()
+	case eStatus:
+		i, err = v.small(999)
+		e.Status = int(i) //nolint:gosec // limited above
+	default:
+		return fmt.Errorf("no such field of an event")
+	}
+	return err
+}

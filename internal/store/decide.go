@@ -1,0 +1,245 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// A View is what a ledger holds at one moment, as a write sees it under its locks or in its transaction.
+type View interface {
+	// Record returns the record with that id, or ErrNotFound.
+	Record(id ID) (Record, error)
+	// Holder returns the id that the name leads to, or ErrNotFound. A record of that id that is missing, or does
+	// not list the name, makes the name free all the same.
+	Holder(n Name) (ID, error)
+}
+
+// A Change is what one write does to a ledger, all of it or nothing: Free first, then Bind, then Put.
+// The zero Change writes nothing.
+type Change struct {
+	Free []Name
+	Bind []Binding
+	Put  []Put
+}
+
+// A Binding makes a name lead to an id.
+type Binding struct {
+	Name Name
+	ID   ID
+}
+
+// A Put replaces a record. The agenda loses the entry under Was and gets one under Record.Due, where they are
+// not zero; where they are equal it stays.
+type Put struct {
+	Was    time.Time
+	Record Record
+}
+
+// DecideClaim decides what Ledger.Claim does with r at now: it returns the record that the caller gets, the
+// change to make durable first, and the error. It is the one place where the rules of a claim stand, for every ledger.
+// An error of v is returned wrapped, so that a ledger may use its own to ask for another try.
+func DecideClaim(v View, r Record, now time.Time) (Record, Change, error) {
+	if err := r.Check(); err != nil {
+		return Record{}, Change{}, err
+	}
+	if r.State != Running && r.State != Queued && r.State != Burned {
+		return Record{}, Change{}, invalid("claimed as %s", r.State)
+	}
+	r.round()
+	held, err := v.Record(r.ID)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		held = Record{}
+	case err != nil:
+		return Record{}, Change{}, err
+	case held.Term == r.Term:
+		return held, Change{}, nil
+	case held.State != Unused:
+		return held, Change{}, ErrTaken
+	default:
+		r.Attempt, r.History = held.Attempt, held.History
+	}
+	if err := claimable(&r, now); err != nil {
+		return Record{}, Change{}, err
+	}
+	c := Change{Put: []Put{{Was: held.Due, Record: r}}}
+	if holder, err := c.bind(v, &r); err != nil {
+		return holder, Change{}, err
+	}
+	for _, n := range held.Names {
+		if !slices.Contains(r.Names, n) {
+			if err := c.free(v, n, r.ID); err != nil {
+				return Record{}, Change{}, err
+			}
+		}
+	}
+	return r, c, nil
+}
+
+// claimable tells whether r may still enter the ledger: absence proves that it never ran, and it has not expired.
+func claimable(r *Record, now time.Time) error {
+	if r.ID.Shelf().Past(now) {
+		return fmt.Errorf("%w: its shelf is past", ErrExpired)
+	}
+	if !r.Expires.IsZero() && !now.Before(r.Expires.Add(Skew)) {
+		return ErrExpired
+	}
+	return nil
+}
+
+// bind makes the names of r lead to r. It fails with the holder and ErrTaken where one leads elsewhere.
+func (c *Change) bind(v View, r *Record) (Record, error) {
+	for _, n := range r.Names {
+		id, err := v.Holder(n)
+		switch {
+		case errors.Is(err, ErrNotFound):
+		case err != nil:
+			return Record{}, err
+		case id == r.ID:
+			continue
+		case slices.Contains(c.Free, n):
+		default:
+			holder, err := v.Record(id)
+			if err == nil && slices.Contains(holder.Names, n) {
+				return holder, fmt.Errorf("%w: one of its names", ErrTaken)
+			}
+			if err != nil && !errors.Is(err, ErrNotFound) {
+				return Record{}, err
+			}
+		}
+		c.Bind = append(c.Bind, Binding{Name: n, ID: r.ID})
+	}
+	return Record{}, nil
+}
+
+// free makes n free if it leads to id.
+func (c *Change) free(v View, n Name, id ID) error {
+	at, err := v.Holder(n)
+	if err == nil && at == id {
+		c.Free = append(c.Free, n)
+	}
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// DecideAdvance is to Ledger.Advance what DecideClaim is to Ledger.Claim.
+func DecideAdvance(v View, w Advance, now time.Time) (Record, Change, error) {
+	if err := w.check(); err != nil {
+		return Record{}, Change{}, err
+	}
+	r := w.Record
+	r.round()
+	held, err := v.Record(r.ID)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return Record{}, Change{}, fmt.Errorf("%w: there is no record", ErrStale)
+	case err != nil:
+		return Record{}, Change{}, err
+	case held.Term == r.Term:
+		return held, Change{}, nil
+	case held.Term != w.Was:
+		return held, Change{}, ErrStale
+	}
+	if err := follows(&held, &r); err != nil {
+		return Record{}, Change{}, err
+	}
+	c := Change{}
+	if r.Names, err = c.leave(v, &held, w.Also.Free); err != nil {
+		return Record{}, Change{}, err
+	}
+	c.Put = append(c.Put, Put{Was: held.Due, Record: r})
+	if holder, err := c.spawn(v, w.Also.Spawn, now); err != nil {
+		return holder, Change{}, err
+	}
+	return r, c, nil
+}
+
+// An Advance is the arguments of Ledger.Advance.
+type Advance struct {
+	Was    Term
+	Record Record
+	Also   Also
+}
+
+func (w *Advance) check() error {
+	if err := w.Record.Check(); err != nil {
+		return err
+	}
+	if w.Was == (Term{}) || w.Was == w.Record.Term {
+		return invalid("no term to replace, or the same one again")
+	}
+	if err := checkNames(w.Also.Free); err != nil {
+		return err
+	}
+	if len(w.Also.Spawn) > MaxSpawn {
+		return invalid("%d children", len(w.Also.Spawn))
+	}
+	for i := range w.Also.Spawn {
+		c := &w.Also.Spawn[i]
+		if err := c.Check(); err != nil {
+			return fmt.Errorf("child %d: %w", i, err)
+		}
+		if c.State != Queued || c.Parent != w.Record.ID || c.ID == w.Record.ID {
+			return invalid("child %d is not queued, or not of this parent", i)
+		}
+		for j := range i {
+			if w.Also.Spawn[j].ID == c.ID || shared(w.Also.Spawn[j].Names, c.Names) {
+				return invalid("children %d and %d share an id or a name", j, i)
+			}
+		}
+	}
+	return nil
+}
+
+func shared(a, b []Name) bool {
+	return slices.ContainsFunc(a, func(n Name) bool { return slices.Contains(b, n) })
+}
+
+// leave frees those names of held and returns the ones that stay.
+func (c *Change) leave(v View, held *Record, names []Name) ([]Name, error) {
+	if len(names) == 0 {
+		return held.Names, nil
+	}
+	for _, n := range names {
+		if !slices.Contains(held.Names, n) {
+			return nil, invalid("a name to free that is not the record's")
+		}
+		if err := c.free(v, n, held.ID); err != nil {
+			return nil, err
+		}
+	}
+	var stay []Name
+	for _, n := range held.Names {
+		if !slices.Contains(names, n) {
+			stay = append(stay, n)
+		}
+	}
+	return stay, nil
+}
+
+// spawn adds the children, which must be absent. It fails with the holder and ErrTaken where an id or a name is taken.
+func (c *Change) spawn(v View, children []Record, now time.Time) (Record, error) {
+	for i := range children {
+		child := children[i]
+		child.round()
+		holder, err := v.Record(child.ID)
+		if err == nil {
+			return holder, fmt.Errorf("child %d: %w", i, ErrTaken)
+		}
+		if !errors.Is(err, ErrNotFound) {
+			return Record{}, err
+		}
+		if err := claimable(&child, now); err != nil {
+			return Record{}, fmt.Errorf("child %d: %w", i, err)
+		}
+		if holder, err := c.bind(v, &child); err != nil {
+			return holder, fmt.Errorf("child %d: %w", i, err)
+		}
+		c.Put = append(c.Put, Put{Record: child})
+	}
+	return Record{}, nil
+}

@@ -1,0 +1,61 @@
+package store
+
+import "slices"
+
+// Moves returns the states that Advance may put in the place of from, itself included where a record may be renewed as it
+// stands: for a later Due, for a line of history. Nothing follows Burned, and only Claim leaves Absent and, but for itself, Unused.
+func Moves(from State) []State {
+	switch from {
+	case Unused:
+		return []State{Unused}
+	case Queued:
+		return []State{Queued, Sent, Burned}
+	case Running:
+		return []State{Running, Done, Unknown, Unused}
+	case Sent:
+		return []State{Sent, Queued, Done, Unknown}
+	case Unknown:
+		return []State{Unknown, Done, Unused}
+	case Done:
+		return []State{Done}
+	case Absent, Burned:
+		return nil
+	default:
+		return nil
+	}
+}
+
+// follows tells whether r may replace held: along the drawing, by the same action, forgetting nothing that happened.
+func follows(held, r *Record) error {
+	if !slices.Contains(Moves(held.State), r.State) {
+		return invalid("from %s to %s", held.State, r.State)
+	}
+	if held.Kind != r.Kind || held.Parent != r.Parent || held.Principal != r.Principal || held.Door != r.Door ||
+		held.Route != r.Route || held.Method != r.Method || held.Target != r.Target {
+		return invalid("it would become another action")
+	}
+	if r.Attempt < held.Attempt {
+		return invalid("from attempt %d to %d", held.Attempt, r.Attempt)
+	}
+	for _, n := range r.Names {
+		if !slices.Contains(held.Names, n) {
+			return invalid("a name that was not claimed")
+		}
+	}
+	if held.State == Done {
+		return sameOutcome(held, r)
+	}
+	return nil
+}
+
+// sameOutcome tells whether r says the same of what happened as held; only what is kept of it may become less.
+func sameOutcome(held, r *Record) error {
+	a, b := &held.Response, &r.Response
+	if held.Status != r.Status || !held.Finished.Equal(r.Finished) || a.Size != b.Size || a.Digest != b.Digest {
+		return invalid("the outcome is known and cannot change")
+	}
+	if a.Where != b.Where && b.Where != Purged {
+		return invalid("the outcome's content is %s and cannot become %s", a.Where, b.Where)
+	}
+	return nil
+}

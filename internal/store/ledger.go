@@ -1,0 +1,145 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+)
+
+// What a write can surely not have done. Every other error of a write leaves it unknown.
+var (
+	// ErrTaken: the id is claimed, or one of the names names another action. The holder's record comes with it.
+	ErrTaken = errors.New("taken")
+	// ErrStale: the record is not the one that the write was to replace.
+	ErrStale = errors.New("stale term")
+	// ErrExpired: the action can no longer be claimed.
+	ErrExpired = errors.New("expired")
+	// ErrInvalid: the record breaks a rule of the ledger; a bug of the caller.
+	ErrInvalid = errors.New("invalid record")
+	// ErrUnavailable: the ledger refused before it wrote anything; a later try may succeed.
+	ErrUnavailable = errors.New("ledger unavailable")
+	// ErrNotFound: Lookup found no record, which proves that there was none as long as the shelf is not past.
+	ErrNotFound = errors.New("no such record")
+	// ErrCorrupt: what is stored cannot be read. Nothing may be concluded from it.
+	ErrCorrupt = errors.New("corrupt record")
+	// ErrLocked: another process has the ledger open.
+	ErrLocked = errors.New("in use by another process")
+)
+
+// Refused tells whether err says that a write surely was not done. It is false for nil.
+func Refused(err error) bool {
+	for _, e := range []error{ErrTaken, ErrStale, ErrExpired, ErrInvalid, ErrUnavailable} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// A Key is what a record is looked up by: an id or a name.
+type Key struct {
+	id     ID
+	name   Name
+	byName bool
+}
+
+// ByID is the key of the record with that id.
+func ByID(id ID) Key { return Key{id: id} }
+
+// ByName is the key of the record that holds that name.
+func ByName(n Name) Key { return Key{name: n, byName: true} }
+
+// ID returns the id, and whether the key is one.
+func (k Key) ID() (ID, bool) { return k.id, !k.byName }
+
+// Name returns the name, and whether the key is one.
+func (k Key) Name() (Name, bool) { return k.name, k.byName }
+
+// Also is what happens in the same durable write as an Advance.
+type Also struct {
+	Free  []Name   // names of the record that become free
+	Spawn []Record // children: Queued, with the record as their Parent, and absent so far
+}
+
+// A Ledger keeps records. All methods may be called concurrently.
+//
+// Slices in a record that goes in are not written to and not kept after the call returns; slices in a record
+// that comes out belong to everybody and are read only.
+type Ledger interface {
+	// Claim writes r, which must be Running, Queued or Burned, if its id is absent or Unused, all its names are
+	// free or already its own, and it has not expired (r.Expires plus Skew, by the ledger's time): record,
+	// names and agenda entry in one write that is durable when Claim returns.
+	//
+	// At most one caller, in any process, gets a given id or name. A record that was released keeps its Attempt and
+	// History, whatever r says, and its own names: a claim must bring them again. The record as written is returned.
+	//
+	// If the id, or a name, is taken it returns the holder's record and ErrTaken. A repeat of a claim, known by its
+	// term, succeeds. For errors that Refused does not know, the claim may or may not have been written: Lookup tells.
+	Claim(ctx context.Context, r Record) (Record, error)
+
+	// Advance replaces the record with r's id, if its term is was, by r, together with what also says,
+	// in one write that is durable when Advance returns. r.Term must differ from was.
+	//
+	// If the term is another one it returns the record as it stands and ErrStale, except where it is r.Term:
+	// then an earlier try of this write was done, and Advance succeeds. Names are not added by Advance; the
+	// ones in also.Free leave the record. A record that is Done or Burned cannot be changed (ErrInvalid),
+	// except that Done may become Done again to purge its body, free names or extend its history.
+	Advance(ctx context.Context, was Term, r Record, also Also) (Record, error)
+
+	// Lookup returns the record under k as of its last durable write, or ErrNotFound.
+	Lookup(ctx context.Context, k Key) (Record, error)
+
+	// Agenda lists, soonest first, at most limit actions whose Due is not after due. It is a hint:
+	// the record is the truth, and may have moved on.
+	Agenda(ctx context.Context, due time.Time, limit int) ([]ID, error)
+}
+
+// Bodies keeps contents that are too large for a record.
+type Bodies interface {
+	// Put copies src to its end and returns its length once it is durable, its folder entry included. What it wrote counts
+	// only when a record refers to it; what no record refers to is removed with its shelf.
+	Put(ctx context.Context, id ID, part Part, src io.Reader) (int64, error)
+	// Open returns the content, or ErrNotFound. The caller closes it.
+	Open(ctx context.Context, id ID, part Part) (io.ReadSeekCloser, error)
+}
+
+// Floor is what a ledger knows about time without a clock.
+type Floor struct {
+	Time   time.Time // no write of the ledger was later; time never runs behind it
+	Minted time.Time // ids minted before it may have been forgotten by a restore; zero: none
+}
+
+// Swept is what one step of a sweep did.
+type Swept struct {
+	Shelf   Shelf // the shelf it worked on
+	Records int   // records forgotten by this step
+	More    bool  // whether another step would find work
+}
+
+// Upkeep is what a ledger needs over time, and what people ask of it.
+type Upkeep interface {
+	// Identity is the ledger's own random id, made with it and never changed. Tokens are signed for it.
+	Identity() ID
+	// Secret is 32 random bytes, made with the ledger and never changed, under which names and principals are hashed.
+	Secret() [32]byte
+	// Exclusive tells whether no other process can have this ledger open, so that a Running record which
+	// this process did not claim has lost its owner.
+	Exclusive() bool
+	// Sweep does one bounded step of forgetting the shelves that are past at now. It never removes an open record.
+	Sweep(ctx context.Context, now time.Time) (Swept, error)
+	// List returns at most limit ids after the given one, in the ledger's order; the zero id is before all.
+	List(ctx context.Context, after ID, limit int) ([]ID, error)
+	// Floor returns the stored floors.
+	Floor(ctx context.Context) (Floor, error)
+	// Ready tells whether the ledger can write now, with a reason that may be shown to an operator.
+	Ready(ctx context.Context) error
+	io.Closer
+}
+
+// Store is everything together: what the engine works on.
+type Store interface {
+	Ledger
+	Bodies
+	Upkeep
+}

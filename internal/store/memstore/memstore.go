@@ -1,0 +1,196 @@
+// Package memstore is a ledger in memory. It keeps every promise of package store but durability: all of it is gone
+// with the process. It is what unit tests run on, and what "memory:" opens for a first look.
+package memstore
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/postonce/poe/internal/store"
+)
+
+// Config is what a Store is made of. A zero field has the default in its comment.
+type Config struct {
+	Clock  func() time.Time // time.Now
+	Random io.Reader        // crypto/rand.Reader
+}
+
+// Store is a ledger in memory. All methods may be called concurrently.
+type Store struct {
+	clock  *store.Clock
+	id     store.ID
+	secret [32]byte
+
+	mu      sync.RWMutex // guards what follows; a write holds it from its first read to its end
+	closed  bool
+	records map[store.ID]store.Record
+	names   map[store.Name]store.ID
+	agenda  map[store.ID]time.Time
+	bodies  map[place][]byte
+	cursor  store.ID // the last id that the sweep has looked at; zero: a sweep begins
+}
+
+var _ store.Store = (*Store)(nil)
+
+// New returns an empty ledger with an identity and a secret of its own. It fails only if Random fails.
+func New(cfg Config) (*Store, error) {
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	if cfg.Random == nil {
+		cfg.Random = rand.Reader
+	}
+	s := &Store{
+		clock:   store.NewClock(cfg.Clock, time.Time{}),
+		records: map[store.ID]store.Record{},
+		names:   map[store.Name]store.ID{},
+		agenda:  map[store.ID]time.Time{},
+		bodies:  map[place][]byte{},
+	}
+	var err error
+	if s.id, err = store.NewID(cfg.Clock(), 0, cfg.Random); err != nil {
+		return nil, fmt.Errorf("making the ledger's identity: %w", err)
+	}
+	if _, err := io.ReadFull(cfg.Random, s.secret[:]); err != nil {
+		return nil, fmt.Errorf("making the ledger's secret: %w", err)
+	}
+	return s, nil
+}
+
+// Claim implements store.Ledger.
+func (s *Store) Claim(ctx context.Context, r store.Record) (store.Record, error) {
+	rec, err := s.write(ctx, func() (store.Record, store.Change, error) {
+		return store.DecideClaim(view{s}, r, s.clock.Now())
+	})
+	if err != nil {
+		return rec, fmt.Errorf("claiming %s: %w", r.ID, err)
+	}
+	return rec, nil
+}
+
+// Advance implements store.Ledger.
+func (s *Store) Advance(ctx context.Context, was store.Term, r store.Record, also store.Also) (store.Record, error) {
+	rec, err := s.write(ctx, func() (store.Record, store.Change, error) {
+		return store.DecideAdvance(view{s}, store.Advance{Was: was, Record: r, Also: also}, s.clock.Now())
+	})
+	if err != nil {
+		return rec, fmt.Errorf("advancing %s: %w", r.ID, err)
+	}
+	return rec, nil
+}
+
+// Lookup implements store.Ledger.
+func (s *Store) Lookup(ctx context.Context, k store.Key) (store.Record, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if err := s.usable(ctx); err != nil {
+		return store.Record{}, fmt.Errorf("looking up: %w", err)
+	}
+	if id, ok := k.ID(); ok {
+		return view{s}.Record(id)
+	}
+	n, _ := k.Name()
+	id, err := view{s}.Holder(n)
+	if err != nil {
+		return store.Record{}, err
+	}
+	r, err := view{s}.Record(id)
+	if err == nil && !slices.Contains(r.Names, n) {
+		return store.Record{}, store.ErrNotFound
+	}
+	return r, err
+}
+
+// Agenda implements store.Ledger.
+func (s *Store) Agenda(ctx context.Context, due time.Time, limit int) ([]store.ID, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if err := s.usable(ctx); err != nil {
+		return nil, fmt.Errorf("reading the agenda: %w", err)
+	}
+	var ids []store.ID
+	for id, at := range s.agenda {
+		if !at.After(due) {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, func(a, b store.ID) int {
+		return cmp.Or(s.agenda[a].Compare(s.agenda[b]), bytes.Compare(a[:], b[:]))
+	})
+	return ids[:min(len(ids), max(limit, 0))], nil
+}
+
+// write decides and does one change while nobody else reads or writes.
+func (s *Store) write(ctx context.Context, decide func() (store.Record, store.Change, error)) (store.Record, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.usable(ctx); err != nil {
+		return store.Record{}, err
+	}
+	rec, c, err := decide()
+	if err != nil || len(c.Put) == 0 {
+		return rec, err
+	}
+	for _, n := range c.Free {
+		delete(s.names, n)
+	}
+	for _, b := range c.Bind {
+		s.names[b.Name] = b.ID
+	}
+	for _, p := range c.Put {
+		s.records[p.Record.ID] = clone(p.Record)
+		delete(s.agenda, p.Record.ID)
+		if !p.Record.Due.IsZero() {
+			s.agenda[p.Record.ID] = p.Record.Due
+		}
+	}
+	s.clock.Raise()
+	return rec, nil
+}
+
+// usable is asked under mu before anything is done.
+func (s *Store) usable(ctx context.Context) error {
+	if s.closed {
+		return fmt.Errorf("%w: it is closed", store.ErrUnavailable)
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	}
+	return nil
+}
+
+// clone makes r share nothing with whoever handed it in.
+func clone(r store.Record) store.Record {
+	r.Names = slices.Clone(r.Names)
+	r.History = slices.Clone(r.History)
+	for _, b := range []*store.Blob{&r.Request, &r.Response} {
+		b.Head, b.Content = bytes.Clone(b.Head), bytes.Clone(b.Content)
+	}
+	return r
+}
+
+// view reads the maps for whoever holds mu.
+type view struct{ s *Store }
+
+func (v view) Record(id store.ID) (store.Record, error) {
+	r, ok := v.s.records[id]
+	if !ok {
+		return store.Record{}, store.ErrNotFound
+	}
+	return r, nil
+}
+
+func (v view) Holder(n store.Name) (store.ID, error) {
+	id, ok := v.s.names[n]
+	if !ok {
+		return store.ID{}, store.ErrNotFound
+	}
+	return id, nil
+}

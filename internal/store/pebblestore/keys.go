@@ -1,0 +1,67 @@
+package pebblestore
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/postonce/poe/internal/store"
+)
+
+// The first byte of a key says what lies under it.
+const (
+	recordPrefix = 'a'
+	metaPrefix   = 'm'
+	namePrefix   = 'n'
+	agendaPrefix = 'q'
+)
+
+const (
+	recordSize = 1 + 4 + 16
+	agendaSize = 1 + 8 + 16
+)
+
+func recordKey(id store.ID) []byte {
+	return append(shelfKey(id.Shelf()), id[:]...)
+}
+
+// shelfKey is before every record of the shelf, and behind all of the shelves before it.
+func shelfKey(s store.Shelf) []byte {
+	k := make([]byte, 1, recordSize)
+	k[0] = recordPrefix
+	return binary.BigEndian.AppendUint32(k, uint32(s))
+}
+
+func recordID(key []byte) (id store.ID, ok bool) {
+	if len(key) != recordSize || key[0] != recordPrefix {
+		return id, false
+	}
+	return store.ID(key[5:]), true
+}
+
+func nameKey(n store.Name) []byte {
+	k := make([]byte, 1, 1+len(n))
+	k[0] = namePrefix
+	return append(k, n[:]...)
+}
+
+func agendaKey(due time.Time, id store.ID) []byte {
+	return append(dueKey(due.UnixMilli()), id[:]...)
+}
+
+// dueKey is before every agenda entry of that millisecond.
+func dueKey(ms int64) []byte {
+	k := make([]byte, 1, agendaSize)
+	k[0] = agendaPrefix
+	return binary.BigEndian.AppendUint64(k, uint64(max(ms, 0))) //nolint:gosec // not negative
+}
+
+func agendaID(key []byte) (id store.ID, ok bool) {
+	if len(key) != agendaSize || key[0] != agendaPrefix {
+		return id, false
+	}
+	return store.ID(key[9:]), true
+}
+
+func metaKey(word string) []byte {
+	return append([]byte{metaPrefix}, word...)
+}

@@ -1,0 +1,125 @@
+package pebblestore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/postonce/poe/internal/store"
+)
+
+// format is what the folder says of itself. A ledger that says anything else is not opened.
+const format = "poe-ledger/1"
+
+const (
+	metaFormat   = "format"
+	metaIdentity = "identity"
+	metaSecret   = "secret"
+	metaClock    = "clock" // sequence(8) and time(8, Unix milliseconds) of the latest write
+)
+
+// meta is what a ledger knows of itself.
+type meta struct {
+	identity store.ID
+	secret   [32]byte
+	sequence uint64
+	floor    time.Time
+}
+
+func clockValue(sequence uint64, t time.Time) []byte {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, 16), sequence)
+	return binary.BigEndian.AppendUint64(b, uint64(t.UnixMilli())) //nolint:gosec // a ledger's times are after 1970
+}
+
+// loadMeta reads what the ledger knows of itself, or writes it down if the ledger is new.
+func loadMeta(db *pebble.DB, c *Config) (meta, error) {
+	have, err := getMeta(db, metaFormat)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return createMeta(db, c)
+	}
+	if err != nil {
+		return meta{}, fmt.Errorf("reading the ledger's format: %w", err)
+	}
+	if string(have) != format {
+		return meta{}, fmt.Errorf("%w: its format is %q, and this program knows %q", ErrForeign, have, format)
+	}
+	return readMeta(db)
+}
+
+func readMeta(db *pebble.DB) (m meta, err error) {
+	var clock [16]byte
+	for _, field := range []struct {
+		word string
+		dst  []byte
+	}{{metaIdentity, m.identity[:]}, {metaSecret, m.secret[:]}, {metaClock, clock[:]}} {
+		b, err := getMeta(db, field.word)
+		if err != nil || len(b) != len(field.dst) {
+			return meta{}, fmt.Errorf("%w: reading the ledger's %s: %d bytes, %w", store.ErrCorrupt, field.word, len(b), err)
+		}
+		copy(field.dst, b)
+	}
+	m.sequence = binary.BigEndian.Uint64(clock[:8])
+	m.floor = time.UnixMilli(int64(binary.BigEndian.Uint64(clock[8:]))).UTC() //nolint:gosec // written by clockValue
+	return m, nil
+}
+
+// createMeta makes an empty database ours. It flushes: Pebble writes the first log of a new database in
+// an old encoding in which one flipped bit ends the log silently; the flush moves on to a log that notices.
+func createMeta(db *pebble.DB, c *Config) (m meta, err error) {
+	if err := mustBeEmpty(db); err != nil {
+		return meta{}, err
+	}
+	now := c.Clock()
+	if m.identity, err = store.NewID(now, 0, c.Random); err != nil {
+		return meta{}, fmt.Errorf("making the ledger's identity: %w", err)
+	}
+	if _, err = io.ReadFull(c.Random, m.secret[:]); err != nil {
+		return meta{}, fmt.Errorf("making the ledger's secret: %w", err)
+	}
+	b := db.NewBatch()
+	err = errors.Join(
+		b.Set(metaKey(metaFormat), []byte(format), nil),
+		b.Set(metaKey(metaIdentity), m.identity[:], nil),
+		b.Set(metaKey(metaSecret), m.secret[:], nil),
+		b.Set(metaKey(metaClock), clockValue(0, now), nil),
+	)
+	if err == nil {
+		err = b.Commit(pebble.Sync)
+	}
+	if err = errors.Join(err, b.Close()); err == nil {
+		err = db.Flush()
+	}
+	if err != nil {
+		return meta{}, fmt.Errorf("writing the ledger's first page: %w", err)
+	}
+	m.floor = now
+	return m, nil
+}
+
+func mustBeEmpty(db *pebble.DB) error {
+	it, err := db.NewIter(nil)
+	if err != nil {
+		return fmt.Errorf("looking into the ledger: %w", err)
+	}
+	full := it.First()
+	if err := it.Close(); err != nil {
+		return fmt.Errorf("looking into the ledger: %w", err)
+	}
+	if full {
+		return fmt.Errorf("%w: it holds data and says no format", ErrForeign)
+	}
+	return nil
+}
+
+func getMeta(db *pebble.DB, word string) ([]byte, error) {
+	v, closer, err := db.Get(metaKey(word))
+	if err != nil {
+		return nil, err
+	}
+	b := append([]byte(nil), v...)
+	return b, closer.Close()
+}

@@ -1,0 +1,195 @@
+package pebblestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/postonce/poe/internal/store"
+)
+
+// ErrForeign is returned by Open for a folder that holds something else, or a ledger of another format.
+var ErrForeign = errors.New("not a ledger that this program knows")
+
+// Store is a ledger in a folder. All methods may be called concurrently.
+type Store struct {
+	c     Config
+	db    *pebble.DB
+	cache *pebble.Cache
+	lock  *pebble.Lock
+	clock *store.Clock
+	meta  meta
+
+	stripes stripes
+	commits committer
+	shelves shelves
+	sweeper sweeper
+	pulse   pulse
+
+	closing atomic.Bool  // set first by Close, so that nobody begins anew
+	life    sync.RWMutex // held for reading by every call, for writing by Close
+	closed  bool         // under life
+	gate    sync.RWMutex // held for reading by what reads or writes records, for writing by a sweep that forgets
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open opens the ledger in cfg.Dir, and makes one, durably, where there is none.
+//
+// If another process has it open the error wraps store.ErrLocked, if the folder holds something else or a ledger of another
+// format ErrForeign, if it is damaged store.ErrCorrupt. ctx is only looked at before Open begins.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("opening the ledger: %w", err)
+	}
+	if cfg.Dir == "" {
+		return nil, errors.New("opening the ledger: no folder is named")
+	}
+	s := &Store{c: cfg.withDefaults()}
+	if err := s.open(); err != nil {
+		return nil, fmt.Errorf("opening the ledger in %q: %w", cfg.Dir, errors.Join(err, s.release()))
+	}
+	return s, nil
+}
+
+func (s *Store) open() (err error) {
+	if err := s.prepare(); err != nil {
+		return err
+	}
+	dir := s.ledgerDir()
+	if s.lock, err = pebble.LockDirectory(dir, s.c.FS); err != nil {
+		return lockError(err)
+	}
+	s.cache = pebble.NewCache(s.c.CacheSize)
+	if s.db, err = pebble.Open(dir, s.c.options(s.lock, s.cache)); err != nil {
+		if pebble.IsCorruptionError(err) {
+			return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
+		}
+		return err
+	}
+	if s.meta, err = loadMeta(s.db, &s.c); err != nil {
+		return err
+	}
+	s.clock = store.NewClock(s.c.Clock, s.meta.floor)
+	s.commits.begin(s)
+	s.shelves.begin(s.c.FS, s.c.FS.PathJoin(s.c.Dir, "bodies"))
+	return nil
+}
+
+func (s *Store) ledgerDir() string { return s.c.FS.PathJoin(s.c.Dir, "ledger") }
+
+// prepare makes the folders, readable by nobody else: the ledger's secret and the contents lie in them.
+func (s *Store) prepare() error {
+	if err := mkdir(s.c.FS, s.c.Dir); err != nil {
+		return err
+	}
+	names, err := s.c.FS.List(s.c.Dir)
+	if err != nil {
+		return fmt.Errorf("looking into the folder: %w", err)
+	}
+	for _, n := range names {
+		if n == "CURRENT" || strings.HasPrefix(n, "MANIFEST-") || strings.HasPrefix(n, "marker.") {
+			return fmt.Errorf("%w: the folder holds another database", ErrForeign)
+		}
+	}
+	return mkdir(s.c.FS, s.ledgerDir())
+}
+
+// mkdir makes dir and what is missing above it, and syncs each folder that got an entry. Where dir is there it
+// syncs its parent all the same: a crash may have come in between last time.
+func mkdir(fs vfs.FS, dir string) error {
+	var above []string
+	for at := dir; ; {
+		up := fs.PathDir(at)
+		above = append(above, up)
+		if _, err := fs.Stat(up); err == nil || up == at {
+			break
+		}
+		at = up
+	}
+	if err := fs.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("making the folder: %w", err)
+	}
+	for _, d := range above {
+		if err := syncDir(fs, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func syncDir(fs vfs.FS, dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return fmt.Errorf("syncing a folder: %w", err)
+	}
+	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+		return fmt.Errorf("syncing %q: %w", dir, err)
+	}
+	return nil
+}
+
+// lockError tells a lock that is held from one that cannot be made.
+// For a second opening in one process Pebble has no error value, only words.
+func lockError(err error) error {
+	if errors.Is(err, syscall.EAGAIN) || strings.Contains(err.Error(), "held by current process") {
+		return fmt.Errorf("%w: %w", store.ErrLocked, err)
+	}
+	return fmt.Errorf("locking the folder: %w", err)
+}
+
+// enter begins a call; leave ends it. Between them the database stays open.
+func (s *Store) enter(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	}
+	if s.closing.Load() {
+		return fmt.Errorf("%w: it is closed", store.ErrUnavailable)
+	}
+	s.life.RLock()
+	if s.closed {
+		s.life.RUnlock()
+		return fmt.Errorf("%w: it is closed", store.ErrUnavailable)
+	}
+	return nil
+}
+
+func (s *Store) leave() { s.life.RUnlock() }
+
+// Close waits for the calls under way and closes the ledger; calls after it fail with store.ErrUnavailable.
+// It may be called again.
+func (s *Store) Close() error {
+	s.closing.Store(true)
+	s.life.Lock()
+	defer s.life.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	if err := s.release(); err != nil {
+		return fmt.Errorf("closing the ledger in %q: %w", s.c.Dir, err)
+	}
+	return nil
+}
+
+// release gives back what open took, as far as it got.
+func (s *Store) release() error {
+	var errs []error
+	if s.db != nil {
+		errs = append(errs, s.db.Close())
+	}
+	if s.cache != nil {
+		s.cache.Unref()
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,157 @@
+package store
+
+import (
+	"fmt"
+	"time"
+)
+
+// A Name is one way in which a door finds an action: a keyed hash over the door, its scope and
+// length-prefixed parts, so that "ab"+"c" is not "a"+"bc" and nobody can guess one.
+type Name [32]byte
+
+// A Term names one write of one record. It is random, chosen by the writer before its first attempt,
+// and makes a repeated write recognisable.
+type Term [8]byte
+
+// State is where an action stands.
+type State uint8
+
+// The states. Absent is the zero value and is never stored.
+const (
+	Absent  State = iota
+	Unused        // claimed before, surely not done; may be claimed again
+	Queued        // accepted, to be executed later; nothing was sent
+	Running       // claimed; the request may have left at any moment since
+	Sent          // as Running, with a durable mark that sending has begun
+	Done          // executed, the outcome is known
+	Unknown       // may have been executed; never runs again by itself
+	Burned        // voided before anything was sent
+)
+
+var stateNames = [...]string{"absent", "unused", "accepted", "running", "sent", "done", "unknown", "burned"}
+
+// String returns the state's word in the wire contract.
+func (s State) String() string {
+	if int(s) < len(stateNames) {
+		return stateNames[s]
+	}
+	return fmt.Sprintf("state(%d)", uint8(s))
+}
+
+// Open tells whether the action's end is not known yet, so that its record outlives its shelf.
+func (s State) Open() bool { return s == Queued || s == Running || s == Sent || s == Unknown }
+
+// Kind picks the executor of an action.
+type Kind uint8
+
+// The kinds of action.
+const (
+	Request      Kind = iota // a client's request
+	Callback                 // the delivery of an outcome to an address
+	Compensation             // the request that takes an unknown action back
+)
+
+// Where tells what became of a message's content.
+type Where uint8
+
+// Where a message's content is.
+const (
+	Nowhere  Where = iota // there was no message, or only its digest and length were kept
+	Inline                // in the record, in Blob.Content
+	Beside                // in Bodies, under the term of the write that settled it
+	Purged                // not kept: longer than what is kept of an answer
+	Streamed              // not kept: passed through while it was produced
+)
+
+var whereNames = [...]string{"none", "inline", "beside", "purged", "streamed"}
+
+// String names it in one lower-case word.
+func (w Where) String() string {
+	if int(w) < len(whereNames) {
+		return whereNames[w]
+	}
+	return fmt.Sprintf("where(%d)", uint8(w))
+}
+
+// InlineLimit is the largest content that lies in the record itself, in bytes.
+const InlineLimit = 64 << 10
+
+// A Blob is what a record keeps of a request or an answer.
+type Blob struct {
+	Head    []byte   // the message's fields, encoded by package replay; may be empty
+	Content []byte   // only where Where is Inline
+	Where   Where    // what became of the content
+	Part    Part     // only where Where is Beside: with the record's id, the content's place
+	Size    int64    // of the content, in bytes; what was seen of it where it is Streamed
+	Digest  [32]byte // SHA-256 of the content; zero where it is Streamed
+}
+
+// A Part names a body of an action beside the ledger. It is unique by the term of the write that refers to it.
+type Part struct {
+	Term Term
+	N    uint8 // 0: the request, 1: the answer
+}
+
+// An Event is one line of an action's history: what moved it outside the plain course.
+type Event struct {
+	At       time.Time
+	From, To State
+	Who      string // "engine", "recovery", "operator:…"
+	Why      string // one line for people
+	Status   int    // the answer's status where there was one
+}
+
+// MaxHistory is how many events a record keeps; the first one and the latest ones survive.
+const MaxHistory = 32
+
+// A Record is all that the ledger knows of an action. Times are kept to the millisecond; zero means none.
+type Record struct {
+	ID        ID
+	Parent    ID // the action that spawned this one, or zero
+	Kind      Kind
+	State     State
+	Term      Term   // of the write that made the record what it is
+	Attempt   uint16 // complete answers so far that meant "not done"
+	Door      string
+	Route     string
+	Method    string
+	Target    string
+	Principal [32]byte // hashed; zero: nobody
+	Digest    [32]byte // what the door compares a repeated request by; zero: Request.Digest
+	Names     []Name
+	Request   Blob
+	Response  Blob
+	Status    int       // of the answer; 0: none
+	Claimed   time.Time // when the latest attempt was claimed
+	Finished  time.Time // when it came to rest
+	Expires   time.Time // from then on, and Skew, it cannot be claimed
+	Due       time.Time // when somebody must look at it; zero: never again
+	History   []Event
+}
+
+// Skew is how far apart clocks are allowed to be: an action may still be claimed that long after Expires.
+const Skew = 5 * time.Second
+
+// Person is the Due of a record that waits for a person's decision. No worker's agenda reaches it.
+var Person = time.UnixMilli(1<<47 - 1).UTC()
+
+// Attempts returns how many times the request may have been sent.
+func (r *Record) Attempts() int {
+	switch r.State {
+	case Running, Sent, Done, Unknown:
+		return int(r.Attempt) + 1
+	default:
+		return int(r.Attempt)
+	}
+}
+
+// Note appends e to the history, and drops the second-oldest event where there are more than MaxHistory.
+// It never writes into the array of the history that r came with, so copies of r stay what they were.
+func (r *Record) Note(e Event) {
+	h := make([]Event, 0, min(len(r.History)+1, MaxHistory))
+	h = append(h, r.History...)
+	if len(h) >= MaxHistory {
+		h = append(h[:1:1], h[len(h)-MaxHistory+2:]...)
+	}
+	r.History = append(h, e)
+}

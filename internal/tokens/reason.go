@@ -1,0 +1,61 @@
+package tokens
+
+import "errors"
+
+var (
+	// ErrInvalid: the string is no token of ours, whatever the reason. Every error of Verify is it.
+	ErrInvalid = errors.New("invalid token")
+	// ErrClaims: no token can say that, or not within MaxLength; nothing was minted.
+	ErrClaims = errors.New("invalid claims")
+	// ErrNoSigningKey: the ring can verify and not mint.
+	ErrNoSigningKey = errors.New("no signing key")
+)
+
+// A reason is which guard refused a token: one short word for logs and metrics, and a constant, so that
+// nothing of the token gets there.
+type reason string
+
+// Why a token is refused. The first that applies, in the order of the checks.
+const (
+	badLength    reason = "length"    // empty, or over MaxLength
+	badSyntax    reason = "syntax"    // not three parts of base64url
+	badEncoding  reason = "encoding"  // base64url that no encoder writes
+	badHeader    reason = "header"    // not a JSON object of strings
+	duplicate    reason = "duplicate" // a name twice, in the header or the claims
+	unknownField reason = "field"     // a header member of other names, such as jku
+	critical     reason = "crit"      // a crit member: there is no extension that we understand
+	badType      reason = "typ"       // another kind of JWT
+	unknownKey   reason = "kid"       // no key of that name
+	badAlgorithm reason = "alg"       // not the key's algorithm
+	badSignature reason = "signature" // not signed by that key
+	badClaims    reason = "claims"    // not a JSON object, or a value of another type
+	unknownClaim reason = "claim"     // a name we did not mint, such as JTI
+	missing      reason = "missing"   // a required claim is absent
+	badIssuer    reason = "iss"       // not ours
+	badAudience  reason = "aud"       // another ledger's
+	badID        reason = "jti"       // not a canonical UUIDv7
+	badMethod    reason = "htm"       // a method that no token is minted for
+	badTarget    reason = "htu"       // not a path on this origin
+	badTime      reason = "time"      // not a whole number of seconds from 1970 to 9999
+	badLifetime  reason = "lifetime"  // over before it begins, or too long
+	badPrincipal reason = "sub"       // not 32 bytes
+	badDigest    reason = "bdg"       // not 32 bytes
+	badCallback  reason = "cb"        // empty, or with control characters
+	tooEarly     reason = "nbf"       // not yet
+	fromFuture   reason = "iat"       // minted later than now
+)
+
+// Error says no more than that the token is invalid, and the reason's word.
+func (r reason) Error() string { return ErrInvalid.Error() + ": " + string(r) }
+
+// Is makes every reason ErrInvalid.
+func (r reason) Is(target error) bool { return target == ErrInvalid }
+
+// Reason returns which guard of Verify err comes from, as one lower-case word out of a fixed few, or "" if from none.
+func Reason(err error) string {
+	var r reason
+	if errors.As(err, &r) {
+		return string(r)
+	}
+	return ""
+}

@@ -1,0 +1,166 @@
+// Package poe makes POST requests happen once, inside a Go program.
+//
+// A client gets a signed, single-use POST URI, POSTs to it, and may retry for ever: the handler runs at most once, its
+// answer is kept, and every retry is led to it. Three lines around an existing handler:
+//
+//	gate, err := poe.Open(ctx, poe.Config{Store: "pebble:./poe-data"})
+//	mux.Handle("/poe/", gate)                // minting, outcomes, problem pages
+//	mux.Handle("/orders", gate.Once(orders)) // no "POST " in the pattern: GET on the POE URI must reach it too
+//
+// A handler behind Once is given a request whose body is complete, under a context that outlives the client. What it
+// writes is recorded, made durable, and only then sent. If it panics, nobody knows how far it got: the action is
+// unknown and never runs again by itself.
+package poe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	core "github.com/postonce/poe/internal/poe"
+
+	"github.com/postonce/poe/internal/ledger"
+	"github.com/postonce/poe/internal/replay"
+	"github.com/postonce/poe/internal/store"
+)
+
+// Config says how a Gate works. The zero value works: it keeps its ledger in ./poe-data and protects every POST.
+type Config struct {
+	// Store is where the ledger is: "pebble:DIR", or "memory:", which forgets all when the process ends and is for
+	// tests only. "": "pebble:./poe-data".
+	Store string
+	// Keys is the file with the keys that sign POE URIs, made by "poe keys new FILE". "": one inside the ledger's
+	// folder, made when the ledger is new.
+	Keys string
+	// Routes says which requests are protected. Nil: every POST that reaches a handler behind Once.
+	Routes []Route
+	// Prefix is the path under which the Gate itself is mounted. "": "/poe/".
+	Prefix string
+	// PublicURL is scheme and host under which clients see this program. "": addresses stay relative.
+	PublicURL string
+
+	TTL         time.Duration // how long a POE URI may wait for its POST; 1 h
+	Retention   time.Duration // how long after that everything about it is remembered; 720 h
+	Timeout     time.Duration // of a handler, after which its context ends; 30 s
+	MaxWait     time.Duration // limit of Prefer: wait; 30 s
+	MaxBody     int64         // of a request, in bytes; above: 413; 10 MiB
+	MaxResponse int64         // kept of an answer, in bytes; above: outcome-purged; 32 MiB
+	Spool       int64         // of disk for what is on its way, in bytes; full: 503; 1 GiB
+	MaxRunning  int           // handlers at one time; above: 503; 1024
+
+	Clock   func() time.Time      // time.Now
+	Log     zerolog.Logger        // the zero value discards
+	Metrics prometheus.Registerer // nil: not registered
+}
+
+// A Route says which requests are protected, and how. See its fields.
+type Route = core.Route
+
+// The ways in which answers use an action up.
+const (
+	ConsumeSuccess = core.ConsumeSuccess
+	ConsumeAny     = core.ConsumeAny
+)
+
+// ErrUnknownTarget is returned by Mint for a target that no route protects.
+var ErrUnknownTarget = core.ErrUnknownTarget
+
+// A Gate lets each action through once. It is an http.Handler for its own resources. It is safe for concurrent use.
+type Gate struct {
+	core   *core.Gate
+	store  store.Store
+	cancel context.CancelFunc
+	work   sync.WaitGroup // what Open started
+}
+
+// Open opens the ledger and its keys, settles what an earlier process left running, and starts the upkeep, which goes on until
+// Close. ctx bounds the opening only. Only one process at a time can open a ledger in a folder.
+func Open(ctx context.Context, cfg Config) (_ *Gate, err error) {
+	if cfg.Store == "" {
+		cfg.Store = "pebble:./poe-data"
+	}
+	st, err := ledger.Open(ctx, cfg.Store, ledger.Config{Clock: cfg.Clock, Log: cfg.Log})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, st.Close())
+		}
+	}()
+	keys, err := ledger.OpenKeys(ledger.KeysConfig{URL: cfg.Store, File: cfg.Keys, Store: st, Log: cfg.Log, Clock: cfg.Clock})
+	if err != nil {
+		return nil, err
+	}
+	spool, err := replay.NewSpool(replay.SpoolConfig{Disk: cfg.Spool})
+	if err != nil {
+		return nil, fmt.Errorf("making the spool: %w", err)
+	}
+	g, err := core.New(ctx, core.Config{
+		Store: st, Keys: keys.Ring, Spool: spool, Routes: cfg.Routes, Prefix: cfg.Prefix, PublicURL: cfg.PublicURL,
+		TTL: cfg.TTL, Retention: cfg.Retention, Timeout: cfg.Timeout, MaxWait: cfg.MaxWait,
+		MaxBody: cfg.MaxBody, MaxResponse: cfg.MaxResponse, MaxRunning: cfg.MaxRunning,
+		Clock: cfg.Clock, Log: cfg.Log, Metrics: cfg.Metrics,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := g.Recover(ctx); err != nil {
+		return nil, err
+	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	gate := &Gate{core: g, store: st, cancel: cancel}
+	gate.work.Go(func() { _ = g.Run(run) }) // it ends without an error when run does
+	gate.work.Go(func() { keys.Run(run) })
+	return gate, nil
+}
+
+// ServeHTTP serves the Gate's own resources: minting, outcomes, receipts, problem pages. Mount it at Config.Prefix.
+func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.core.ServeHTTP(w, r) }
+
+// Once returns a handler that lets each action through to next once. Requests without a POE URI go to next as they are,
+// unless their route requires one. Mount it for all methods of a path: GET on a POE URI shows its state.
+func (g *Gate) Once(next http.Handler) http.Handler {
+	return g.core.Once(core.HandlerExecutor{Handler: next}, next)
+}
+
+// Minted is a POE URI: path and query, its action's id, and when it expires unless it is used.
+type Minted = core.Minted
+
+// Mint signs a POE URI for a method and a target (path and query), for pages that are made on the server. It writes nothing.
+// Whoever has the URI can use it; GET /poe/new binds what it mints to who asks. A target that no route protects is
+// ErrUnknownTarget.
+func (g *Gate) Mint(ctx context.Context, method, target string) (Minted, error) {
+	return g.core.Mint(ctx, core.MintRequest{Method: method, Target: target})
+}
+
+// Close refuses new actions, waits until those that run are finished, or ctx ends and they are settled as what is known
+// of them then, and closes the ledger. Stop the server first: what is served afterwards gets 503.
+func (g *Gate) Close(ctx context.Context) error {
+	g.core.Drain()
+	err := g.core.Wait(ctx)
+	if err != nil {
+		g.core.Stop()
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		err = g.core.Wait(grace)
+	}
+	g.cancel()
+	g.work.Wait()
+	return errors.Join(err, g.store.Close())
+}
+
+// ActionID returns the id of the action that the handler under ctx is executing: a UUIDv7, the same for every attempt. "" outside of
+// one. It is what POE-Id says too, and what a handler should write beside what it does.
+func ActionID(ctx context.Context) string {
+	if id, ok := core.ActionID(ctx); ok {
+		return id.String()
+	}
+	return ""
+}
