@@ -74,7 +74,7 @@ func (g *Gate) passable(r *http.Request) *http.Request {
 // else counts as absent (draft-nottingham-http-poe-00, section 4).
 func poeVersion(h http.Header) bool {
 	v := h["Poe"]
-	if len(v) != 1 || v[0] == "" || len(v[0]) > 9 {
+	if len(v) != 1 {
 		return false
 	}
 	nonZero := false

@@ -46,8 +46,11 @@ func (g *Gate) Mint(_ context.Context, m MintRequest) (Minted, error) {
 
 // mintable checks m, fills in its method, and returns its route.
 func (g *Gate) mintable(m *MintRequest) (*route, error) {
-	if !validTarget(m.Target) || hasParam(m.Target, g.cfg.Param) {
-		return nil, badParam("for", "%q is not a path with an optional query, percent-encoded, without fragment and without a %q parameter", m.Target, g.cfg.Param)
+	if hasParam(m.Target, g.cfg.Param) { // it is most likely a POE URI, and no problem ever repeats a token
+		return nil, badParam("for", "has a %q parameter already", g.cfg.Param)
+	}
+	if !validTarget(m.Target) {
+		return nil, badParam("for", "%q is not a path with an optional query, percent-encoded and without a fragment", m.Target)
 	}
 	path, ok := targetPath(m.Target)
 	if !ok {
@@ -63,6 +66,9 @@ func (g *Gate) mintable(m *MintRequest) (*route, error) {
 		return nil, ErrUnknownTarget
 	}
 	rt := g.routes.find(m.Method, path)
+	if m.Method == "" {
+		rt = g.routes.page(path)
+	}
 	if rt == nil {
 		return nil, ErrUnknownTarget
 	}
@@ -96,7 +102,7 @@ func (g *Gate) mint(rt *route, m *MintRequest) (Minted, error) {
 	}
 	issued := now.Truncate(time.Second)
 	c := tokens.Claims{
-		ID: uuid.UUID(id), Issued: issued, NotBefore: issued, Expires: issued.Add(m.TTL),
+		ID: uuid.UUID(id), Issued: issued, NotBefore: issued, Expires: issued.Add(m.TTL).Truncate(time.Second), // as the token says it
 		Method: m.Method, Target: m.Target, Principal: m.Principal, Digest: m.Digest,
 	}
 	token, err := g.cfg.Keys.Mint(c)

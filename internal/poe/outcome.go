@@ -51,7 +51,8 @@ func (g *Gate) visit(w http.ResponseWriter, r *http.Request) (status, bool) {
 	}
 	s, err := g.stands(r.Context(), id)
 	switch {
-	case errors.Is(err, store.ErrNotFound) && (id.Shelf().Past(g.now()) || id.Minted().Before(g.restored)):
+	case err == nil && s.phase == gone,
+		errors.Is(err, store.ErrNotFound) && (id.Shelf().Past(g.now()) || id.Minted().Before(g.restored)):
 		s = status{phase: gone, record: store.Record{ID: id}}
 		s.setState(w.Header(), false)
 		g.write(w, r, g.problem(problemGone).about(g, &s))
@@ -90,28 +91,32 @@ func (g *Gate) mayRead(r *http.Request, rt *route, rec *store.Record) bool {
 
 // stands returns where the action with a record stands.
 func (g *Gate) stands(ctx context.Context, id store.ID) (status, error) {
-	if r, ok := g.front.Get(id); ok {
-		return status{phase: phaseOf(r.State), record: r}, nil
-	}
 	now := g.now()
+	if r, ok := g.front.Get(id); ok {
+		return g.at(r, now), nil
+	}
 	r, err := g.store.Lookup(ctx, store.ByID(id))
 	if err != nil {
 		return status{}, err
 	}
 	g.front.Add(r)
-	return status{phase: g.phaseAt(&r, now), record: r}, nil
+	return g.at(r, now), nil
 }
 
-// phaseAt reads a record at a time: one that is unused and can no longer be claimed is expired.
-func (g *Gate) phaseAt(r *store.Record, now time.Time) phase {
+// at reads a record at a time. One whose retention is over is gone, whether the sweep has been there or not: what is said
+// does not depend on its pace. One that is unused and can no longer be claimed is expired.
+func (g *Gate) at(r store.Record, now time.Time) status {
+	s := status{phase: phaseOf(r.State), record: r}
 	switch {
-	case r.State != store.Unused || !now.After(r.Expires.Add(store.Skew)):
-		return phaseOf(r.State)
+	case !r.State.Open() && r.ID.Shelf().Past(now):
+		return status{phase: gone, record: store.Record{ID: r.ID}}
+	case r.State != store.Unused || now.Before(r.Expires.Add(store.Skew)):
 	case r.Attempt == 0:
-		return neverUsed
+		s.phase = neverUsed
 	default:
-		return expired
+		s.phase = expired
 	}
+	return s
 }
 
 // serveOutcome is GET /poe/outcomes/<ref>.
@@ -142,17 +147,18 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status) {
 		body, err := g.store.Open(r.Context(), rec.ID, rec.Response.Part)
 		if err != nil {
 			g.log.Error().Err(err).Stringer("id", rec.ID).Msg("opening a stored answer")
+			if errors.Is(err, store.ErrNotFound) {
+				g.purged(w, r, s)
+				return
+			}
 			s.setState(w.Header(), false)
-			g.write(w, r, g.problem(problemOutcomePurged).about(g, s))
+			g.write(w, r, g.problem(problemLedgerUnavailable).about(g, s))
 			return
 		}
 		defer func() { _ = body.Close() }() // read only: nothing can be lost
 		content = body
 	case store.Purged, store.Streamed:
-		s.setState(w.Header(), false)
-		p := g.problem(problemOutcomePurged).about(g, s)
-		p.ExecutedAt, p.OutcomeStatus = timePointer(rec.Finished), rec.Status
-		g.write(w, r, p)
+		g.purged(w, r, s)
 		return
 	}
 	head, trailer, err := replay.DecodeHead(rec.Response.Head)
@@ -174,17 +180,26 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status) {
 		Status: replay.OutcomeStatus(rec.Status), Header: head, Trailer: trailer,
 		Content: content, Size: rec.Response.Size, Target: rec.Target,
 	})
-	g.metrics.replayed.Inc()
 	if errors.Is(err, replay.ErrIncomplete) { // nothing was written: what is stored is not all there
 		g.log.Error().Err(err).Stringer("id", rec.ID).Msg("repeating an answer")
-		s.setState(h, false)
 		h.Del("Content-Security-Policy")
-		g.write(w, r, g.problem(problemOutcomePurged).about(g, s))
+		g.purged(w, r, s)
 		return
 	}
+	g.metrics.replayed.Inc()
 	if err != nil {
 		g.log.Debug().Err(err).Stringer("id", rec.ID).Msg("repeating an answer")
 	}
+}
+
+// purged says of an action that is done that its answer is not here any more, and all else that is known.
+func (g *Gate) purged(w http.ResponseWriter, r *http.Request, s *status) {
+	rec := &s.record
+	s.setState(w.Header(), false)
+	p := g.problem(problemOutcomePurged).about(g, s)
+	p.ClaimedAt, p.ExecutedAt, p.OutcomeStatus = timePointer(rec.Claimed), timePointer(rec.Finished), rec.Status
+	p.RequestDigest, p.OutcomeDigest = digestText(rec.Request.Digest), digestText(rec.Response.Digest)
+	g.write(w, r, p)
 }
 
 // A receipt is all that is told of an action.

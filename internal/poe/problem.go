@@ -90,8 +90,11 @@ type problem struct {
 	Outcome        string     `json:"outcome,omitempty"`
 	State          string     `json:"state,omitempty"`
 	Retry          retry      `json:"retry"`
+	ClaimedAt      *time.Time `json:"claimed_at,omitempty"`
 	ExecutedAt     *time.Time `json:"executed_at,omitempty"`
 	OutcomeStatus  int        `json:"outcome_status,omitempty"`
+	RequestDigest  string     `json:"request_digest,omitempty"` // as RFC 9530 writes it
+	OutcomeDigest  string     `json:"outcome_digest,omitempty"`
 	RequestMatches *bool      `json:"request_matches,omitempty"`
 	Attempts       int        `json:"attempts,omitempty"`
 	LastStatus     int        `json:"last_status,omitempty"`

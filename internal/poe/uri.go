@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -38,6 +39,7 @@ type call struct {
 	principal [32]byte
 	body      *replay.Body // nil until it was read
 	waits     time.Time    // until when the client is willing to wait; zero: not at all
+	late      bool         // the ledger has refused a claim as expired
 }
 
 // The door of POE URIs: docs/protocol.md, "The POE URI". Checks run in the order of that section, and the first that
@@ -124,6 +126,10 @@ func (c *call) withoutToken() *http.Request {
 	_, u.RawQuery, _ = strings.Cut(c.target, "?")
 	u.ForceQuery = false
 	out.URL, out.RequestURI = &u, c.target
+	if out.Form != nil { // somebody before us has parsed it, our parameter included
+		out.Form = maps.Clone(out.Form)
+		delete(out.Form, c.g.cfg.Param)
+	}
 	return out
 }
 
@@ -135,13 +141,16 @@ func (c *call) status(ctx context.Context) (status, error) {
 		ID: c.id, Door: "poe", Route: c.route.Name, Method: c.claims.Method, Target: c.claims.Target, Expires: c.claims.Expires,
 	}}
 	if g.flights.of(c.id) != nil {
-		s.phase = running
+		s.phase, s.record.State = running, store.Running
 		return s, nil
 	}
 	// The time is read before the ledger is asked: a claim that a reader has not seen yet is refused by then.
 	now := g.now()
+	if end := c.claims.Expires.Add(store.Skew); c.late && now.Before(end) {
+		now = end // the ledger's clock decides, and it is ahead of ours
+	}
 	if r, ok := g.front.Get(c.id); ok {
-		return status{phase: phaseOf(r.State), record: r}, nil
+		return g.at(r, now), nil
 	}
 	r, err := g.store.Lookup(ctx, store.ByID(c.id))
 	switch {
@@ -152,7 +161,7 @@ func (c *call) status(ctx context.Context) (status, error) {
 		return s, err
 	}
 	g.front.Add(r)
-	return status{phase: g.phaseAt(&r, now), record: r}, nil
+	return g.at(r, now), nil
 }
 
 // absent tells what it means that there is no record of id: it proves that the action never ran for as long as the record would
@@ -161,7 +170,7 @@ func (g *Gate) absent(id store.ID, expires, now time.Time) phase {
 	switch {
 	case id.Shelf().Past(now), id.Minted().Before(g.restored):
 		return gone
-	case now.After(expires.Add(store.Skew)):
+	case !now.Before(expires.Add(store.Skew)):
 		return neverUsed
 	default:
 		return unused
@@ -173,7 +182,7 @@ func (c *call) show() {
 	g := c.g
 	s, err := c.status(c.r.Context())
 	if err != nil {
-		c.ledgerTrouble(err)
+		c.ledgerTrouble(err, unknown)
 		return
 	}
 	g.linkOutcome(c.w.Header(), &s, c.uri)
@@ -196,7 +205,7 @@ func (c *call) once() {
 	for {
 		s, err := c.status(c.r.Context())
 		if err != nil {
-			c.ledgerTrouble(err)
+			c.ledgerTrouble(err, unknown)
 			return
 		}
 		switch {
@@ -299,11 +308,12 @@ func (c *call) attempt(s *status) (lost bool) {
 	case end.lost:
 		return true
 	case errors.Is(end.refused, store.ErrExpired):
+		c.late = true
 		return true // the next look says what that means
 	case errors.Is(end.refused, errBusy), errors.Is(end.refused, errDraining):
 		c.notExecuted(http.StatusServiceUnavailable, s)
 	case end.refused != nil:
-		c.ledgerTrouble(end.refused)
+		c.ledgerTrouble(end.refused, unused)
 	default:
 		c.answer(&end)
 	}
@@ -429,7 +439,7 @@ func (c *call) burn() {
 	for {
 		s, err := c.status(c.r.Context())
 		if err != nil {
-			c.ledgerTrouble(err)
+			c.ledgerTrouble(err, unknown)
 			return
 		}
 		if s.phase == burned {
@@ -448,9 +458,10 @@ func (c *call) burn() {
 		got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Claim(ctx, record) })
 		switch {
 		case errors.Is(err, store.ErrTaken), errors.Is(err, store.ErrExpired):
+			c.late = errors.Is(err, store.ErrExpired)
 			continue // it has moved on: look again
 		case err != nil:
-			c.ledgerTrouble(err)
+			c.ledgerTrouble(err, unknown) // whether it is burned now
 			return
 		}
 		g.metrics.settled.WithLabelValues(burned.word()).Inc()
@@ -517,12 +528,16 @@ func (c *call) sum() ([32]byte, bool) {
 	return [32]byte(h.Sum(nil)), true
 }
 
-// ledgerTrouble says that the ledger does not answer: nothing is ever executed unclaimed.
-func (c *call) ledgerTrouble(err error) {
+// ledgerTrouble says that the ledger does not answer: nothing is ever executed unclaimed. p is unused where the
+// claim failed, since nothing was sent, and unknown where not even the state could be read.
+func (c *call) ledgerTrouble(err error, p phase) {
 	g := c.g
 	g.log.Error().Err(err).Stringer("id", c.id).Msg("asking the ledger")
-	s := status{phase: unused, record: store.Record{ID: c.id}}
-	g.write(c.w, c.r, g.problem(problemLedgerUnavailable).about(g, &s))
+	s := status{phase: p, record: store.Record{ID: c.id}}
+	s.setState(c.w.Header(), false)
+	answer := g.problem(problemLedgerUnavailable)
+	answer.State = p.word() // and no outcome: its address would not answer either
+	g.write(c.w, c.r, answer)
 }
 
 // patience reads Prefer: wait (RFC 7240, section 4.3) and returns until when the client waits.

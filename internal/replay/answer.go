@@ -93,8 +93,12 @@ func (r *Recorder) where(size int64) store.Where {
 	}
 }
 
-// sniff sets the Content-Type that net/http would have set.
+// sniff sets the Content-Type that net/http would have set, the first time that it is called.
 func (r *Recorder) sniff() {
+	if r.sniffed {
+		return
+	}
+	r.sniffed = true
 	if _, ok := r.frozen["Content-Type"]; ok || r.size == 0 || r.head() || r.frozen.Get("Content-Encoding") != "" {
 		return
 	}

@@ -70,12 +70,9 @@ func (r *Reader) WriteTo(w io.Writer) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	rest := r.Size() - off
-	if rest <= 0 {
-		return 0, nil
-	}
+	rest := max(r.Size()-off, 0)
 	mem, file, _, err := r.body.window(off, rest)
-	if err != nil {
+	if err != nil || rest == 0 {
 		return 0, err
 	}
 	var n int64

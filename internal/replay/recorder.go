@@ -43,6 +43,7 @@ type Recorder struct {
 	header   http.Header // the handler's; live until Finish, for trailers
 	status   int         // 0: no head yet
 	frozen   http.Header // header as it was when the head was written
+	sniffed  bool        // the time to find a Content-Type is over
 	declared int64       // Content-Length, or -1
 	trailers []string    // the names that were declared
 	trailer  http.Header // set by Copy
@@ -200,6 +201,8 @@ func (r *Recorder) FlushError() error {
 	}
 	if r.streaming {
 		r.flushStream()
+	} else {
+		r.sniff() // what comes later is too late to tell the type, as in net/http
 	}
 	return nil
 }

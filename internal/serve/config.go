@@ -18,8 +18,8 @@ type Config struct {
 	TLSCert   string `yaml:"tls_cert" name:"tls-cert" placeholder:"FILE" group:"where" help:"Certificate chain, PEM; with --tls-key."`
 	TLSKey    string `yaml:"tls_key" name:"tls-key" placeholder:"FILE" group:"where" help:"Its private key, PEM."`
 
-	Store string `yaml:"store" usual:"pebble:./poe-data" placeholder:"STORE" group:"state" help:"The ledger: pebble:DIR."`
-	Keys  string `yaml:"keys" placeholder:"FILE" group:"state" help:"Keys that sign POE URIs (poe keys new); empty: made beside the ledger."`
+	Store string `yaml:"store" usual:"pebble:./poe-data" placeholder:"STORE" group:"state" help:"The ledger: pebble:DIR, or memory: to forget."`
+	Keys  string `yaml:"keys" placeholder:"FILE" group:"state" help:"Keys that sign POE URIs (poe keys new); empty: in the ledger's folder."`
 
 	Protect   []string      `yaml:"protect" sep:";" placeholder:"MATCH" group:"what" help:"Protect only this, e.g. 'POST /orders'; repeatable. Without: every POST."`
 	Require   bool          `yaml:"require" negatable:"" group:"what" help:"Refuse a protected request without a POE URI (428)."`

@@ -108,8 +108,8 @@ func checkState(c *Config, d *decoder) {
 	switch {
 	case scheme == "postgres" || scheme == "postgresql":
 		d.wrong("store", "a ledger in PostgreSQL is not in this version of poe")
-	case scheme != "pebble" || dir == "":
-		d.wrong("store", "%q is not a ledger (write pebble:DIR)", c.Store)
+	case c.Store != "memory:" && (scheme != "pebble" || dir == ""):
+		d.wrong("store", "is not a ledger (write pebble:DIR, or memory: for one that forgets)") // it may hold a password
 	}
 }
 

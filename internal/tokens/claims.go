@@ -39,13 +39,13 @@ type Claims struct {
 // Expired tells whether the token can no longer be used at now: from Expires plus Skew on.
 func (c Claims) Expired(now time.Time) bool { return !now.Before(c.Expires.Add(Skew)) }
 
-// wholeSeconds returns c as a token carries it: times in UTC and without their fractions, NotBefore never zero.
+// wholeSeconds returns c as a token carries it: times without their fractions, NotBefore never zero.
 func (c Claims) wholeSeconds() Claims {
 	if c.NotBefore.IsZero() {
 		c.NotBefore = c.Issued
 	}
 	for _, t := range []*time.Time{&c.Issued, &c.NotBefore, &c.Expires} {
-		*t = time.Unix(t.Unix(), 0).UTC()
+		*t = time.Unix(t.Unix(), 0)
 	}
 	return c
 }

@@ -223,7 +223,7 @@ func (j *jwk) parseEd25519(k *key) error {
 		return fmt.Errorf("d must be %d bytes in base64url without padding", ed25519.SeedSize)
 	}
 	private := ed25519.NewKeyFromSeed(d)
-	if !private.Public().(ed25519.PublicKey).Equal(ed25519.PublicKey(x)) { //nolint:forcetypeassert // documented
+	if public, ok := private.Public().(ed25519.PublicKey); !ok || !public.Equal(ed25519.PublicKey(x)) {
 		return errors.New("d is not the private half of x")
 	}
 	k.private = private

@@ -237,7 +237,11 @@ func encodeHash(h [32]byte) string {
 // decodeHash reads 32 bytes that are not all zero.
 func decodeHash(dst *[32]byte, s string) bool {
 	b, ok := decodePart(s)
-	return ok && copy(dst[:], b) == len(b) && len(b) == len(dst) && *dst != [32]byte{}
+	if !ok || len(b) != len(dst) {
+		return false
+	}
+	*dst = [32]byte(b)
+	return *dst != [32]byte{}
 }
 
 // decodePart reads base64url without padding, in the one spelling that an encoder writes. Go's decoder skips

@@ -1,0 +1,66 @@
+# The two commands a newcomer needs are `make run` and `make test`. `make` alone lists all of them.
+# Needed: Go, git, make. `make check` also needs a C compiler, for the race detector.
+
+GO           ?= go
+VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LINT_VERSION := v2.15.0
+VULN_VERSION := v1.1.4
+FUZZTIME     ?= 20s
+BENCH        ?= .
+ARGS         ?=
+
+TOOLS := $(CURDIR)/.cache/bin
+LINT  := $(TOOLS)/golangci-lint-$(LINT_VERSION)
+BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check fmt lint race vuln bench fuzz build docker clean
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## Start the demo on http://127.0.0.1:8080 (ARGS='--listen :9090' for another address)
+	bin/poe demo $(ARGS)
+
+test: ## Run all tests, in random order
+	CGO_ENABLED=0 $(GO) test -shuffle=on -timeout=15m ./...
+
+check: fmt lint race ## Check the form, run the linters, and the short tests under the race detector
+
+fmt: ## Name the files that gofmt would change, and check that go.mod is tidy
+	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo 'Run gofmt -w on these files.' >&2; exit 1; }
+	$(GO) mod tidy -diff
+
+lint: $(LINT) ## Run go vet and the other linters of .golangci.yml
+	$(LINT) run ./...
+
+race: ## Run the short tests under the race detector, in random order; needs a C compiler
+	@command -v $$($(GO) env CC) >/dev/null || { echo "The race detector needs a C compiler: install $$($(GO) env CC)." >&2; exit 1; }
+	CGO_ENABLED=1 $(GO) test -race -short -shuffle=on -timeout=15m ./...
+
+vuln: ## Look for known vulnerabilities; needs the network
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@$(VULN_VERSION) ./...
+
+bench: ## Run the benchmarks (BENCH=regexp for some of them)
+	CGO_ENABLED=0 $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout=60m ./...
+
+fuzz: ## Fuzz every fuzz target for FUZZTIME (20s)
+	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | sort | \
+	while read -r dir target; do \
+		echo "$$dir $$target"; \
+		CGO_ENABLED=0 $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -timeout=15m "$$dir" </dev/null || exit 1; \
+	done
+
+build: ## Build the static binary bin/poe
+	$(BUILD) -o bin/poe ./cmd/poe
+
+docker: ## Build the image poe:VERSION
+	docker build --build-arg VERSION=$(VERSION) --tag poe:$(VERSION) .
+
+clean: ## Remove what was built
+	rm -rf bin .cache
+
+# Built from its module with the Go that builds the project, so that it reads the same language.
+$(LINT):
+	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	mv $(TOOLS)/golangci-lint $(LINT)

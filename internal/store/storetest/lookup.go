@@ -1,0 +1,157 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/postonce/poe/internal/store"
+)
+
+func lookupCases() []testCase {
+	return []testCase{
+		{"absent", func(_ *testing.T, k *kit) {
+			k.absent(store.ByID(k.id(1)))
+			k.absent(store.ByID(store.ID{}))
+			k.absent(store.ByName(name()))
+			k.absent(store.Key{})
+		}},
+		{"by each of many names", lookupByName},
+		{"neighbours are not mixed up", lookupNeighbours},
+		{"context over", lookupContext},
+	}
+}
+
+func lookupByName(t *testing.T, k *kit) {
+	r := k.mustClaim(k.claim(store.Running, names(store.MaxNames)...))
+	for _, n := range r.Names {
+		got, err := k.Lookup(t.Context(), store.ByName(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, "the record", got, r)
+		n[31]++
+		k.absent(store.ByName(n))
+	}
+}
+
+func lookupNeighbours(_ *testing.T, k *kit) {
+	base := k.id(31)
+	var all []store.Record
+	for i := range 40 {
+		r := k.claim(store.Running)
+		r.ID = base
+		r.ID[15] = byte(i)
+		r.Status = i
+		all = append(all, k.mustClaim(r))
+	}
+	for _, r := range all {
+		k.wants(r)
+	}
+}
+
+func lookupContext(t *testing.T, k *kit) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := k.Lookup(ctx, store.ByID(k.id(1)))
+	if !errors.Is(err, context.Canceled) || errors.Is(err, store.ErrNotFound) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func agendaCases() []testCase {
+	return []testCase{
+		{"soonest first", agendaOrder},
+		{"nothing that is not due", agendaDue},
+		{"limit", agendaLimit},
+		{"a person's is last", agendaPerson},
+		{"kept by one that is at rest", agendaAtRest},
+		{"moved by a claim after release", agendaReclaim},
+	}
+}
+
+func agendaOrder(_ *testing.T, k *kit) {
+	var want []store.ID
+	for _, d := range []time.Duration{5, 1, 3, 2, 4} {
+		r := k.claim(store.Running)
+		r.Due = k.after(d * time.Minute)
+		k.mustClaim(r)
+		want = append(want, r.ID)
+	}
+	k.onAgenda(want[1], want[3], want[2], want[4], want[0])
+}
+
+func agendaDue(t *testing.T, k *kit) {
+	r := k.mustClaim(k.claim(store.Running))
+	for _, tt := range []struct {
+		at   time.Time
+		want int
+	}{
+		{time.Time{}, 0}, {k.clock(), 0}, {r.Due.Add(-time.Millisecond), 0},
+		{r.Due, 1}, {r.Due.Add(999 * time.Microsecond), 1}, {r.Due.Add(time.Hour), 1},
+	} {
+		got, err := k.Agenda(t.Context(), tt.at, 10)
+		if err != nil || len(got) != tt.want {
+			t.Errorf("at %s: %v, %v; want %d", tt.at, got, err, tt.want)
+		}
+	}
+}
+
+func agendaLimit(t *testing.T, k *kit) {
+	var all []store.ID
+	for i := range 10 {
+		r := k.claim(store.Queued)
+		r.Due = k.after(time.Duration(i) * time.Second)
+		all = append(all, k.mustClaim(r).ID)
+	}
+	for _, limit := range []int{0, 1, 7, 10, 11} {
+		got, err := k.Agenda(t.Context(), store.Person, limit)
+		if err != nil || !slices.Equal(got, all[:min(limit, 10)]) {
+			t.Errorf("limit %d: %v, %v", limit, got, err)
+		}
+	}
+}
+
+func agendaPerson(t *testing.T, k *kit) {
+	r := k.claim(store.Running)
+	r.Due = store.Person
+	k.mustClaim(r)
+	other := k.mustClaim(k.claim(store.Running))
+	k.onAgenda(other.ID, r.ID)
+	got, err := k.Agenda(t.Context(), k.after(1000*365*24*time.Hour), 10)
+	if err != nil || !slices.Equal(got, []store.ID{other.ID}) {
+		t.Errorf("a worker's agenda has %v, %v", got, err)
+	}
+}
+
+func agendaAtRest(_ *testing.T, k *kit) {
+	done := k.stand(store.Done)
+	again := k.next(done, store.Done)
+	again.Due = k.after(time.Hour)
+	again = k.mustAdvance(done.Term, again, store.Also{})
+	k.onAgenda(done.ID)
+	k.mustMove(again, store.Done)
+	k.onAgenda()
+}
+
+func agendaReclaim(_ *testing.T, k *kit) {
+	r := k.claim(store.Running)
+	due := r.Due
+	r = k.mustClaim(r)
+	for range 3 { // the same entry comes and goes
+		r = k.mustMove(r, store.Unused)
+		k.onAgenda()
+		r = k.next(r, store.Running)
+		r.Due = due
+		r = k.mustClaim(r)
+		k.onAgenda(r.ID)
+	}
+	back := k.next(r, store.Unused)
+	back.Due = k.after(time.Hour)
+	back = k.mustAdvance(r.Term, back, store.Also{})
+	k.onAgenda(r.ID)
+	k.mustClaim(k.next(back, store.Burned))
+	k.onAgenda()
+}
