@@ -14,7 +14,7 @@ LINT  := $(TOOLS)/golangci-lint-$(LINT_VERSION)
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint race vuln bench fuzz build docker clean
+.PHONY: help run test check form lint race vuln bench fuzz build docker clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,10 +25,10 @@ run: build ## Start the demo on http://127.0.0.1:8080 (ARGS='--listen :9090' for
 test: ## Run all tests, in random order
 	CGO_ENABLED=0 $(GO) test -shuffle=on -timeout=15m ./...
 
-check: fmt lint race ## Check the form, run the linters, and the short tests under the race detector
+check: form lint race ## Check the form, run the linters, and the short tests under the race detector
 
-fmt: ## Name the files that gofmt would change, and check that go.mod is tidy
-	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo 'Run gofmt -w on these files.' >&2; exit 1; }
+form: ## Check that gofmt and go mod tidy would change nothing
+	@test -z "$$($$($(GO) env GOROOT)/bin/gofmt -l . | tee /dev/stderr)" || { echo 'Run gofmt -w on these files.' >&2; exit 1; }
 	$(GO) mod tidy -diff
 
 lint: $(LINT) ## Run go vet and the other linters of .golangci.yml

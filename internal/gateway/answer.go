@@ -56,7 +56,7 @@ func (x *exchange) finalHead() (*http.Response, error) {
 		resp, err := http.ReadResponse(x.conn.reader, asked)
 		switch {
 		case err != nil:
-			return nil, x.headError(err)
+			return nil, x.headError()
 		case resp.ProtoMajor != 1 || resp.StatusCode < 100:
 			return nil, errMalformed
 		case resp.StatusCode == http.StatusSwitchingProtocols:
@@ -69,14 +69,14 @@ func (x *exchange) finalHead() (*http.Response, error) {
 	return nil, errEndless
 }
 
-// headError tells trouble of the connection from an answer that makes no sense. The latter's text quotes the answer, which
-// belongs in no log.
-func (x *exchange) headError(err error) error {
+// headError tells trouble of the connection from an answer that makes no sense. What net/http says of the latter quotes it, and
+// answers belong in no log.
+func (x *exchange) headError() error {
 	switch {
 	case x.conn.failure == nil:
 		return errMalformed
 	case errors.Is(x.conn.failure, io.EOF):
-		return err // io.ErrUnexpectedEOF, whatever had arrived
+		return io.ErrUnexpectedEOF // wherever it was cut
 	default:
 		return x.conn.failure
 	}

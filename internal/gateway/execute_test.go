@@ -35,15 +35,15 @@ func TestProof(t *testing.T) {
 	}{
 		{name: "answers", play: always(ok), proof: replay.Complete, status: 200, answer: "ok", requests: 1},
 		{name: "accepts and hangs", play: func(p *peer, _ int) { p.hang() },
-			within: short, proof: replay.Broken, err: os.ErrDeadlineExceeded},
+			within: short, proof: replay.Broken, err: errTimeout},
 		{name: "reads and hangs", play: once((*peer).hang),
-			within: short, proof: replay.Broken, err: os.ErrDeadlineExceeded, requests: 1},
-		{name: "stops reading a large body", play: func(p *peer, _ int) { p.head(); <-t.Context().Done() }, body: large,
-			within: short, proof: replay.Broken, err: os.ErrDeadlineExceeded},
+			within: short, proof: replay.Broken, err: errTimeout, requests: 1},
+		{name: "stops reading a large body", play: func(p *peer, _ int) { p.head(); p.deaf() }, body: large,
+			within: short, proof: replay.Broken, err: errTimeout},
 		{name: "hangs in the head", play: once(func(p *peer) { p.say("HTTP/1.1 200 OK\r\nContent-"); p.hang() }),
-			within: short, proof: replay.Broken, err: os.ErrDeadlineExceeded, requests: 1},
+			within: short, proof: replay.Broken, err: errTimeout, requests: 1},
 		{name: "hangs in the body", play: once(func(p *peer) { p.say(strings.TrimSuffix(ok, "k")); p.hang() }),
-			within: short, proof: replay.Broken, err: os.ErrDeadlineExceeded, requests: 1},
+			within: short, proof: replay.Broken, err: errTimeout, requests: 1},
 		{name: "resets after reading", play: once((*peer).reset), proof: replay.Broken, err: syscall.ECONNRESET, requests: 1},
 		{name: "resets in the body", play: once(func(p *peer) { p.say(strings.TrimSuffix(ok, "k")); p.reset() }),
 			proof: replay.Broken, err: errAny, requests: 1},
@@ -119,7 +119,7 @@ func TestProof(t *testing.T) {
 		{name: "answers before the body, and hangs", play: func(p *peer, _ int) {
 			p.head()
 			p.say("HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno")
-			<-t.Context().Done()
+			p.deaf()
 		}, body: large, proof: replay.Complete, status: 413, answer: "no"},
 		{name: "answers before the body, and closes", play: func(p *peer, _ int) {
 			p.head()
@@ -152,7 +152,9 @@ func TestProof(t *testing.T) {
 				t.Errorf("error %v", got.Err)
 			case tt.err != nil && got.Err == nil:
 				t.Errorf("no error, want %v", tt.err)
-			case tt.err != nil && tt.err != errAny && !errors.Is(got.Err, tt.err):
+			case tt.err == errTimeout && !timedOut(got.Err):
+				t.Errorf("error %v is no timeout", got.Err)
+			case tt.err != nil && tt.err != errAny && tt.err != errTimeout && !errors.Is(got.Err, tt.err):
 				t.Errorf("error %v, want %v", got.Err, tt.err)
 			case tt.err != nil && tt.within == 0 && timedOut(got.Err):
 				t.Errorf("error %v looks like a timeout", got.Err)

@@ -31,6 +31,7 @@ type upstream struct {
 	address  string
 	requests atomic.Int64 // that were read whole
 	conns    atomic.Int64
+	ended    chan struct{} // closed at the end of the test
 }
 
 func listen(t testing.TB, play script) *upstream {
@@ -39,7 +40,7 @@ func listen(t testing.TB, play script) *upstream {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := &upstream{address: l.Addr().String()}
+	u := &upstream{address: l.Addr().String(), ended: make(chan struct{})}
 	var (
 		wg   sync.WaitGroup
 		mu   sync.Mutex
@@ -63,6 +64,7 @@ func listen(t testing.TB, play script) *upstream {
 	})
 	t.Cleanup(func() {
 		_ = l.Close()
+		close(u.ended)
 		mu.Lock()
 		for _, c := range open {
 			_ = c.Close()
@@ -123,6 +125,9 @@ func (p *peer) reset() {
 	_ = p.Conn.(*net.TCPConn).SetLinger(0)
 	_ = p.Close()
 }
+
+// deaf reads nothing more and keeps the connection open.
+func (p *peer) deaf() { <-p.upstream.ended }
 
 // hang waits until the gateway hangs up.
 func (p *peer) hang() { _, _ = io.Copy(io.Discard, p.reader) }
@@ -263,4 +268,8 @@ func wait[T any](t testing.TB, c <-chan T) (v T) {
 	return v
 }
 
-var errAny = errors.New("any")
+// What a table says of an error: that there is one, that time was up.
+var (
+	errAny     = errors.New("any")
+	errTimeout = errors.New("timeout")
+)

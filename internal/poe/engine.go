@@ -107,7 +107,12 @@ const claimMargin = time.Minute
 // writeTries is how often a write whose result is unknown is made; each repeat finds its own term.
 const writeTries = 3
 
+// repeatWrite makes a write, and makes it again while nobody knows whether it was done.
 func repeatWrite(ctx context.Context, write func() (store.Record, error)) (store.Record, error) {
+	first, err := write()
+	if err == nil || store.Refused(err) {
+		return first, err
+	}
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval = 20 * time.Millisecond
 	return backoff.Retry(ctx, func() (store.Record, error) {
@@ -116,7 +121,7 @@ func repeatWrite(ctx context.Context, write func() (store.Record, error)) (store
 			return r, backoff.Permanent(err)
 		}
 		return r, err
-	}, backoff.WithBackOff(pause), backoff.WithMaxTries(writeTries))
+	}, backoff.WithBackOff(pause), backoff.WithMaxTries(writeTries-1))
 }
 
 // run attempts the claimed action and settles it.

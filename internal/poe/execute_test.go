@@ -72,7 +72,7 @@ func TestOrderOfOneExecution(t *testing.T) {
 	r := httptest.NewRequest("POST", uri, eofSays{strings.NewReader("body"), func() { order = append(order, "body") }})
 	w := &wireSays{ResponseRecorder: httptest.NewRecorder(), say: func() { order = append(order, "answer") }}
 	b.handler.ServeHTTP(w, r)
-	if got, want := strings.Join(order, " "), "lookup body claim claimed execute advance advanced answer"; got != want {
+	if got, want := strings.Join(order, " "), "body claim claimed execute advance advanced answer"; got != want {
 		t.Errorf("order:\n got %s\nwant %s", got, want)
 	}
 }
@@ -249,7 +249,7 @@ func TestLedgerTrouble(t *testing.T) {
 		uri := b.mint("/orders")
 		spy.lookup = func() error { return errDisk }
 		for _, method := range []string{"GET", "POST", "DELETE"} {
-			if p := wantProblem(t, b.do(method, uri, ""), 503, "ledger-unavailable"); p["state"] != "unknown" {
+			if p := wantProblem(t, b.do(method, uri, "", "Expect: 100-continue"), 503, "ledger-unavailable"); p["state"] != "unknown" {
 				t.Errorf("%s: %v", method, p)
 			}
 		}

@@ -81,6 +81,7 @@ func (g *Gate) mintable(m *MintRequest) (*route, error) {
 	if m.TTL == 0 {
 		m.TTL = rt.TTL
 	}
+	m.TTL = m.TTL.Truncate(time.Second) // what a token can carry
 	if m.TTL < time.Second || m.TTL > rt.TTL {
 		return nil, badParam("ttl", "%s is not between 1s and the route's %s", m.TTL, rt.TTL)
 	}
@@ -106,6 +107,9 @@ func (g *Gate) mint(rt *route, m *MintRequest) (Minted, error) {
 		Method: m.Method, Target: m.Target, Principal: m.Principal, Digest: m.Digest,
 	}
 	token, err := g.cfg.Keys.Mint(c)
+	if errors.Is(err, tokens.ErrClaims) {
+		return Minted{}, badParam("for", "%q is too long for a token", m.Target)
+	}
 	if err != nil {
 		return Minted{}, fmt.Errorf("minting: %w", err)
 	}
@@ -219,7 +223,7 @@ func parseDigest(value string) (sum [32]byte, err error) {
 	member, _ := d.Get("sha-256")
 	item, ok := member.(httpsfv.Item)
 	b, isBytes := item.Value.([]byte)
-	if !ok || !isBytes || len(b) != len(sum) {
+	if !ok || !isBytes || len(b) != len(sum) || [32]byte(b) == sum {
 		return sum, fmt.Errorf("%q is not a sha-256 of 32 bytes", value)
 	}
 	return [32]byte(b), nil

@@ -55,7 +55,7 @@ func (r *Recorder) Finish() (*Answer, error) {
 		r.answer = a
 		return a, nil
 	}
-	r.sniff()
+	r.sniff(nil)
 	if !r.head() && r.status != http.StatusNotModified {
 		delete(a.Header, "Content-Length")
 	}
@@ -93,13 +93,13 @@ func (r *Recorder) where(size int64) store.Where {
 	}
 }
 
-// sniff sets the Content-Type that net/http would have set, the first time that it is called.
-func (r *Recorder) sniff() {
+// sniff sets the Content-Type that net/http would have set for the content so far and next, the first time that it is called.
+func (r *Recorder) sniff(next []byte) {
 	if r.sniffed {
 		return
 	}
 	r.sniffed = true
-	if _, ok := r.frozen["Content-Type"]; ok || r.size == 0 || r.head() || r.frozen.Get("Content-Encoding") != "" {
+	if _, ok := r.frozen["Content-Type"]; ok || r.head() || r.frozen.Get("Content-Encoding") != "" {
 		return
 	}
 	var first [512]byte // all that DetectContentType looks at
@@ -107,7 +107,9 @@ func (r *Recorder) sniff() {
 	if err != nil && err != io.EOF { //nolint:errorlint // io.ReaderAt says EOF itself
 		return // no guess from half a look
 	}
-	r.frozen.Set("Content-Type", http.DetectContentType(first[:n]))
+	if n += copy(first[n:], next); n > 0 {
+		r.frozen.Set("Content-Type", http.DetectContentType(first[:n]))
+	}
 }
 
 // finalTrailer collects the trailers: declared ones, those under http.TrailerPrefix, and those of a copied response.

@@ -95,7 +95,7 @@ func (r *Recorder) WriteHeader(status int) {
 	r.freezeLength()
 	if r.cfg.Stream != nil && isEventStream(r.frozen) && bodyAllowed(status) && !r.head() {
 		r.prompt = true
-		r.startStream()
+		r.startStream(nil)
 	}
 }
 
@@ -172,6 +172,9 @@ func (r *Recorder) take(p []byte) error {
 	switch {
 	case r.err != nil:
 		return r.err
+	case r.released.Load():
+		r.err = fmt.Errorf("recording an answer: %w", ErrReleased)
+		return r.err
 	case r.head():
 		return nil
 	case r.streaming:
@@ -186,7 +189,7 @@ func (r *Recorder) take(p []byte) error {
 		r.err = fmt.Errorf("recording an answer: %w", err)
 		return r.err
 	}
-	r.startStream()
+	r.startStream(p)
 	r.pass(p)
 	return nil
 }
@@ -202,7 +205,7 @@ func (r *Recorder) FlushError() error {
 	if r.streaming {
 		r.flushStream()
 	} else {
-		r.sniff() // what comes later is too late to tell the type, as in net/http
+		r.sniff(nil) // what comes later is too late to tell the type, as in net/http
 	}
 	return nil
 }

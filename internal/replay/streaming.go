@@ -9,9 +9,10 @@ import (
 )
 
 // startStream turns the answer from one that is recorded into one that is passed through, and hands on what was recorded.
-func (r *Recorder) startStream() {
+// The write of next comes after it.
+func (r *Recorder) startStream(next []byte) {
 	r.streaming = true
-	r.sniff()
+	r.sniff(next)
 	a := &Answer{Status: r.status, Header: r.frozen, Trailer: http.Header{}, Where: store.Streamed, Size: r.size}
 	for _, name := range r.trailers {
 		a.Trailer[name] = nil

@@ -43,8 +43,10 @@ func Load(src Source) (Config, error) {
 	return c, d.mistakes()
 }
 
-// Validate checks a configuration that was put together by hand. The error is Mistakes.
-func (c Config) Validate() error {
+// Check checks a configuration that was put together by hand. The error is Mistakes.
+//
+// It is not named Validate because the command's parser calls every method of that name on its flags, before a file is read.
+func (c Config) Check() error {
 	d := newDecoder("")
 	check(&c, d)
 	return d.mistakes()

@@ -319,15 +319,15 @@ func TestGivenIsNamedInMistakesAboutItsItems(t *testing.T) {
 	}
 }
 
-func TestValidate(t *testing.T) {
+func TestCheck(t *testing.T) {
 	c := serve.Defaults()
 	c.Upstream = "http://127.0.0.1:9000"
-	if err := c.Validate(); err != nil {
+	if err := c.Check(); err != nil {
 		t.Errorf("the defaults are refused: %v", err)
 	}
 	var zero serve.Config
 	var got serve.Mistakes
-	if err := zero.Validate(); !errors.As(err, &got) || len(got) < 10 {
+	if err := zero.Check(); !errors.As(err, &got) || len(got) < 10 {
 		t.Errorf("an empty Config passes: %v", err)
 	}
 }
@@ -361,8 +361,8 @@ func FuzzParse(f *testing.F) {
 		var mistakes serve.Mistakes
 		switch {
 		case err == nil:
-			if again := c.Validate(); again != nil {
-				t.Errorf("what Parse lets through Validate refuses: %v", again)
+			if again := c.Check(); again != nil {
+				t.Errorf("what Parse lets through Check refuses: %v", again)
 			}
 		case !errors.As(err, &mistakes) || len(mistakes) == 0:
 			t.Errorf("error is %v, want Mistakes", err)

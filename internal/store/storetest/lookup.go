@@ -120,7 +120,7 @@ func agendaPerson(t *testing.T, k *kit) {
 	k.mustClaim(r)
 	other := k.mustClaim(k.claim(store.Running))
 	k.onAgenda(other.ID, r.ID)
-	got, err := k.Agenda(t.Context(), k.after(1000*365*24*time.Hour), 10)
+	got, err := k.Agenda(t.Context(), k.after(200*365*24*time.Hour), 10)
 	if err != nil || !slices.Equal(got, []store.ID{other.ID}) {
 		t.Errorf("a worker's agenda has %v, %v", got, err)
 	}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"io"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// cli is the grammar of the command line.
+type cli struct {
+	Serve   serveCmd   `cmd:"" help:"Run the gateway in front of an application."`
+	Demo    demoCmd    `cmd:"" help:"See what it does, with a small shop behind it. Begin here."`
+	Mint    mintCmd    `cmd:"" help:"Get POE URIs: addresses that work once."`
+	Post    postCmd    `cmd:"" help:"POST, and repeat until the answer is definite."`
+	Get     getCmd     `cmd:"" help:"Get the outcome or the receipt of a POST."`
+	Keys    keysCmd    `cmd:"" help:"Make, list, rotate and retire the keys that sign POE URIs."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+const description = `POST once exactly: a request that may be repeated for ever and happens once.
+
+Every flag is also an environment variable: --max-body is POE_MAX_BODY.`
+
+// terminal is where a command reads and writes.
+type terminal struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// run runs one command line and returns its exit code.
+func run(ctx context.Context, t terminal, args []string) int {
+	var c cli
+	parser, err := kong.New(&c,
+		kong.Name("poe"), kong.Description(description), kong.DefaultEnvars("POE"),
+		kong.Writers(t.out, t.err), kong.ValueFormatter(describe), kong.ExplicitGroups(groups()),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(t),
+	)
+	if err != nil {
+		return t.report(err)
+	}
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		return t.report(&usageError{err: err, command: strings.TrimSpace("poe " + commandOf(args))})
+	}
+	if err := parsed.Run(parsed); err != nil {
+		return t.report(err)
+	}
+	return exitOK
+}
+
+// commandOf returns the verb that somebody meant, for the hint where its help is.
+func commandOf(args []string) string {
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		return args[0]
+	}
+	return ""
+}
+
+// groups are the headings in the help of serve.
+func groups() []kong.Group {
+	return []kong.Group{
+		{Key: "where", Title: "Where"},
+		{Key: "state", Title: "State"},
+		{Key: "what", Title: "What is protected"},
+		{Key: "limits", Title: "Limits"},
+		{Key: "log", Title: "Log"},
+	}
+}
+
+// describe adds to a flag's help the value that it has when nobody gives one.
+func describe(v *kong.Value) string {
+	if usual := v.Tag.Get("usual"); usual != "" {
+		return strings.TrimSuffix(v.Help, ".") + " (" + usual + ")."
+	}
+	return v.Help
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync/atomic"
+	"text/template"
+	"time"
+
+	"github.com/postonce/poe/internal/client"
+	"github.com/postonce/poe/internal/serve"
+	"github.com/postonce/poe/internal/shop"
+)
+
+// demoCmd is poe demo.
+type demoCmd struct {
+	Listen string `default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address to open in a browser (${default})."`
+	Store  string `placeholder:"STORE" help:"Ledger to keep, pebble:DIR; without: a temporary one."`
+}
+
+// Run shows the shop until a signal.
+func (c *demoCmd) Run(ctx context.Context, t terminal) (err error) {
+	cfg := serve.Defaults()
+	cfg.Listen, cfg.Admin, cfg.Store, cfg.LogFormat, cfg.LogLevel = c.Listen, "", c.Store, "text", "warn"
+	if c.Store == "" {
+		dir, err := os.MkdirTemp("", "poe-demo-")
+		if err != nil {
+			return fmt.Errorf("making a temporary folder: %w", err)
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+		cfg.Store = "pebble:" + dir
+	}
+	behind, err := newBackstage(ctx)
+	if err != nil {
+		return err
+	}
+	defer behind.close()
+	cfg.Upstream = behind.url
+	cfg.Grace = 5 * time.Second
+	if err := cfg.Check(); err != nil {
+		return &usageError{err: err, command: "poe demo"}
+	}
+	log, err := newLog(t.err, cfg)
+	if err != nil {
+		return err
+	}
+	ready := func(at serve.Addresses) {
+		behind.gate.Store(&at.URL)
+		t.welcome(at.URL)
+	}
+	return unusable(serve.Run(ctx, cfg, serve.Options{Log: log, Ready: ready}))
+}
+
+// A backstage is the shop on a loopback port of its own, where only the gateway finds it.
+type backstage struct {
+	url    string
+	gate   atomic.Pointer[string] // the gateway's URL, once it is there
+	server *http.Server
+	mints  *client.Client
+}
+
+func newBackstage(ctx context.Context) (*backstage, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("opening the shop: %w", err)
+	}
+	b := &backstage{url: "http://" + l.Addr().String(), mints: client.New(client.Config{Attempt: 5 * time.Second})}
+	b.server = &http.Server{Handler: shop.New(shop.Config{Mint: b.mint}), ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = b.server.Serve(l) }() // it ends when close closes it
+	return b, nil
+}
+
+// mint asks the gateway for a single-use address, as any page on a server would. The form gets path and query only, so
+// that it works under whatever name the browser has for this machine.
+func (b *backstage) mint(ctx context.Context, target string) (string, error) {
+	gate := b.gate.Load()
+	if gate == nil {
+		return "", errors.New("the gateway is not there yet")
+	}
+	all, err := b.mints.Mint(ctx, client.MintRequest{URL: *gate + target})
+	if err != nil {
+		return "", err
+	}
+	u, err := url.Parse(all[0].URI)
+	if err != nil {
+		return "", fmt.Errorf("reading the minted address: %w", err)
+	}
+	return u.RequestURI(), nil
+}
+
+func (b *backstage) close() { _ = b.server.Close() } // nothing that anybody waits for
+
+//go:embed welcome.txt
+var welcomeText string
+
+// welcome prints what to do.
+func (t terminal) welcome(gate string) {
+	text := template.Must(template.New("welcome").Parse(welcomeText))
+	var b strings.Builder
+	if err := text.Execute(&b, gate); err != nil {
+		panic(err) // our own template
+	}
+	_ = t.print("%s", b.String()) // the shop is open all the same
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/postonce/poe/internal/client"
+)
+
+// postCmd is poe post.
+type postCmd struct {
+	URL         string        `arg:"" help:"Where to POST, or a POE URI for it."`
+	Data        string        `short:"d" placeholder:"DATA" help:"Body: itself, @FILE, or @- for the standard input; sent as it is."`
+	ContentType string        `placeholder:"TYPE" help:"Its type; application/json if it is JSON, otherwise a form's."`
+	Include     bool          `short:"i" help:"Print status and fields as well."`
+	MaxTime     time.Duration `default:"5m" placeholder:"TIME" help:"For everything, repeats included (${default})."`
+	Timeout     time.Duration `default:"60s" placeholder:"TIME" help:"For one try (${default})."`
+	Remote      remote        `embed:""`
+}
+
+// Help is shown after the flags.
+func (postCmd) Help() string {
+	return `It gets a POE URI, POSTs to it, and repeats the same request until the answer is definite. What was done before
+is not done again: then the outcome is fetched and printed. Exit code 0: the outcome is a success (2xx or 3xx).`
+}
+
+// Run posts once.
+func (c *postCmd) Run(ctx context.Context, t terminal) error {
+	cfg, err := c.Remote.config(c.Timeout)
+	if err != nil {
+		return err
+	}
+	body, err := c.body(t.in, cfg.Header.Get("Content-Type"))
+	if err != nil {
+		return err
+	}
+	p := &progress{t: t, uri: c.URL}
+	cfg.Notice = p.notice
+	poe := client.New(cfg)
+	p.known = poe.Guarded(c.URL)
+	ctx, cancel := context.WithTimeout(ctx, c.MaxTime)
+	defer cancel()
+	a, err := poe.Post(ctx, client.PostRequest{URL: c.URL, Body: body, Minted: p.minted})
+	if err != nil {
+		return p.failed(err)
+	}
+	if err := t.show(a, c.Include); err != nil {
+		return err
+	}
+	return p.judge(a)
+}
+
+// body reads what is to be sent, whole: every repeat must be the same request.
+func (c *postCmd) body(in io.Reader, contentType string) (b client.Body, err error) {
+	name, isFile := strings.CutPrefix(c.Data, "@")
+	switch {
+	case !isFile:
+		b.Data = []byte(c.Data)
+	case name == "-":
+		b.Data, err = io.ReadAll(in)
+	default:
+		b.Data, err = os.ReadFile(name)
+	}
+	if err != nil {
+		return b, fmt.Errorf("reading the body: %w", err)
+	}
+	switch {
+	case c.ContentType != "":
+		b.Type = c.ContentType
+	case contentType != "":
+		b.Type = contentType
+	case len(b.Data) == 0:
+	case json.Valid(b.Data):
+		b.Type = "application/json"
+	default:
+		b.Type = "application/x-www-form-urlencoded"
+	}
+	return b, nil
+}
+
+// progress tells a person how it goes.
+type progress struct {
+	t     terminal
+	uri   string // the POE URI, once it is known
+	known bool
+	told  bool // the URI was printed
+}
+
+func (p *progress) minted(uri string) { p.uri, p.known = uri, true }
+
+// notice says that something is repeated. The first time it also says the POE URI: whatever happens to this
+// process from then on, with it the same request can be gone on with.
+func (p *progress) notice(n client.Notice) {
+	p.t.say("%s; %s in %s (attempt %d)", n.Why, n.What, n.Wait.Round(100*time.Millisecond), n.Attempt)
+	if p.known && !p.told {
+		p.told = true
+		p.t.say("the POE URI is %s", p.uri)
+	}
+}
+
+// failed says what to do after a failure.
+func (p *progress) failed(err error) error {
+	var unsettled *client.UnsettledError
+	if !errors.As(err, &unsettled) {
+		return err
+	}
+	hint := "try again when the server is there"
+	if p.known {
+		hint = "go on later, with the same data: poe post " + quoted(p.uri)
+	}
+	return &hinted{err: err, hint: hint}
+}
+
+// judge says what an answer alone does not, and makes the exit code.
+func (p *progress) judge(a client.Answer) error {
+	switch {
+	case a.State.Name == "unknown":
+		p.t.say("this is the answer, but the server could not record it: do not repeat the request")
+	case a.State.Name == "done" && a.Code == 410:
+		p.t.say("it was executed, with status %d, but the answer was not kept", a.State.Status)
+	case a.State.Name == "unused":
+		p.t.say("the application refused it, and the POE URI is still unused: %s", p.uri)
+	}
+	if a.OK() {
+		return nil
+	}
+	return errSilent
+}

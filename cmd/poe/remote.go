@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/postonce/poe/internal/client"
+)
+
+// remote are the flags of the commands that talk to a gateway.
+type remote struct {
+	Header []string `short:"H" sep:"none" placeholder:"'NAME: VALUE'" help:"Field to send, credentials for example; repeatable."`
+	Prefix string   `default:"/poe/" placeholder:"PATH" help:"Path of poe's own pages there (${default})."`
+	Param  string   `default:"poe" placeholder:"NAME" help:"Query parameter of POE URIs there (${default})."`
+}
+
+// config returns a client's configuration.
+func (r remote) config(attempt time.Duration) (client.Config, error) {
+	h := http.Header{}
+	for _, field := range r.Header {
+		name, value, ok := strings.Cut(field, ":")
+		value = strings.TrimSpace(value)
+		if !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+			return client.Config{}, &usageError{err: fmt.Errorf("--header: a field is written 'Name: value'")} // it may be a secret
+		}
+		h.Add(name, value)
+	}
+	return client.Config{Header: h, Prefix: r.Prefix, Param: r.Param, Attempt: attempt}, nil
+}
+
+// show prints an answer as curl does: the body, after status and fields if they are wanted.
+func (t terminal) show(a client.Answer, include bool) error {
+	if include {
+		if err := t.print("%s %s\r\n", a.Proto, a.Status); err != nil {
+			return err
+		}
+		if err := a.Header.Write(t.out); err != nil {
+			return fmt.Errorf("printing: %w", err)
+		}
+		if err := t.print("\r\n"); err != nil {
+			return err
+		}
+	}
+	return t.print("%s", a.Body)
+}
+
+// quoted returns s as one word of a POSIX shell.
+func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/rs/zerolog"
+
+	"github.com/postonce/poe/internal/serve"
+	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/pebblestore"
+	"github.com/postonce/poe/internal/tokens"
+)
+
+// serveCmd is poe serve. Its flags are the configuration's own keys.
+type serveCmd struct {
+	File   string       `name:"config" placeholder:"FILE" help:"Configuration, YAML; its keys are these flags, with _ for -, and routes."`
+	Config serve.Config `embed:""`
+}
+
+// Help is shown after the flags.
+func (serveCmd) Help() string {
+	return `A flag beats the environment, which beats --config, which beats the value in brackets.
+Sizes are written like 64KiB or 10MB, times like 90s or 720h.`
+}
+
+// Run serves until a signal.
+func (c *serveCmd) Run(ctx context.Context, t terminal, parsed *kong.Context) error {
+	cfg, err := c.load(parsed)
+	if err != nil {
+		return err
+	}
+	log, err := newLog(t.err, cfg)
+	if err != nil {
+		return err
+	}
+	return unusable(serve.Run(ctx, cfg, serve.Options{Log: log}))
+}
+
+// load puts the configuration together. What is wrong with the file makes it one that must not be used; what is wrong
+// with the command line alone is wrong usage.
+func (c *serveCmd) load(parsed *kong.Context) (serve.Config, error) {
+	src := serve.Source{File: c.File, Given: given(parsed)}
+	if c.File != "" {
+		text, err := os.ReadFile(c.File)
+		if err != nil {
+			return serve.Config{}, &configError{fmt.Errorf("reading the configuration: %w", err)}
+		}
+		src.Text = text
+	}
+	cfg, err := serve.Load(src)
+	switch {
+	case err == nil:
+		return cfg, nil
+	case c.File != "":
+		return cfg, &configError{err}
+	default:
+		return cfg, &usageError{err: err, command: "poe serve"}
+	}
+}
+
+// given lists the settings that came from flags and from the environment.
+func given(parsed *kong.Context) []serve.Given {
+	flags := map[*kong.Value]bool{}
+	for _, p := range parsed.Path {
+		if p.Flag != nil && !p.Resolved {
+			flags[p.Flag.Value] = true
+		}
+	}
+	var all []serve.Given
+	for _, f := range parsed.Flags() {
+		key := f.Tag.Get("yaml")
+		if key == "" || !f.Set {
+			continue
+		}
+		from := "--" + f.Name
+		if !flags[f.Value] {
+			from = f.Envs[0]
+		}
+		all = append(all, serve.Given{Key: key, From: from, Value: f.Target.Interface()})
+	}
+	return all
+}
+
+// newLog returns the log that the configuration asks for.
+func newLog(w io.Writer, cfg serve.Config) (zerolog.Logger, error) {
+	level, err := zerolog.ParseLevel(cfg.LogLevel)
+	if err != nil {
+		return zerolog.Nop(), fmt.Errorf("choosing the log's level: %w", err)
+	}
+	if cfg.LogFormat == "text" {
+		w = zerolog.ConsoleWriter{Out: w, TimeFormat: time.TimeOnly, NoColor: true}
+	}
+	return zerolog.New(w).Level(level).With().Timestamp().Logger(), nil
+}
+
+// unusable marks the errors that mean: not with this ledger, not with these keys.
+func unusable(err error) error {
+	var keys *tokens.HintError
+	switch {
+	case errors.As(err, &keys), errors.Is(err, store.ErrCorrupt), errors.Is(err, pebblestore.ErrForeign):
+		return &configError{err}
+	case errors.Is(err, store.ErrLocked):
+		return &hinted{err: err, hint: "another poe has this ledger open: stop it, or choose another with --store"}
+	default:
+		return err
+	}
+}

@@ -1,0 +1,161 @@
+package storetest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/postonce/poe/internal/store"
+)
+
+// reopen closes the ledger and opens what it left, or returns false where nothing is left.
+func (k *kit) reopen() bool {
+	k.t.Helper()
+	if k.in.Reopen == nil {
+		return false
+	}
+	if err := k.Close(); err != nil {
+		k.t.Fatalf("closing: %v", err)
+	}
+	return k.goOn(k.in.Reopen())
+}
+
+// crash goes on with what a power cut would leave, or returns false where nothing would be.
+func (k *kit) crash() bool {
+	k.t.Helper()
+	if k.in.Crash == nil {
+		return false
+	}
+	old := k.Store
+	k.t.Cleanup(func() {
+		if err := old.Close(); err != nil {
+			k.t.Errorf("closing: %v", err)
+		}
+	})
+	return k.goOn(k.in.Crash())
+}
+
+func (k *kit) goOn(s store.Store, err error) bool {
+	k.t.Helper()
+	if err != nil {
+		k.t.Fatalf("opening again: %v", err)
+	}
+	k.Store = s
+	return true
+}
+
+// durableCases run on every ledger; where a ledger forgets, they show at least that the ledger holds now.
+func durableCases() []testCase {
+	var all []testCase
+	for _, c := range []struct {
+		name string
+		run  func(t *testing.T, k *kit, again func() bool)
+	}{
+		{"everything", durableAll},
+		{"identity", durableIdentity},
+		{"terms", durableTerms},
+		{"floor", durableFloor},
+		{"swept", durableSwept},
+		{"twice over", durableTwice},
+	} {
+		all = append(all,
+			testCase{c.name + ", closed", func(t *testing.T, k *kit) { c.run(t, k, k.reopen) }},
+			testCase{c.name + ", crashed", func(t *testing.T, k *kit) { c.run(t, k, k.crash) }},
+		)
+	}
+	return all
+}
+
+func durableAll(t *testing.T, k *kit, again func() bool) {
+	var all []store.Record
+	var due []store.ID
+	content := noise(200 << 10)
+	for _, s := range []store.State{store.Unused, store.Queued, store.Running, store.Sent, store.Done, store.Unknown, store.Burned} {
+		r := k.stand(s, names(2)...)
+		k.put(r.ID, store.Part{Term: r.Term, N: 1}, content)
+		all = append(all, r)
+	}
+	due, err := k.Agenda(t.Context(), store.Person, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again()
+	for _, r := range all {
+		k.wants(r)
+		k.holds(r.Names[1], r.ID)
+		k.hasBody(r.ID, store.Part{Term: r.Term, N: 1}, content)
+	}
+	k.onAgenda(due...)
+}
+
+func durableIdentity(t *testing.T, k *kit, again func() bool) {
+	id, secret := k.Identity(), k.Secret()
+	again()
+	if k.Identity() != id || k.Secret() != secret {
+		t.Error("the ledger is another one")
+	}
+}
+
+func durableTerms(t *testing.T, k *kit, again func() bool) {
+	claim := k.claim(store.Running, names(1)...)
+	r := k.mustClaim(claim)
+	next := k.next(r, store.Running)
+	k.mustAdvance(r.Term, next, store.Also{})
+	again()
+	same(t, "the repeat's result", k.mustAdvance(r.Term, next, store.Also{}), next)
+	_, err := k.Claim(t.Context(), claim)
+	refused(t, err, store.ErrTaken)
+	_, err = k.Advance(t.Context(), r.Term, k.next(r, store.Done), store.Also{})
+	refused(t, err, store.ErrStale)
+	k.wants(k.mustMove(next, store.Done))
+	k.onAgenda()
+}
+
+func durableFloor(t *testing.T, k *kit, again func() bool) {
+	old := k.claim(store.Running)
+	k.forward(2 * time.Hour)
+	k.mustClaim(k.claim(store.Running))
+	high := k.clock()
+	k.forward(-2 * time.Hour)
+	again()
+	f, err := k.Floor(t.Context())
+	if err != nil || !f.Time.Equal(high) {
+		t.Errorf("the floor is %s, %v; want %s", f.Time, err, high)
+	}
+	_, err = k.Claim(t.Context(), old)
+	refused(t, err, store.ErrExpired)
+}
+
+func durableSwept(t *testing.T, k *kit, again func() bool) {
+	all := k.passed(store.Done, store.Running, store.Burned, store.Unknown)
+	k.sweep()
+	k.forward(-48 * time.Hour)
+	again()
+	for _, r := range all {
+		if r.State.Open() {
+			k.wants(r)
+			k.holds(r.Names[0], r.ID)
+			continue
+		}
+		k.absent(store.ByID(r.ID))
+		k.absent(store.ByName(r.Names[0]))
+		revived := k.next(r, store.Running)
+		revived.Expires = time.Time{}
+		_, err := k.Claim(t.Context(), revived)
+		refused(t, err, store.ErrExpired)
+	}
+}
+
+func durableTwice(_ *testing.T, k *kit, again func() bool) {
+	r := k.mustClaim(k.claim(store.Running, names(1)...))
+	for range 4 {
+		again()
+		k.wants(r)
+		r = k.mustMove(r, store.Running)
+		r = k.mustMove(r, store.Unused)
+		again()
+		r = k.mustClaim(k.next(r, store.Running))
+	}
+	k.wants(r)
+	k.holds(r.Names[0], r.ID)
+	k.onAgenda(r.ID)
+}
