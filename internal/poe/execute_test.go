@@ -70,6 +70,7 @@ func TestOrderOfOneExecution(t *testing.T) {
 	uri := b.mint("/orders")
 	order = nil
 	r := httptest.NewRequest("POST", uri, eofSays{strings.NewReader("body"), func() { order = append(order, "body") }})
+	r.ContentLength = 4
 	w := &wireSays{ResponseRecorder: httptest.NewRecorder(), say: func() { order = append(order, "answer") }}
 	b.handler.ServeHTTP(w, r)
 	if got, want := strings.Join(order, " "), "body claim claimed execute advance advanced answer"; got != want {

@@ -184,6 +184,11 @@ func (c *call) show() {
 		c.ledgerTrouble(err, unknown)
 		return
 	}
+	if s.phase == running && s.record.Claimed.IsZero() { // told by the flight, which does not count attempts
+		if r, err := g.store.Lookup(c.r.Context(), store.ByID(c.id)); err == nil {
+			s.record.Attempt = r.Attempt
+		}
+	}
 	g.linkOutcome(c.w.Header(), &s, c.uri)
 	switch s.phase {
 	case done:
@@ -334,6 +339,7 @@ func (c *call) attempt(s *status) (lost bool) {
 	record := s.record
 	record.Principal = c.claims.Principal
 	record.Request = store.Blob{Size: c.body.Size(), Digest: c.body.Digest()}
+	record.Finished = time.Time{} // that was an earlier attempt's
 	delete(c.w.Header(), "Poe-State") // it said unused
 	end := g.execute(withInbound(c.r.Context(), c.withoutToken()), &action{
 		record: record, route: c.route, request: c.request(record.Attempt), exec: c.exec, inform: c.inform, stream: c.stream,
