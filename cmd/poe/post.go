@@ -65,7 +65,7 @@ func (c *postCmd) body(in io.Reader, contentType string) (b client.Body, err err
 	case name == "-":
 		b.Data, err = io.ReadAll(in)
 	default:
-		b.Data, err = os.ReadFile(name)
+		b.Data, err = os.ReadFile(name) //nolint:gosec // the user names it
 	}
 	if err != nil {
 		return b, fmt.Errorf("reading the body: %w", err)

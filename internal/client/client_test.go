@@ -20,7 +20,7 @@ import (
 
 const (
 	origin = "https://api.example.com"
-	token  = "eyJ0.eyJq.c2ln"
+	token  = "eyJ0.eyJq.c2ln" //nolint:gosec // it opens nothing
 	poeURI = origin + "/orders?x=1&poe=" + token
 )
 
@@ -190,11 +190,11 @@ func TestPost(t *testing.T) {
 		{name: "the outcome is gone between two requests", url: poeURI, steps: []reply{consumed, {code: 202, state: "unknown"}, consumed, stored},
 			want: []string{postLine, fetchLine, postLine, fetchLine}, notices: []string{"the outcome is not there; trying the same URI again (2)"}, body: "order 1", ok: true},
 
-		{name: "burned", url: poeURI, steps: []reply{poe(410, "burned", "burned", "new")}, want: []string{postLine}, err: "T (410 burned)"},
-		{name: "refused method", url: poeURI, steps: []reply{poe(501, "unused", "method-refused", "never")}, want: []string{postLine}, err: "T (501 method-refused)"},
-		{name: "forged", url: poeURI, steps: []reply{poe(404, "", "not-found", "never")}, want: []string{postLine}, err: "T (404 not-found)"},
+		{name: "burned", url: poeURI, steps: []reply{poe(410, "burned", "burned", "new")}, want: []string{postLine}, err: "410 burned: T"},
+		{name: "refused method", url: poeURI, steps: []reply{poe(501, "unused", "method-refused", "never")}, want: []string{postLine}, err: "501 method-refused: T"},
+		{name: "forged", url: poeURI, steps: []reply{poe(404, "", "not-found", "never")}, want: []string{postLine}, err: "404 not-found: T"},
 		{name: "of another principal", url: poeURI, steps: []reply{consumed, poe(403, "", "other-principal", "never")},
-			want: []string{postLine, fetchLine}, err: "T (403 other-principal)"},
+			want: []string{postLine, fetchLine}, err: "403 other-principal: T"},
 
 		{name: "not guarded", url: poeURI, steps: []reply{{code: 201, body: "order 1"}}, want: []string{postLine},
 			err: "this is not guarded by poe: the answer to the POST is 201, without POE-State"},
@@ -223,7 +223,7 @@ func TestPost(t *testing.T) {
 			want: []string{mintLine}, err: "the address that was minted is no POE URI of that server"},
 		{name: "a URI without a token", steps: []reply{{code: 200, body: `{"uris":[{"uri":"/orders"}]}`}},
 			want: []string{mintLine}, err: "the address that was minted is no POE URI of that server"},
-		{name: "minting refused", steps: []reply{poe(404, "", "unknown-target", "never")}, want: []string{mintLine}, err: "T (404 unknown-target)"},
+		{name: "minting refused", steps: []reply{poe(404, "", "unknown-target", "never")}, want: []string{mintLine}, err: "404 unknown-target: T"},
 		{name: "minting refused for now", steps: []reply{poe(503, "", "ledger-unavailable", "same"), {code: 502}, minted, created}, want: []string{mintLine, mintLine, mintLine, postLine},
 			notices: []string{"the server cannot mint right now; asking for a POE URI again (2)", "there is no server behind this address right now (502); asking for a POE URI again (3)"}, body: "order 1", ok: true},
 		{name: "no such host", steps: []reply{{err: &net.DNSError{Err: "no such host", IsNotFound: true}}}, want: []string{mintLine}, err: "minting: lookup : no such host"},
@@ -243,7 +243,9 @@ func TestPost(t *testing.T) {
 				if tt.url == "" {
 					tt.url = origin + "/orders?x=1#part"
 				}
-				a, err := c.Post(t.Context(), client.PostRequest{URL: tt.url, Body: client.Body{Type: "text/plain", Data: []byte("data")}})
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				a, err := c.Post(ctx, client.PostRequest{URL: tt.url, Body: client.Body{Type: "text/plain", Data: []byte("data")}})
 				if got := fmt.Sprint(err); got != tt.err && (err != nil || tt.err != "") {
 					t.Errorf("error is %q, want %q", got, tt.err)
 				}
@@ -341,7 +343,9 @@ func TestPauses(t *testing.T) {
 		dated.header.Set("Date", "Sat, 21 Nov 2026 10:00:00 GMT")
 		s.steps = append(s.steps, after(unknown, "90"), dated, after(unknown, "soon"), consumed, stored)
 		c := client.New(client.Config{Transport: s, Notice: func(n client.Notice) { waits = append(waits, n.Wait) }})
-		if _, err := c.Post(t.Context(), client.PostRequest{URL: poeURI}); err != nil {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if _, err := c.Post(ctx, client.PostRequest{URL: poeURI}); err != nil {
 			t.Fatal(err)
 		}
 		want := 500 * time.Millisecond
@@ -377,6 +381,7 @@ func TestMint(t *testing.T) {
 		{"path", client.MintRequest{URL: origin + "/orders"}, "/poe/new?for=%2Forders"},
 		{"no path", client.MintRequest{URL: origin}, "/poe/new?for=%2F"},
 		{"query, as it is", client.MintRequest{URL: origin + "/a%2Fb?x=a+b&y=%20&z#f"}, "/poe/new?for=%2Fa%252Fb%3Fx%3Da%2Bb%26y%3D%2520%26z"},
+		{"a space is no plus", client.MintRequest{URL: origin + "/a?x=a b"}, "/poe/new?for=%2Fa%3Fx%3Da%20b"},
 		{"everything", client.MintRequest{URL: origin + "/a", Method: "DELETE", Count: 3, TTL: 90 * time.Second}, "/poe/new?count=3&for=%2Fa&method=DELETE&ttl=1m30s"},
 	}
 	for _, tt := range tests {
@@ -429,7 +434,7 @@ func TestGet(t *testing.T) {
 			{code: 200, state: "done", header: http.Header{"Link": {`<https://evil.example.com/poe/outcomes/R>; rel="status"`}}},
 		}},
 		{name: "not guarded", url: outcome, steps: []reply{{code: 200}}, want: []string{"GET /poe/outcomes/R"}, err: "this is not guarded by poe: the answer to the GET is 200, without POE-State"},
-		{name: "forged", url: outcome, steps: []reply{poe(404, "", "not-found", "never")}, want: []string{"GET /poe/outcomes/R"}, err: "T (404 not-found)"},
+		{name: "forged", url: outcome, steps: []reply{poe(404, "", "not-found", "never")}, want: []string{"GET /poe/outcomes/R"}, err: "404 not-found: T"},
 		{name: "lost", url: outcome, steps: []reply{{err: cut}}, want: []string{"GET /poe/outcomes/R"}, err: "getting the outcome: read: connection reset by peer"},
 	}
 	for _, tt := range tests {

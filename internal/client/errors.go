@@ -67,11 +67,11 @@ type ProblemError struct {
 
 // Error gives status, name and the problem's own text.
 func (e *ProblemError) Error() string {
-	text := e.Title
+	text := fmt.Sprintf("%d %s: %s", e.Answer.Code, e.Name(), e.Title)
 	if e.Detail != "" {
 		text += ": " + e.Detail
 	}
-	return fmt.Sprintf("%s (%d %s)", text, e.Answer.Code, e.Name())
+	return text
 }
 
 // Hint says whether a repeat is safe.

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -67,7 +68,9 @@ func TestPostOverARealConnection(t *testing.T) {
 		Shortest: time.Millisecond, Longest: time.Millisecond,
 		Notice: func(client.Notice) { repeats++ },
 	})
-	a, err := c.Post(t.Context(), client.PostRequest{URL: s.URL + "/orders"})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	a, err := c.Post(ctx, client.PostRequest{URL: s.URL + "/orders"})
 	if err != nil || a.Code != http.StatusSeeOther {
 		t.Fatalf("got %d, %v", a.Code, err)
 	}
@@ -86,7 +89,7 @@ func TestPostOverARealConnection(t *testing.T) {
 func TestUnguardedIsPostedOnce(t *testing.T) {
 	var mu sync.Mutex
 	posts := 0
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodHead {
 			return // without POE-State: an ordinary application
 		}
@@ -97,7 +100,9 @@ func TestUnguardedIsPostedOnce(t *testing.T) {
 	}))
 	defer s.Close()
 	c := client.New(client.Config{Header: http.Header{"Idempotency-Key": {"k"}}, Shortest: time.Millisecond})
-	_, err := c.Post(t.Context(), client.PostRequest{URL: s.URL + "/orders?poe=an-ordinary-parameter"})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err := c.Post(ctx, client.PostRequest{URL: s.URL + "/orders?poe=an-ordinary-parameter"})
 	var unguarded *client.UnguardedError
 	mu.Lock()
 	defer mu.Unlock()

@@ -101,9 +101,6 @@ func (x *exchange) writeHead(resp *http.Response) (declared map[string]bool) {
 	for name, values := range replay.EndToEnd(resp.Header) {
 		h[name] = values
 	}
-	if resp.StatusCode == http.StatusNoContent {
-		delete(h, "Content-Length") // RFC 9110 section 8.6
-	}
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // the application gave none, and none is to be guessed
 	}
@@ -133,7 +130,7 @@ func (x *exchange) copyBody(resp *http.Response) error {
 		if n > 0 && taken && open {
 			x.answer.Flush() // it may be one that is passed through, and the next piece may take its time
 		}
-		if err == io.EOF { //nolint:errorlint // io.Reader says EOF itself; a wrapped one is a failure
+		if err == io.EOF { // a wrapped one would be a failure
 			return nil
 		}
 		if err != nil {

@@ -113,14 +113,15 @@ func TestRecorderInTrouble(t *testing.T) {
 
 // A panic in a callback of the recorder costs the connection, not the place in the pool.
 func TestPanicInRecorder(t *testing.T) {
-	u := listen(t, once(func(p *peer) {
-		if p.upstream.requests.Load() == 1 {
-			p.say("HTTP/1.1 103 Early Hints\r\n\r\n")
-			p.hang()
+	u := listen(t, func(p *peer, nth int) {
+		if nth > 0 {
+			always(ok)(p, nth)
 			return
 		}
-		p.say(ok)
-	}))
+		p.head()
+		p.say("HTTP/1.1 103 Early Hints\r\n\r\n")
+		p.deaf()
+	})
 	g := newGateway(t, u.address, func(c *gateway.Config) { c.MaxConns = 1 })
 	func() {
 		defer func() {
@@ -130,7 +131,7 @@ func TestPanicInRecorder(t *testing.T) {
 		}()
 		rec := replay.NewRecorder(replay.RecorderConfig{Spool: newSpool(t), Inform: func(int, http.Header) { panic("boom") }})
 		defer rec.Release()
-		proof, err := g.Execute(t.Context(), post(t, "x"), rec)
+		proof, err := g.Execute(t.Context(), post(t, strings.Repeat("x", 20<<20)), rec)
 		t.Errorf("came back with %v, %v", proof, err)
 	}()
 	noWriters(t)

@@ -136,7 +136,7 @@ func (c *Config) fill() {
 		c.Dial = new(net.Dialer).DialContext
 	}
 	if c.Clock == nil {
-		c.Clock = time.Now
+		c.Clock = time.Now //nolint:forbidigo // the default of the Config
 	}
 	if c.Error == nil {
 		c.Error = problem

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log"
 	"net"
@@ -11,14 +10,10 @@ import (
 	"net/url"
 	"strings"
 	"time"
-
-	"golang.org/x/net/http/httpguts"
 )
 
 // continueTimeout is how long an upload that expects 100 (Continue) waits for the upstream's word.
 const continueTimeout = time.Second
-
-var errUnasked = errors.New("the upstream switched protocols unasked")
 
 // Proxy passes requests on as they are: whatever is not protected. It streams both ways, carries websockets, takes HTTP/2 in, and
 // never repeats an unsafe request. Requests keep their Host and target; they lose what only a gateway may say
@@ -45,7 +40,7 @@ func (g *Gateway) newProxy() {
 			return
 		}
 		p := base // a copy, to know w and the request as it came
-		p.ModifyResponse = func(resp *http.Response) error { return admit(w, resp) }
+		p.ModifyResponse = func(resp *http.Response) error { keepType(w, resp); return nil }
 		p.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, err error) { g.cfg.Error(w, r, err) }
 		p.ServeHTTP(w, r)
 	})
@@ -147,7 +142,7 @@ type trailing struct {
 
 func (t *trailing) Read(p []byte) (int, error) {
 	n, err := t.ReadCloser.Read(p)
-	if err == io.EOF { //nolint:errorlint // io.Reader says EOF itself
+	if err == io.EOF {
 		for name := range t.out {
 			t.out[name] = t.in.Trailer[name]
 		}
@@ -155,19 +150,11 @@ func (t *trailing) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// admit looks at an answer before it is passed on to w.
-func admit(w http.ResponseWriter, resp *http.Response) error {
-	if resp.StatusCode == http.StatusSwitchingProtocols && !upgrading(resp.Request) {
-		return errUnasked // net/http compares two empty names and would open a tunnel
-	}
+// keepType keeps net/http from guessing a type for an answer that came without one.
+func keepType(w http.ResponseWriter, resp *http.Response) {
 	if _, ok := resp.Header["Content-Type"]; !ok {
-		w.Header()["Content-Type"] = nil // the application gave none, and none is to be guessed
+		w.Header()["Content-Type"] = nil
 	}
-	return nil
-}
-
-func upgrading(r *http.Request) bool {
-	return r.Header.Get("Upgrade") != "" && httpguts.HeaderValuesContainsToken(r.Header["Connection"], "Upgrade")
 }
 
 // buffers lends the gateway's copy buffers to a ReverseProxy.

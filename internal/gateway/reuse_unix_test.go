@@ -50,7 +50,7 @@ func readable(t testing.TB, c net.Conn) {
 	}
 	err = raw.Read(func(fd uintptr) bool {
 		_, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK)
-		return err != syscall.EAGAIN //nolint:errorlint // straight from the kernel
+		return err != syscall.EAGAIN
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -263,13 +263,16 @@ func TestClose(t *testing.T) {
 		gone <- struct{}{}
 	})
 	g := newGateway(t, u.address)
-	for range 2 {
+	run := func() {
 		if res := execute(t, within(t, patience), g, post(t, "x")); res.Proof != replay.Complete {
 			t.Fatalf("proof %v: %v", res.Proof, res.Err)
 		}
-		g.Close()
-		wait(t, gone)
 	}
+	run()
+	g.Close()
+	wait(t, gone)
+	run()
+	wait(t, gone)
 }
 
 // Under TLS what was read ahead hides from the kernel and from the buffer, and must not become an answer either.
@@ -277,7 +280,7 @@ func TestReuseUnderTLS(t *testing.T) {
 	tests := []struct {
 		name  string
 		say   []string // records
-		cut   bool     // the last one in the middle
+		back  int      // bytes of the last one that are held back
 		max   uint16
 		conns int64
 	}{
@@ -286,6 +289,8 @@ func TestReuseUnderTLS(t *testing.T) {
 		{name: "two answers in a record", say: []string{ok + ok}, conns: 2},
 		{name: "two answers in two records", say: []string{ok, ok}, conns: 2},
 		{name: "a byte too many", say: []string{ok + "\n"}, conns: 2},
+		{name: "half a record", say: []string{ok, ok}, back: 10, conns: 2},
+		{name: "some of a record's head", say: []string{ok, "x"}, back: -3, conns: 2},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -293,16 +298,12 @@ func TestReuseUnderTLS(t *testing.T) {
 			server.MaxVersion = tt.max
 			u := listen(t, overTLS(server, func(p *peer, _ int) {
 				for p.request() != nil {
-					var all []byte
-					for _, s := range tt.say {
-						all = append(all, s...)
-					}
 					held := p.Conn.(*tls.Conn).NetConn().(*corked)
-					held.hold()
+					held.holding = true
 					for _, s := range tt.say {
 						p.say(s)
 					}
-					held.release()
+					held.release(tt.back)
 				}
 			}))
 			g := newGateway(t, u.address, https(client))

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -57,8 +56,8 @@ func listen(t testing.TB, play script) *upstream {
 			mu.Unlock()
 			nth := int(u.conns.Add(1)) - 1
 			wg.Go(func() {
-				defer c.Close()
 				play(newPeer(c, u), nth)
+				_ = c.Close()
 			})
 		}
 	})
@@ -267,9 +266,3 @@ func wait[T any](t testing.TB, c <-chan T) (v T) {
 	}
 	return v
 }
-
-// What a table says of an error: that there is one, that time was up.
-var (
-	errAny     = errors.New("any")
-	errTimeout = errors.New("timeout")
-)

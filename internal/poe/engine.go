@@ -21,7 +21,7 @@ import (
 type action struct {
 	record  store.Record // as it is to be claimed: id, door, route, target, principal, digests, expiry
 	route   *route
-	request *replay.Request
+	request func(attempt uint16) *replay.Request // what is sent; only the claim knows which attempt it is
 	exec    Executor
 	inform  func(status int, h http.Header)                            // 1xx for the client; may be nil
 	stream  func(*status, *replay.Answer) (http.ResponseWriter, error) // the client's writer, for what is passed through
@@ -172,7 +172,7 @@ func (g *Gate) attempt(ctx context.Context, a *action, end *ending) {
 			}
 		}
 	}()
-	end.proof, end.err = a.exec.Execute(ctx, a.request, end.recorder)
+	end.proof, end.err = a.exec.Execute(ctx, a.request(end.status.record.Attempt), end.recorder)
 	end.timedOut = timedOut(end.err) || errors.Is(context.Cause(ctx), context.DeadlineExceeded)
 	if end.proof != replay.Complete {
 		return

@@ -97,19 +97,27 @@ func (g *Gate) mac() hash.Hash {
 func (g *Gate) resources() http.Handler {
 	m := mux.NewRouter().SkipClean(true).UseEncodedPath()
 	sub := m.PathPrefix(g.cfg.Prefix).Subrouter()
-	read := []string{http.MethodGet, http.MethodHead}
-	sub.HandleFunc("/new", g.serveNew).Methods(read...)
-	sub.HandleFunc("/outcomes/{ref}", g.serveOutcome).Methods(read...)
-	sub.HandleFunc("/outcomes/{ref}/receipt", g.serveReceipt).Methods(read...)
-	sub.HandleFunc("/problems/{name}", g.serveProblem).Methods(read...)
+	sub.Use(readOnly)
+	sub.HandleFunc("/new", g.serveNew)
+	sub.HandleFunc("/outcomes/{ref}", g.serveOutcome)
+	sub.HandleFunc("/outcomes/{ref}/receipt", g.serveReceipt)
+	sub.HandleFunc("/problems/{name}", g.serveProblem)
 	m.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		g.write(w, r, g.problem(problemNotFound))
 	})
-	m.MethodNotAllowedHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
-	})
 	return m
+}
+
+// readOnly refuses all methods but GET and HEAD. The router's own answer to other methods depends on the order of its routes.
+func readOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // ServeHTTP serves what lies under the prefix: minting, outcomes, receipts, problem pages.
@@ -143,7 +151,9 @@ func (g *Gate) plain(w http.ResponseWriter, r *http.Request, target string, pass
 			break
 		}
 		if r.Method != http.MethodOptions {
-			w.Header().Add("Vary", "POE")
+			lw := &linkWriter{ResponseWriter: w, add: varyPOE}
+			defer lw.head(http.StatusOK) // a handler that wrote nothing
+			w = lw
 		}
 		if poeVersion(r.Header) {
 			g.withLinks(w, r, rt, target, pass)

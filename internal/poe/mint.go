@@ -1,9 +1,12 @@
 package core
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -284,7 +287,7 @@ func (g *Gate) withLinks(w http.ResponseWriter, r *http.Request, rt *route, targ
 	}
 	lw := &linkWriter{ResponseWriter: w, add: func(h http.Header) { g.addLinks(h, []Minted{fresh}) }}
 	pass.ServeHTTP(lw, out)
-	lw.head(http.StatusOK) // a handler that wrote nothing
+	lw.head(http.StatusOK) // where a handler wrote nothing
 }
 
 // requirePOE answers 428 to a plain request where a door is required, with the URI that would do.
@@ -299,7 +302,11 @@ func (g *Gate) requirePOE(w http.ResponseWriter, r *http.Request, rt *route, tar
 	g.write(w, r, g.problem(problemPOERequired))
 }
 
-// A linkWriter adds fields to an answer at the moment its head is written.
+// varyPOE says that an answer depends on the POE field. It is said last, because handlers set Vary without a look at it.
+func varyPOE(h http.Header) { h.Add("Vary", "POE") }
+
+// A linkWriter adds fields to an answer at the moment its head is written. It can be hijacked and copied to as
+// directly as the writer that it wraps: applications ask for both by type.
 type linkWriter struct {
 	http.ResponseWriter
 	add  func(http.Header)
@@ -307,7 +314,7 @@ type linkWriter struct {
 }
 
 func (l *linkWriter) head(status int) {
-	if !l.done && status >= 200 || status == http.StatusSwitchingProtocols {
+	if !l.done && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		l.done = true
 		l.add(l.Header())
 	}
@@ -329,6 +336,19 @@ func (l *linkWriter) Write(p []byte) (int, error) {
 func (l *linkWriter) Flush() {
 	l.head(http.StatusOK)
 	_ = http.NewResponseController(l.ResponseWriter).Flush() // not every writer can, and then there is nothing to do
+}
+
+// ReadFrom adds the fields and passes on, so that files are still sent by the system.
+func (l *linkWriter) ReadFrom(src io.Reader) (int64, error) {
+	l.head(http.StatusOK)
+	return io.Copy(l.ResponseWriter, src)
+}
+
+// Hijack adds the fields, for who writes the head of an upgrade by hand, and passes on. It fails with
+// http.ErrNotSupported where the server cannot.
+func (l *linkWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	l.head(http.StatusSwitchingProtocols)
+	return http.NewResponseController(l.ResponseWriter).Hijack()
 }
 
 // Unwrap lets http.ResponseController reach what the server offers.

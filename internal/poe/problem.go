@@ -116,6 +116,18 @@ func (p *problem) about(g *Gate, s *status) *problem {
 	return p
 }
 
+// SameContent says for a page what RequestMatches says; "" where nothing was compared.
+func (p *problem) SameContent() string {
+	switch {
+	case p.RequestMatches == nil:
+		return ""
+	case *p.RequestMatches:
+		return "yes"
+	default:
+		return "no: another request was executed with this link"
+	}
+}
+
 // write renders p: as a page where the client prefers one, as application/problem+json otherwise. Fields that the
 // caller has set on w stay.
 func (g *Gate) write(w http.ResponseWriter, r *http.Request, p *problem) {

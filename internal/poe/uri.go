@@ -41,6 +41,7 @@ type call struct {
 	bodyErr   error        // how reading it ended
 	waits     time.Time    // until when the client is willing to wait; zero: not at all
 	late      bool         // the ledger has refused a claim as expired
+	blind     bool         // nobody has looked yet where the action stands
 }
 
 // The door of POE URIs: docs/protocol.md, "The POE URI". Checks run in the order of that section, and the first that
@@ -209,8 +210,11 @@ func (c *call) once() {
 	if c.claimBlindly() {
 		return
 	}
+	// A client that says no more may still listen: what its body was, or the end of its half of the connection, is no
+	// reason to tell it that the ledger is away.
+	ctx := context.WithoutCancel(c.r.Context())
 	for {
-		s, err := c.status(c.r.Context())
+		s, err := c.status(ctx)
 		if err != nil {
 			c.ledgerTrouble(err, unknown)
 			return
@@ -240,14 +244,17 @@ func (c *call) claimBlindly() bool {
 	if c.r.ContentLength < 0 || c.r.ContentLength > min(blindBody, g.cfg.MaxBody) || expectsContinue(c.r) || g.flights.of(c.id) != nil {
 		return false
 	}
-	if _, finished := g.front.Get(c.id); finished || g.now().After(c.claims.Expires) {
-		return false
+	if _, finished := g.front.Get(c.id); finished || g.absent(c.id, c.claims.Expires, g.now()) != unused {
+		return false // absence would prove nothing, so the claim must not rest on it
 	}
 	if c.readBody() != nil || !c.digestsMatch(c.body) {
 		return false
 	}
+	c.blind = true
 	s := status{phase: unused, record: c.fresh()}
-	return !c.attempt(&s)
+	lost := c.attempt(&s)
+	c.blind = false
+	return !lost
 }
 
 // fresh is the record of an action that nobody has claimed.
@@ -339,10 +346,10 @@ func (c *call) attempt(s *status) (lost bool) {
 	record := s.record
 	record.Principal = c.claims.Principal
 	record.Request = store.Blob{Size: c.body.Size(), Digest: c.body.Digest()}
-	record.Finished = time.Time{} // that was an earlier attempt's
+	record.Finished = time.Time{}     // that was an earlier attempt's
 	delete(c.w.Header(), "Poe-State") // it said unused
 	end := g.execute(withInbound(c.r.Context(), c.withoutToken()), &action{
-		record: record, route: c.route, request: c.request(record.Attempt), exec: c.exec, inform: c.inform, stream: c.stream,
+		record: record, route: c.route, request: c.request, exec: c.exec, inform: c.inform, stream: c.stream,
 	})
 	defer end.release()
 	switch {
@@ -352,7 +359,12 @@ func (c *call) attempt(s *status) (lost bool) {
 		c.late = true
 		return true // the next look says what that means
 	case errors.Is(end.refused, errBusy), errors.Is(end.refused, errDraining):
+		if c.blind {
+			return true // it may have been done long ago: that it is unused is not said before that look
+		}
 		c.notExecuted(http.StatusServiceUnavailable, s)
+	case end.refused != nil && c.blind:
+		c.ledgerTrouble(end.refused, unknown)
 	case end.refused != nil:
 		c.ledgerTrouble(end.refused, unused)
 	default:

@@ -13,12 +13,15 @@ import (
 	"github.com/postonce/poe/internal/store"
 )
 
-// arrangements bring an action into every state of the contract. An issue comes back with its outcome's address where
-// the state has one.
-var arrangements = []struct {
+// An arrangement brings an action into a state.
+type arrangement struct {
 	name    string
 	arrange func(*bench) issue
-}{
+}
+
+// arrangements bring an action into every state of the contract. An issue comes back with its outcome's address where
+// the state has one.
+var arrangements = []arrangement{
 	{"unused", func(b *bench) issue { return b.issue("/orders?x=1") }},
 	{"running", (*bench).runningIssue},
 	{"sent", (*bench).sentIssue},
@@ -316,7 +319,7 @@ func TestSecondAttemptRunning(t *testing.T) {
 	b := newBench(t, nil)
 	b.app = answering(422)
 	i := b.issue("/orders")
-	b.do("POST", i.URI, "bad").Body.Close()
+	b.do("POST", i.URI, "bad")
 	entered, leave, left := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	b.app = func(http.ResponseWriter, *http.Request) { close(entered); <-leave }
 	go func() { defer close(left); b.do("POST", i.URI, "good") }()

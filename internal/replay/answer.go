@@ -112,7 +112,7 @@ func (r *Recorder) sniff(next []byte) {
 	}
 }
 
-// finalTrailer collects the trailers: declared ones, those under http.TrailerPrefix, and those of a copied response.
+// finalTrailer collects the trailers: declared ones, and those under http.TrailerPrefix.
 func (r *Recorder) finalTrailer() http.Header {
 	t := http.Header{}
 	add := func(name string, values []string) {
@@ -127,9 +127,6 @@ func (r *Recorder) finalTrailer() http.Header {
 	}
 	for _, name := range r.trailers {
 		add(name, r.header[name])
-	}
-	for name, values := range r.trailer {
-		add(name, values)
 	}
 	return t
 }

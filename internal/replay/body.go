@@ -83,7 +83,7 @@ func (b *Body) room(need int) bool {
 	if need > store.InlineLimit {
 		return false
 	}
-	size := min(max(smallest, 1<<bits.Len(uint(need-1))), store.InlineLimit) //nolint:gosec // need is positive here
+	size := min(max(smallest, 1<<bits.Len(uint(need-1))), store.InlineLimit)
 	if !b.spool.memory.take(int64(size) - b.memory) {
 		return false
 	}

@@ -104,7 +104,7 @@ func decode(content io.Reader, codings []string) (decoded io.Reader, done func()
 		}
 		// A look at the first byte, while there is still time to send the content as it is.
 		look := bufio.NewReader(r)
-		if _, err := look.Peek(1); err != nil && err != io.EOF { //nolint:errorlint // bufio says EOF itself
+		if _, err := look.Peek(1); err != nil && err != io.EOF {
 			done()
 			return nil, nil, false
 		}

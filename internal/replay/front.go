@@ -67,7 +67,7 @@ func (f *Front) Add(r store.Record) {
 	}
 	f.lru.Add(r.ID, entry{r, c})
 	f.held += c
-	for f.held > f.budget {
+	for f.held > f.budget && f.lru.Len() > 0 {
 		f.lru.RemoveOldest()
 	}
 }

@@ -134,7 +134,7 @@ func (s *Spool) copyIn(write func([]byte) (int, error), src io.Reader) (int64, e
 				return total, werr
 			}
 		}
-		if err == io.EOF { //nolint:errorlint // io.Reader says EOF itself; a wrapped one is a failure
+		if err == io.EOF { // a wrapped one is a failure
 			return total, nil
 		}
 		if err != nil {

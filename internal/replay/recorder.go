@@ -3,6 +3,7 @@ package replay
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -35,7 +36,7 @@ type RecorderConfig struct {
 // the writer of a net/http server does: status and fields freeze with the first write, what is not allowed is
 // refused with the same errors. It cannot be hijacked.
 //
-// One goroutine at a time writes and then calls Finish; Detach and Release may be called by any other, at any time.
+// One goroutine at a time writes and then calls Finish; Release may be called by any other, at any time.
 type Recorder struct {
 	cfg  RecorderConfig
 	body *Body
@@ -46,7 +47,6 @@ type Recorder struct {
 	sniffed  bool        // the time to find a Content-Type is over
 	declared int64       // Content-Length, or -1
 	trailers []string    // the names that were declared
-	trailer  http.Header // set by Copy
 	offered  int64       // content that the handler tried to write
 	size     int64       // content that was taken
 	err      error       // sticks: a body that could not be taken whole
@@ -55,7 +55,7 @@ type Recorder struct {
 
 	streaming bool       // the content no longer goes to the spool
 	prompt    bool       // of an event stream
-	client    sync.Mutex // held while the client's writer is used, so that Detach can promise an end to it
+	client    sync.Mutex // held while the client's writer is used, so that Release can promise an end to it
 	stream    http.ResponseWriter
 }
 
@@ -87,7 +87,7 @@ func (r *Recorder) WriteHeader(status int) {
 		panic(fmt.Sprintf("invalid WriteHeader code %v", status))
 	}
 	if status < 200 && status != http.StatusSwitchingProtocols {
-		r.Interim(status, r.header)
+		r.inform(status)
 		return
 	}
 	r.status, r.frozen = status, r.header.Clone()
@@ -99,13 +99,11 @@ func (r *Recorder) WriteHeader(status int) {
 	}
 }
 
-// Interim hands on an interim answer (100 to 199 except 101) with fields of its own, which Header does not see.
-// Once the final answer has begun it does nothing.
-func (r *Recorder) Interim(status int, h http.Header) {
-	if r.cfg.Inform == nil || r.status != 0 || r.released.Load() {
+func (r *Recorder) inform(status int) {
+	if r.cfg.Inform == nil || r.released.Load() {
 		return
 	}
-	h = h.Clone()
+	h := r.header.Clone()
 	h.Del("Content-Length") // RFC 9110 section 8.6
 	h.Del("Transfer-Encoding")
 	r.cfg.Inform(status, h)
@@ -192,6 +190,23 @@ func (r *Recorder) take(p []byte) error {
 	r.startStream(p)
 	r.pass(p)
 	return nil
+}
+
+// ReadFrom takes src to its end as a sequence of writes; those of an event stream are flushed one by one.
+// The error is that of Write, or src's own.
+func (r *Recorder) ReadFrom(src io.Reader) (int64, error) {
+	if r.status == 0 {
+		r.WriteHeader(http.StatusOK)
+	}
+	return r.cfg.Spool.copyIn(r.writeChunk, src)
+}
+
+func (r *Recorder) writeChunk(p []byte) (int, error) {
+	n, err := r.Write(p)
+	if err == nil && r.prompt {
+		r.flushStream()
+	}
+	return n, err
 }
 
 // Flush fixes the head if nothing did so far. What is recorded is not sent by it; what streams is.

@@ -182,6 +182,11 @@ var handlers = map[string]struct {
 		w.Header().Set(http.TrailerPrefix+"X-Sum", "abc")
 		w.Header()[http.TrailerPrefix+"X-Two"] = []string{"2", "1"}
 	}},
+	"trailers set too early": {do: func(w http.ResponseWriter, note func(...any)) {
+		w.Header().Set(http.TrailerPrefix+"X-Sum", "abc")
+		w.WriteHeader(http.StatusOK)
+		note(io.WriteString(w, "content"))
+	}},
 	"trailers without content": {do: func(w http.ResponseWriter, _ func(...any)) {
 		w.Header().Set("Trailer", "X-Sum")
 		w.WriteHeader(http.StatusOK)
@@ -332,6 +337,26 @@ func TestFinish(t *testing.T) {
 	}
 }
 
+func TestAnswerIsClean(t *testing.T) {
+	a, err := record(t, replay.RecorderConfig{}, func(r *replay.Recorder) {
+		r.Header().Set("Content-Length", "1")
+		r.Header().Set("Content-Type", "text/plain")
+		r.Header().Set("Trailer", "X-Sum")
+		r.Header().Set(http.TrailerPrefix+"X-Two", "2")
+		_, _ = r.Write([]byte("x")) // Finish tells
+		r.Header().Set("X-Sum", "1")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(http.Header{"Content-Type": {"text/plain"}}, a.Header); diff != "" {
+		t.Errorf("fields (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(http.Header{"X-Sum": {"1"}, "X-Two": {"2"}}, a.Trailer); diff != "" {
+		t.Errorf("trailers (-want +got):\n%s", diff)
+	}
+}
+
 func TestFinishTwice(t *testing.T) {
 	rec := replay.NewRecorder(replay.RecorderConfig{Spool: spoolOf(t, 0, 0)})
 	defer rec.Release()
@@ -400,13 +425,31 @@ func TestAbandonedHandlerIsHarmless(t *testing.T) {
 		t.Errorf("a handler that nobody waits for sees %v", err)
 	}
 
-	late := replay.NewRecorder(replay.RecorderConfig{Spool: s, Inform: func(int, http.Header) { informed++ }})
+	late := replay.NewRecorder(replay.RecorderConfig{
+		Spool:  s,
+		Inform: func(int, http.Header) { informed++ },
+		Stream: func(*replay.Answer) (http.ResponseWriter, error) {
+			t.Error("Stream was called after Release")
+			return nil, nil
+		},
+	})
 	late.Release()
 	late.WriteHeader(http.StatusEarlyHints)
 	late.Header().Set("Content-Type", "text/event-stream")
 	late.WriteHeader(http.StatusOK)
 	if informed != 0 {
 		t.Errorf("informed %d times after Release", informed)
+	}
+}
+
+func TestHeadKeepsNoContent(t *testing.T) {
+	a, err := record(t, replay.RecorderConfig{Method: http.MethodHead, Spool: spoolOf(t, -1, -1)}, func(r *replay.Recorder) {
+		if n, err := r.Write([]byte("hello")); n != 5 || err != nil {
+			t.Errorf("the handler sees %d, %v", n, err)
+		}
+	})
+	if err != nil || a.Size != 0 || a.Body.Size() != 0 {
+		t.Errorf("%+v, %v", a, err)
 	}
 }
 

@@ -311,6 +311,20 @@ func TestReaders(t *testing.T) {
 	})
 }
 
+func TestBytesCannotReachWhatFollows(t *testing.T) {
+	b := spoolOf(t, 0, 0).New()
+	defer b.Release()
+	if _, err := b.Write([]byte("one")); err != nil {
+		t.Fatal(err)
+	}
+	early, _ := b.Bytes()
+	if _, err := b.Write([]byte(" two")); err != nil {
+		t.Fatal(err)
+	}
+	_ = append(early, " bad"...) // the point is where it writes
+	checkBody(t, b, []byte("one two"))
+}
+
 func TestReleasedBody(t *testing.T) {
 	for name, memory := range map[string]int64{"memory": 1 << 20, "file": -1} {
 		t.Run(name, func(t *testing.T) {
@@ -344,6 +358,34 @@ func TestReleasedBody(t *testing.T) {
 			}
 			b.Expect(10)
 		})
+	}
+}
+
+// TestDiskFails takes the file away under a body, as a broken disk would.
+func TestDiskFails(t *testing.T) {
+	s := spoolOf(t, -1, 1<<20)
+	b := s.New()
+	defer b.Release()
+	if _, err := b.Write([]byte("content")); err != nil {
+		t.Fatal(err)
+	}
+	if err := replay.CloseFile(b); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := b.Write([]byte("more")); n != 0 || !errors.Is(err, replay.ErrSpoolFull) {
+		t.Errorf("Write = %d, %v; want ErrSpoolFull", n, err)
+	}
+	if _, disk := s.Usage(); disk != 7 || b.Size() != 7 {
+		t.Errorf("after a write that failed the body has %d bytes and holds %d of disk; want 7", b.Size(), disk)
+	}
+	for name, read := range map[string]func() error{
+		"ReadAll": func() error { _, err := b.ReadAll(); return err },
+		"WriteTo": func() error { _, err := b.Reader().WriteTo(io.Discard); return err },
+	} {
+		// What Release does while a reader is between its two steps.
+		if err := read(); !errors.Is(err, replay.ErrReleased) {
+			t.Errorf("%s: %v, want ErrReleased", name, err)
+		}
 	}
 }
 
@@ -414,7 +456,7 @@ func TestBodyCostsLittleMemory(t *testing.T) {
 	if n, err := io.Copy(every(1<<20, watch), b.Reader()); n != size || err != nil {
 		t.Fatalf("Copy = %d, %v", n, err)
 	}
-	if cost := int64(peak) - int64(before); cost > most { //nolint:gosec // a heap fits
+	if cost := int64(peak) - int64(before); cost > most {
 		t.Errorf("a body of %d bytes cost %d bytes of heap, want at most %d", size, cost, most)
 	}
 	if diff := cmp.Diff(int64(size), b.Size()); diff != "" {

@@ -70,21 +70,16 @@ func (r *Recorder) passTrailer(trailer http.Header) {
 	setTrailer(r.stream.Header(), trailer)
 }
 
-// Detach ends the use of the writer that Stream returned: after it nothing is written there any more, and what the handler
-// still writes is dropped. A client's handler calls it before it returns while the execution goes on.
-// It waits for a Stream or a write that is under way, so a client that does not read needs a write deadline.
-func (r *Recorder) Detach() {
-	r.client.Lock()
-	defer r.client.Unlock()
-	r.stream = nil
-}
-
-// Release gives back what the recorder holds, the Body of its answer included, after a Detach. No Stream and
-// no Inform is called after it. It may be called more than once and at any time, also while a handler that
-// nobody waits for still writes; that one then gets ErrReleased.
+// Release gives back what the recorder holds, the Body of its answer included. When it has returned, the writer that Stream gave is
+// not used any more, and neither Stream nor Inform is called. It may be called more than once and at any time, also
+// while a handler that nobody waits for still writes; that one then gets ErrReleased.
+//
+// It waits for a Stream or a write to the client that is under way, so a client that does not read needs a write deadline.
 func (r *Recorder) Release() {
 	r.released.Store(true)
-	r.Detach()
+	r.client.Lock()
+	r.stream = nil
+	r.client.Unlock()
 	r.body.Release()
 }
 

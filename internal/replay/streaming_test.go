@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -146,7 +147,13 @@ func TestStreamedAnswer(t *testing.T) {
 		{name: "no writer", stream: func(http.ResponseWriter) (http.ResponseWriter, error) { return nil, nil }},
 		{name: "an error", stream: func(w http.ResponseWriter) (http.ResponseWriter, error) { return w, gone }},
 		{name: "client leaves", stream: func(w http.ResponseWriter) (http.ResponseWriter, error) {
-			return failing{w, gone}, nil
+			tries := 0
+			return writing{w, func() error {
+				if tries++; tries > 1 {
+					t.Error("a client that is gone was written to again")
+				}
+				return gone
+			}}, nil
 		}},
 	}
 	for _, tt := range tests {
@@ -248,38 +255,19 @@ func TestStreamedIncomplete(t *testing.T) {
 	}
 }
 
-func TestDetach(t *testing.T) {
-	client := httptest.NewRecorder()
-	a, err := record(t, replay.RecorderConfig{Stream: func(*replay.Answer) (http.ResponseWriter, error) { return client, nil }}, func(r *replay.Recorder) {
-		r.Header().Set("Content-Type", "text/event-stream")
-		_, _ = r.Write([]byte("seen")) // compared below
-		r.Detach()
-		if n, err := r.Write([]byte(" unseen")); n != 7 || err != nil {
-			t.Errorf("the handler sees %d, %v", n, err)
-		}
-		r.Header().Set(http.TrailerPrefix+"X-Late", "1")
-	})
-	if err != nil || a.Size != 11 {
-		t.Errorf("%+v, %v", a, err)
-	}
-	if client.Body.String() != "seen" || len(client.Header()) != 0 {
-		t.Errorf("client got %q, %v", client.Body, client.Header())
-	}
-}
-
-// TestDetachWaits shows that no write is under way any more when Detach returns: net/http gives the writer's buffer to another
+// TestReleaseWaits shows that no write is under way any more when Release returns: net/http gives the writer's buffer to another
 // connection as soon as the client's handler is back.
-func TestDetachWaits(t *testing.T) {
+func TestReleaseWaits(t *testing.T) {
 	entered, leave := make(chan struct{}), make(chan struct{})
 	busy := false
-	w := writing{httptest.NewRecorder(), func() {
+	w := writing{httptest.NewRecorder(), func() error {
 		busy = true
 		close(entered)
 		<-leave
 		busy = false
+		return nil
 	}}
 	rec := replay.NewRecorder(replay.RecorderConfig{Spool: spoolOf(t, 0, 0), Stream: func(*replay.Answer) (http.ResponseWriter, error) { return w, nil }})
-	defer rec.Release()
 	rec.Header().Set("Content-Type", "text/event-stream")
 	done := make(chan struct{})
 	go func() {
@@ -287,22 +275,43 @@ func TestDetachWaits(t *testing.T) {
 		_, _ = rec.Write([]byte("x")) // the client is of no interest here
 	}()
 	<-entered
-	detached := make(chan struct{})
+	released := make(chan struct{})
 	go func() {
-		defer close(detached)
-		rec.Detach()
+		defer close(released)
+		rec.Release()
 		if busy {
-			t.Error("Detach returned while the client's writer was in use")
+			t.Error("Release returned while the client's writer was in use")
 		}
 	}()
+	for range 1000 { // time enough for a Release that does not wait
+		runtime.Gosched()
+		select {
+		case <-released:
+			t.Error("Release did not wait")
+		default:
+		}
+	}
 	close(leave)
-	<-detached
+	<-released
 	<-done
+}
+
+func TestReleaseEndsAStream(t *testing.T) {
+	client := httptest.NewRecorder()
+	rec := replay.NewRecorder(replay.RecorderConfig{Spool: spoolOf(t, 0, 0), Stream: func(*replay.Answer) (http.ResponseWriter, error) { return client, nil }})
+	rec.Header().Set("Content-Type", "text/event-stream")
+	if _, err := rec.Write([]byte("seen")); err != nil {
+		t.Fatal(err)
+	}
+	rec.Release()
+	if _, err := rec.Write([]byte(" unseen")); !errors.Is(err, replay.ErrReleased) || client.Body.String() != "seen" {
+		t.Errorf("Write: %v; client got %q", err, client.Body)
+	}
 }
 
 type writing struct {
 	http.ResponseWriter
-	f func()
+	f func() error
 }
 
-func (w writing) Write(p []byte) (int, error) { w.f(); return len(p), nil }
+func (w writing) Write(p []byte) (int, error) { return len(p), w.f() }

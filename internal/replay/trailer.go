@@ -21,7 +21,6 @@ func validTrailer(name string) bool {
 // declareTrailer announces the names of trailer in h. Only what is announced is sure to be sent: without it net/http gives a
 // short answer a Content-Length, and so no room for trailers.
 func declareTrailer(h, trailer http.Header) {
-	delete(h, "Trailer")
 	for _, name := range slices.Sorted(maps.Keys(trailer)) {
 		if validTrailer(name) {
 			h.Add("Trailer", name)

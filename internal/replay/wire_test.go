@@ -11,6 +11,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/postonce/poe/internal/replay"
@@ -51,7 +52,13 @@ func serve(t testing.TB, proto string, h http.Handler) (string, *http.Client) {
 // fetch asks h over proto and returns the whole answer.
 func fetch(t testing.TB, proto string, req *http.Request, h http.Handler) response {
 	t.Helper()
-	base, client := serve(t, proto, h)
+	var running sync.WaitGroup // a broken answer may be here before its handler has ended
+	base, client := serve(t, proto, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		running.Add(1)
+		defer running.Done()
+		h.ServeHTTP(w, r)
+	}))
+	defer running.Wait()
 	return do(t, client, base, req)
 }
 

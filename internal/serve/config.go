@@ -1,3 +1,4 @@
+// Package serve is the server: what it is told, where it listens, how it is put together, and how it stops.
 package serve
 
 import (

@@ -187,7 +187,7 @@ func TestMistakesOneByOne(t *testing.T) {
 		{"no time", "ttl: 0s", `p:2:6: ttl: must be a second at least`},
 		{"negative time", "grace: -1s", `p:2:8: grace: must be more than nothing`},
 		{"too long", "retention: 100000h", `p:2:12: retention: is too long: with ttl it can be 4094 days at most`},
-		{"overflow", "ttl: 2562047h\nretention: 2562047h", `p:3:12: retention: is too long: with ttl it can be 4094 days at most`},
+		{"overflow", "ttl: 1h\nretention: 2562047h", `p:3:12: retention: is too long: with ttl it can be 4094 days at most`},
 		{"size", "max_body: lots", `p:2:11: max_body: "lots" is not a size (write 4096, 64KiB, 10MiB, 1GiB)`},
 		{"negative size", "max_body: -1", `p:2:11: max_body: "-1" is not a size (write 4096, 64KiB, 10MiB, 1GiB)`},
 		{"no size", "front: 0", `p:2:8: front: must be more than nothing`},

@@ -38,8 +38,12 @@ type Addresses struct {
 	Admin string // of the admin listener; "": there is none
 }
 
-// stopMargin is how much of the grace is kept for settling what is ended before its time.
-const stopMargin = 2 * time.Second
+// What is kept of the grace: stopMargin for settling what is ended before its time and telling its clients, closeMargin for
+// closing connections that do not end by themselves, and the ledger.
+const (
+	stopMargin  = 2 * time.Second
+	closeMargin = 500 * time.Millisecond
+)
 
 // A server is everything that Run opens, in the order in which it is closed again.
 type server struct {
@@ -223,6 +227,8 @@ func (s *server) rest(servers []*http.Server) error {
 	defer cancel()
 	soft, softCancel := context.WithTimeout(grace, max(s.cfg.Grace-stopMargin, s.cfg.Grace/2))
 	defer softCancel()
+	hard, hardCancel := context.WithTimeout(grace, max(s.cfg.Grace-closeMargin, s.cfg.Grace*3/4))
+	defer hardCancel()
 	shut := make(chan struct{})
 	go func() {
 		defer close(shut)
@@ -236,8 +242,8 @@ func (s *server) rest(servers []*http.Server) error {
 	}
 	err := s.gate.Wait(grace)
 	select {
-	case <-shut:
-	case <-soft.Done():
+	case <-shut: // every answer is delivered
+	case <-hard.Done():
 	}
 	for _, one := range servers {
 		_ = one.Close() // streams and idle clients

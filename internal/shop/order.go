@@ -119,7 +119,7 @@ func readJSON(body io.Reader) (f form, err error) {
 }
 
 func readFields(r *http.Request) (f form, err error) {
-	if err := r.ParseMultipartForm(maxBody); err != nil && !errors.Is(err, http.ErrNotMultipart) {
+	if err := r.ParseMultipartForm(maxBody); err != nil && !errors.Is(err, http.ErrNotMultipart) { //nolint:gosec // the caller has bounded the body
 		return f, fmt.Errorf("reading the form: %w", err)
 	}
 	f.Item = r.PostForm.Get("item")

@@ -72,7 +72,7 @@ func (s *Shop) take(f form) Order {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.taken++
-	o := Order{ID: s.taken, Item: f.Item, Quantity: f.Quantity, Taken: s.cfg.Clock().UTC()}
+	o := Order{ID: s.taken, Item: f.Item, Quantity: f.Quantity, Taken: s.cfg.Clock().UTC().Truncate(time.Second)}
 	s.orders = append(s.orders, o)
 	if len(s.orders) > s.cfg.Limit {
 		s.orders = append(s.orders[:0], s.orders[1:]...)

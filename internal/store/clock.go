@@ -15,14 +15,17 @@ const tolerance = time.Minute
 // while it is wrong, but makes nothing forgotten, and leaves no mark once it is right again.
 // All methods may be called concurrently.
 type Clock struct {
-	wall  func() time.Time
-	start time.Time
-	floor atomic.Int64 // Unix milliseconds
+	wall    func() time.Time
+	start   time.Time
+	elapsed func(now time.Time) time.Duration // since start, by the monotonic clock where the system has one
+	floor   atomic.Int64                      // Unix milliseconds
 }
 
 // NewClock returns a clock over wall that never runs behind floor, the last time that the ledger has stored.
 func NewClock(wall func() time.Time, floor time.Time) *Clock {
 	c := &Clock{wall: wall, start: wall()}
+	// Sub takes the difference of the monotonic readings where both times carry one.
+	c.elapsed = func(now time.Time) time.Duration { return now.Sub(c.start) }
 	if !floor.IsZero() {
 		c.floor.Store(floor.UnixMilli())
 	}
@@ -42,8 +45,7 @@ func (c *Clock) Now() time.Time {
 // What a write stamps into the ledger comes from here, and so does the time up to which shelves are swept.
 func (c *Clock) Raise() time.Time {
 	now := c.wall()
-	// Both readings carry the monotonic clock where the system has one, so the difference is monotonic.
-	believed := c.start.Round(0).Add(now.Sub(c.start) + tolerance)
+	believed := c.start.Round(0).Add(c.elapsed(now) + tolerance)
 	ms := min(now.UnixMilli(), believed.UnixMilli())
 	for {
 		f := c.floor.Load()

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -164,13 +165,18 @@ type value struct {
 	b []byte
 }
 
-// fields hands every field of b to take. Wire types other than varint and bytes are damage.
+// fields hands every field of b to take. Append writes them in the order of their numbers, and only names and events more
+// than once; anything else, and wire types other than varint and bytes, is damage.
 func fields(b []byte, take func(value) error) error {
-	for len(b) > 0 {
+	for last := protowire.Number(0); len(b) > 0; {
 		n, t, size := protowire.ConsumeTag(b)
 		if size < 0 {
 			return protowire.ParseError(size)
 		}
+		if n < last || n == last && n != fName && n != fEvent {
+			return fmt.Errorf("field %d after field %d", n, last)
+		}
+		last = n
 		b = b[size:]
 		v := value{n: n}
 		switch t {
@@ -209,19 +215,43 @@ func (v value) small(limit uint64) (uint64, error) {
 
 func (v value) time() (time.Time, error) {
 	i, err := v.small(1<<47 - 1)
-	return time.UnixMilli(int64(i)).UTC(), err //nolint:gosec // below 1<<47
+	if i == 0 || err != nil {
+		return time.Time{}, err
+	}
+	return time.UnixMilli(int64(i)).UTC(), nil //nolint:gosec // below 1<<47
 }
 
-func (v value) copy() []byte { return append([]byte(nil), v.b...) }
+// bytes returns the bytes, which alias the input.
+func (v value) bytes() ([]byte, error) {
+	if v.b == nil {
+		return nil, errors.New("a number, not bytes")
+	}
+	return v.b, nil
+}
+
+func (v value) copy() ([]byte, error) {
+	b, err := v.bytes()
+	return append([]byte(nil), b...), err
+}
 
 // words are the strings that nearly every record repeats; decoding them costs no allocation.
 var words = map[string]string{"poe": "poe", "POST": "POST", "PUT": "PUT", "PATCH": "PATCH", "DELETE": "DELETE", "default": "default"}
 
-func (v value) string() string {
-	if s, ok := words[string(v.b)]; ok {
-		return s
+func (v value) string() (string, error) {
+	b, err := v.bytes()
+	if s, ok := words[string(b)]; ok {
+		return s, err
 	}
-	return string(v.b)
+	return string(b), err
+}
+
+// message hands the fields of a message within the record to take.
+func (v value) message(take func(value) error) error {
+	b, err := v.bytes()
+	if err != nil {
+		return err
+	}
+	return fields(b, take)
 }
 
 func (r *Record) field(v value) (err error) {
@@ -241,13 +271,13 @@ func (r *Record) field(v value) (err error) {
 		i, err = v.small(1<<16 - 1)
 		r.Attempt = uint16(i) //nolint:gosec // limited above
 	case fDoor:
-		r.Door = v.string()
+		r.Door, err = v.string()
 	case fRoute:
-		r.Route = v.string()
+		r.Route, err = v.string()
 	case fMethod:
-		r.Method = v.string()
+		r.Method, err = v.string()
 	case fTarget:
-		r.Target = v.string()
+		r.Target, err = v.string()
 	case fPrincipal:
 		return v.fixed(r.Principal[:])
 	case fDigest:
@@ -257,9 +287,9 @@ func (r *Record) field(v value) (err error) {
 		err = v.fixed(n[:])
 		r.Names = append(r.Names, n)
 	case fRequest:
-		return fields(v.b, r.Request.field)
+		return v.message(r.Request.field)
 	case fResponse:
-		return fields(v.b, r.Response.field)
+		return v.message(r.Response.field)
 	case fStatus:
 		i, err = v.small(999)
 		r.Status = int(i) //nolint:gosec // limited above
@@ -276,7 +306,7 @@ func (r *Record) field(v value) (err error) {
 			return fmt.Errorf("more than %d events", MaxHistory)
 		}
 		var e Event
-		err = fields(v.b, e.field)
+		err = v.message(e.field)
 		r.History = append(r.History, e)
 	default:
 		return fmt.Errorf("no such field in version %d", Version)
@@ -288,9 +318,9 @@ func (p *Blob) field(v value) (err error) {
 	var i uint64
 	switch v.n {
 	case bHead:
-		p.Head = v.copy()
+		p.Head, err = v.copy()
 	case bContent:
-		p.Content = v.copy()
+		p.Content, err = v.copy()
 	case bWhere:
 		i, err = v.small(uint64(Streamed))
 		p.Where = Where(i) //nolint:gosec // limited above
@@ -322,9 +352,9 @@ func (e *Event) field(v value) (err error) {
 		i, err = v.small(uint64(Burned))
 		e.To = State(i) //nolint:gosec // limited above
 	case eWho:
-		e.Who = v.string()
+		e.Who, err = v.string()
 	case eWhy:
-		e.Why = v.string()
+		e.Why, err = v.string()
 	case eStatus:
 		i, err = v.small(999)
 		e.Status = int(i) //nolint:gosec // limited above

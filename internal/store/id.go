@@ -94,9 +94,8 @@ func (s Shelf) Past(now time.Time) bool { return s != Forever && ShelfOf(now) > 
 // DaysFor returns the days an id must ask for so that its record outlives d, at least one.
 // It fails where d is not positive or too long for an id.
 func DaysFor(d time.Duration) (int, error) {
-	days := int((d + Day - 1) / Day)
-	if d <= 0 || days > MaxDays {
+	if d <= 0 || d > MaxDays*Day {
 		return 0, fmt.Errorf("keeping actions for %s: must be more than nothing and at most %d days", d, MaxDays)
 	}
-	return days, nil
+	return int((d + Day - 1) / Day), nil
 }

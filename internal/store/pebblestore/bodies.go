@@ -97,9 +97,6 @@ func (s *Store) copyBody(ctx context.Context, f vfs.File, src io.Reader) (n int6
 			return 0, fmt.Errorf("reading what is to be kept: %w", err)
 		}
 	}
-	if s.c.unsynced {
-		return n, nil
-	}
 	if err := smooth.Sync(); err != nil {
 		s.c.fatal(fmt.Sprintf("syncing a body: %v", err))
 	}

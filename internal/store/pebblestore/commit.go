@@ -27,6 +27,8 @@ type group struct {
 	lead  chan struct{} // holds one token when one of the members is to commit
 	done  chan struct{} // closed when err says how it ended
 	err   error
+
+	members int
 }
 
 func (c *committer) begin(s *Store) {
@@ -39,6 +41,7 @@ func (c *committer) begin(s *Store) {
 func (c *committer) submit(fill func(*pebble.Batch) error) error {
 	c.mu.Lock()
 	g := c.open()
+	g.members++
 	if g.err == nil {
 		g.err = fill(g.batch)
 	}
@@ -100,7 +103,7 @@ func (c *committer) sync(b *pebble.Batch) (err error) {
 			c.s.c.fatal(fmt.Sprintf("committing: %v", p))
 		}
 	}()
-	if err := b.Commit(c.s.c.writeOptions()); err != nil {
+	if err := b.Commit(pebble.Sync); err != nil {
 		c.s.c.fatal(fmt.Sprintf("committing: %v", err))
 	}
 	return nil

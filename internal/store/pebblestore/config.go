@@ -26,8 +26,6 @@ type Config struct {
 	// the process and not return; if it does return, the calling goroutine stops there for ever, nothing is
 	// acknowledged, and calls may hang. The default logs the reason and exits with status 1.
 	Fatal func(reason string)
-
-	unsynced bool // commits are not synced; for the tests that show that syncing is what keeps them
 }
 
 func (c Config) withDefaults() Config {
@@ -81,11 +79,4 @@ func (c *Config) options(lock *pebble.Lock, cache *pebble.Cache) *pebble.Options
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	return o
-}
-
-func (c *Config) writeOptions() *pebble.WriteOptions {
-	if c.unsynced {
-		return pebble.NoSync
-	}
-	return pebble.Sync
 }

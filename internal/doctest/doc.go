@@ -1,0 +1,7 @@
+// Package doctest holds the documentation to what the program does. It has tests only:
+//
+//   - a sh block that is followed by a text block is run against a real poe, and must print that text;
+//   - a go block that is a whole program must compile;
+//   - tables of settings, metrics and problems must name what there is, all of it and nothing else;
+//   - links between pages must lead somewhere.
+package doctest

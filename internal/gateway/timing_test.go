@@ -1,0 +1,196 @@
+package gateway_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postonce/poe/internal/gateway"
+	"github.com/postonce/poe/internal/replay"
+)
+
+// piped makes connections that are pipes, with play at their other end, so that time can be a test's own.
+func piped(play func(c net.Conn, r *http.Request)) func(*gateway.Config) {
+	return func(cfg *gateway.Config) {
+		cfg.Dial = func(context.Context, string, string) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			go func() {
+				if r, err := http.ReadRequest(bufio.NewReader(theirs)); err == nil {
+					play(theirs, r)
+				}
+				_ = theirs.Close() // a pipe's Close returns nil
+			}()
+			return ours, nil
+		}
+	}
+}
+
+// elapsed runs req and returns what came of it and how long it took, by the bubble's clock.
+func elapsed(t *testing.T, ctx context.Context, g *gateway.Gateway, req *replay.Request) (result, time.Duration) { //nolint:revive // t first
+	t.Helper()
+	start := time.Now() //nolint:forbidigo // a bubble's clock
+	res := execute(t, ctx, g, req)
+	return res, time.Since(start)
+}
+
+// An answer may come while the request is still being written. Its writer gets a moment to finish, and no more.
+func TestEarlyAnswerTiming(t *testing.T) {
+	const size = 1 << 20
+	t.Run("reads on", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var read int64
+			g := newGateway(t, "pipe", piped(func(c net.Conn, r *http.Request) {
+				if _, err := io.WriteString(c, ok); err == nil {
+					read, _ = io.Copy(io.Discard, r.Body) // less than all shows in read
+				}
+			}))
+			res, took := elapsed(t, t.Context(), g, post(t, strings.Repeat("x", size)))
+			synctest.Wait()
+			if res.Proof != replay.Complete || took != 0 || read != size {
+				t.Errorf("proof %v after %s, %d bytes read", res.Proof, took, read)
+			}
+		})
+	})
+	t.Run("reads no more", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			done := make(chan struct{})
+			g := newGateway(t, "pipe", piped(func(c net.Conn, _ *http.Request) {
+				if _, err := io.WriteString(c, ok); err == nil {
+					<-done
+				}
+			}))
+			res, took := elapsed(t, t.Context(), g, post(t, strings.Repeat("x", size)))
+			close(done)
+			if res.Proof != replay.Complete || took != 50*time.Millisecond {
+				t.Errorf("proof %v after %s", res.Proof, took)
+			}
+		})
+	})
+}
+
+// A halfway conn fails to write after its first bytes, and goes on reading.
+type halfway struct {
+	net.Conn
+	left int
+}
+
+var errHalfway = errors.New("halfway")
+
+func (h *halfway) Write(p []byte) (int, error) {
+	n, err := h.Conn.Write(p[:min(len(p), h.left)])
+	h.left -= n
+	if err == nil && n < len(p) {
+		err = errHalfway
+	}
+	return n, err
+}
+
+// Whoever refuses a request before it was written may still say why, for a second.
+func TestAnswerAfterFailedWrite(t *testing.T) {
+	tests := []struct {
+		name  string
+		after time.Duration
+		body  int
+		left  int // bytes that can be written
+		proof replay.Proof
+		took  time.Duration
+	}{
+		{"in the first block, in time", 900 * time.Millisecond, 1000, 500, replay.Complete, 900 * time.Millisecond},
+		{"in the first block, too late", 2 * time.Second, 1000, 500, replay.Broken, time.Second},
+		{"later, in time", 900 * time.Millisecond, 1 << 20, 1 << 19, replay.Complete, 900 * time.Millisecond},
+		{"later, too late", 2 * time.Second, 1 << 20, 1 << 19, replay.Broken, time.Second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				pipe := piped(func(c net.Conn, r *http.Request) {
+					go func() { _, _ = io.Copy(io.Discard, r.Body) }() // it ends with the connection
+					<-time.After(tt.after)
+					_, _ = io.WriteString(c, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n") // may be too late
+				})
+				g := newGateway(t, "pipe", pipe, func(c *gateway.Config) {
+					dial := c.Dial
+					c.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+						conn, err := dial(ctx, network, address)
+						return &halfway{conn, tt.left}, err
+					}
+				})
+				res, took := elapsed(t, t.Context(), g, post(t, strings.Repeat("x", tt.body)))
+				if res.Proof != tt.proof || took != tt.took {
+					t.Errorf("proof %v (%v) after %s, want %v after %s", res.Proof, res.Err, took, tt.proof, tt.took)
+				}
+				if res.Err != nil && (!errors.Is(res.Err, errHalfway) || timedOut(res.Err)) {
+					t.Errorf("error %v", res.Err)
+				}
+			})
+		})
+	}
+}
+
+// The deadline holds in each phase, to the moment, and says what was sent.
+func TestDeadline(t *testing.T) {
+	never := func(c net.Conn, _ *http.Request) { _, _ = io.Copy(io.Discard, c) } // until it is closed
+	say := func(s string) func(net.Conn, *http.Request) {
+		return func(c net.Conn, r *http.Request) {
+			if _, err := io.WriteString(c, s); err == nil {
+				never(c, r)
+			}
+		}
+	}
+	tests := []struct {
+		name  string
+		play  func(net.Conn, *http.Request)
+		dial  func(context.Context, string, string) (net.Conn, error)
+		proof replay.Proof
+	}{
+		{name: "connecting", proof: replay.Unsent, dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}},
+		{name: "first byte", proof: replay.Unsent, dial: func(context.Context, string, string) (net.Conn, error) {
+			ours, _ := net.Pipe() // nobody reads
+			return ours, nil
+		}},
+		{name: "no answer", play: never, proof: replay.Broken},
+		{name: "1xx only", play: say("HTTP/1.1 103 Early Hints\r\n\r\n"), proof: replay.Broken},
+		{name: "half a head", play: say("HTTP/1.1 200 OK\r\nContent-"), proof: replay.Broken},
+		{name: "half a body", play: say("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab"), proof: replay.Broken},
+		{name: "no last chunk", play: say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n"), proof: replay.Broken},
+		{name: "open end", play: say("HTTP/1.1 200 OK\r\n\r\nab"), proof: replay.Broken},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newGateway(t, "pipe", piped(tt.play), func(c *gateway.Config) {
+					if tt.dial != nil {
+						c.Dial = tt.dial
+					}
+				})
+				res, took := elapsed(t, within(t, 3*time.Second), g, post(t, "x"))
+				if res.Proof != tt.proof || took != 3*time.Second || !timedOut(res.Err) {
+					t.Errorf("proof %v, error %v, after %s", res.Proof, res.Err, took)
+				}
+			})
+		})
+	}
+}
+
+// A connection that does not come about in its own time is given up before the deadline.
+func TestDialTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGateway(t, "pipe", func(c *gateway.Config) {
+			c.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() }
+		})
+		res, took := elapsed(t, within(t, time.Minute), g, post(t, "x"))
+		if res.Proof != replay.Unsent || took != gateway.DefaultDialTimeout || !timedOut(res.Err) {
+			t.Errorf("proof %v, error %v, after %s", res.Proof, res.Err, took)
+		}
+	})
+}

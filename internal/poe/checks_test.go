@@ -1,0 +1,312 @@
+package core_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	core "github.com/postonce/poe/internal/poe"
+	"github.com/postonce/poe/internal/replay"
+	"github.com/postonce/poe/internal/store"
+)
+
+// The checks answer in the order of section 4: each request here fails at several, and the first one speaks.
+func TestOrderOfChecks(t *testing.T) {
+	const (
+		alice  = "Authorization: Basic YWxpY2U6MQ=="
+		bob    = "Authorization: Basic Ym9iOjE="
+		evil   = "Origin: https://evil.example"
+		digest = "Content-Digest: sha-256=:AAAA:"
+		match  = `If-Match: "x"`
+		key    = "Idempotency-Key: ???"
+	)
+	big := strings.Repeat("a", 101)
+	done := func(b *bench, uri string) { b.do("POST", uri, "apples", alice) }
+	burned := func(b *bench, uri string) { b.do("DELETE", uri, "", alice) }
+	nothing := func(*bench, string) {}
+	for _, tc := range []struct {
+		name    string
+		arrange func(*bench, string)
+		later   time.Duration
+		change  func(string) string // of the URI
+		method  string
+		body    string
+		fields  []string
+		code    int
+		kind    string
+	}{
+		{"forged before cross-origin", nothing, 0, func(s string) string { return s + "x" }, "POST", big, []string{evil, bob}, 404, "not-found"},
+		{"forged before expiry", nothing, 40 * store.Day, func(s string) string { return s + "x" }, "POST", "", []string{alice}, 404, "not-found"},
+		{"forged before burned, by DELETE", burned, 0, func(s string) string { return s + "x" }, "DELETE", "", []string{evil}, 404, "not-found"},
+		{"cross-origin before principal", nothing, 0, nil, "POST", "", []string{evil, bob}, 403, "cross-origin"},
+		{"cross-origin before done", done, 0, nil, "POST", "apples", []string{evil, alice}, 403, "cross-origin"},
+		{"cross-origin before burned", burned, 0, nil, "DELETE", "", []string{evil, alice}, 403, "cross-origin"},
+		{"cross-origin before expiry", nothing, 2 * time.Hour, nil, "DELETE", "", []string{evil, alice}, 403, "cross-origin"},
+		{"cross-origin before size", nothing, 0, nil, "POST", big, []string{evil, alice}, 403, "cross-origin"},
+		{"principal before done", done, 0, nil, "POST", "apples", []string{bob}, 403, "other-principal"},
+		{"principal before done, on GET", done, 0, nil, "GET", "", []string{bob}, 403, "other-principal"},
+		{"principal before burned", burned, 0, nil, "POST", "", []string{bob}, 403, "other-principal"},
+		{"principal before retention", done, 40 * store.Day, nil, "GET", "", nil, 403, "other-principal"},
+		{"principal before expiry", nothing, 2 * time.Hour, nil, "POST", "", []string{bob}, 403, "other-principal"},
+		{"principal before size", nothing, 0, nil, "POST", big, []string{bob}, 403, "other-principal"},
+		{"state before expiry", done, 2 * time.Hour, nil, "POST", "apples", []string{alice}, 405, "consumed"},
+		{"state before expiry, burned", burned, 2 * time.Hour, nil, "POST", "", []string{alice}, 410, "burned"},
+		{"state before size", done, 0, nil, "POST", big, []string{alice}, 405, "consumed"},
+		{"state before digest", done, 0, nil, "POST", "apples", []string{alice, digest}, 405, "consumed"},
+		{"state before preconditions", done, 0, nil, "POST", "apples", []string{alice, match, "If-None-Match: *"}, 405, "consumed"},
+		{"state before a key", done, 0, nil, "POST", "apples", []string{alice, key}, 405, "consumed"},
+		{"expiry before size", nothing, 2 * time.Hour, nil, "POST", big, []string{alice}, 410, "never-used"},
+		{"expiry before digest", nothing, 2 * time.Hour, nil, "POST", "x", []string{alice, digest}, 410, "never-used"},
+		{"size before digest", nothing, 0, nil, "POST", big, []string{alice, digest}, 413, "too-large"},
+		{"digest last", nothing, 0, nil, "POST", "x", []string{alice, digest, match, key}, 400, "digest-mismatch"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := newBench(t, func(c *core.Config) { c.MaxBody = 100 })
+			uri := b.issue("/orders", alice).URI
+			tc.arrange(b, uri)
+			b.advance(tc.later)
+			before := b.executed.Load()
+			if tc.change != nil {
+				uri = tc.change(uri)
+			}
+			wantProblem(t, b.do(tc.method, uri, tc.body, tc.fields...), tc.code, tc.kind)
+			if b.executed.Load() != before {
+				t.Error("executed")
+			}
+		})
+	}
+}
+
+// A page of another site can do nothing, unless the route lists it.
+func TestCrossOrigin(t *testing.T) {
+	const shop = "https://shop.example"
+	for _, tc := range []struct {
+		name    string
+		fields  []string
+		origins []string
+		refused bool
+	}{
+		{"no browser", nil, nil, false},
+		{"same origin", []string{"Sec-Fetch-Site: same-origin", "Origin: http://example.com"}, nil, false},
+		{"typed in", []string{"Sec-Fetch-Site: none"}, nil, false},
+		{"an older browser, same origin", []string{"Origin: http://example.com"}, nil, false},
+		{"cross-site", []string{"Sec-Fetch-Site: cross-site", "Origin: " + shop}, nil, true},
+		{"same-site is another origin", []string{"Sec-Fetch-Site: same-site", "Origin: http://www.example.com"}, nil, true},
+		{"cross-site without an origin", []string{"Sec-Fetch-Site: cross-site"}, []string{shop}, true},
+		{"an older browser, another origin", []string{"Origin: " + shop}, nil, true},
+		{"an opaque origin", []string{"Origin: null"}, []string{shop}, true},
+		{"another port", []string{"Origin: http://example.com:8080"}, nil, true},
+		{"listed", []string{"Sec-Fetch-Site: cross-site", "Origin: " + shop}, []string{"https://other.example", shop}, false},
+		{"listed, an older browser", []string{"Origin: " + shop}, []string{shop}, false},
+		{"another one is listed", []string{"Sec-Fetch-Site: cross-site", "Origin: https://evil.example"}, []string{shop}, true},
+	} {
+		for _, method := range []string{"POST", "DELETE"} {
+			t.Run(method+" "+tc.name, func(t *testing.T) {
+				b := newBench(t, func(c *core.Config) { c.Routes = []core.Route{{Match: "POST /orders", Origins: tc.origins}} })
+				i := b.issue("/orders")
+				res := b.do(method, i.URI, "apples", tc.fields...)
+				if !tc.refused {
+					if want := map[string]int{"POST": 201, "DELETE": 204}[method]; res.StatusCode != want {
+						t.Errorf("%d", res.StatusCode)
+					}
+					return
+				}
+				want := problemReply(403, "cross-origin", "never", nil)
+				if tc.origins != nil {
+					want.Fields.Set("Vary", "Origin")
+				}
+				read(t, res).want(t, want)
+				if got := read(t, b.do("GET", i.URI, "", tc.fields...)); got.State != "unused" || b.executed.Load() != 0 {
+					t.Errorf("%s, executed %d times", got.State, b.executed.Load())
+				}
+			})
+		}
+	}
+}
+
+// Answers of ours and repeated ones can be read by the pages of a listed origin, and by no others.
+func TestCORS(t *testing.T) {
+	const shop = "https://shop.example"
+	routes := []core.Route{{Match: "POST /orders", Origins: []string{shop}}}
+	for _, origin := range []string{shop, "https://evil.example", ""} {
+		t.Run(origin, func(t *testing.T) {
+			b := newBench(t, func(c *core.Config) { c.Routes = routes })
+			b.app = answering(201, "Access-Control-Allow-Origin: https://the-applications.example", "Vary: Accept")
+			var fields []string
+			if origin == shop {
+				fields = []string{"Origin: " + shop}
+			} else if origin != "" {
+				fields = []string{"Origin: " + origin, "Sec-Fetch-Site: same-origin"} // which no browser says, to get past that check
+			}
+			check := func(what string, res *http.Response) {
+				t.Helper()
+				h := res.Header
+				allowed, exposed := h.Get("Access-Control-Allow-Origin"), h.Get("Access-Control-Expose-Headers")
+				if !strings.Contains(strings.Join(h["Vary"], ","), "Origin") {
+					t.Errorf("%s: Vary is %q", what, h["Vary"])
+				}
+				if origin != shop {
+					if allowed == origin && origin != "" || exposed != "" || h.Get("Access-Control-Allow-Credentials") != "" {
+						t.Errorf("%s: %v", what, h)
+					}
+					return
+				}
+				if allowed != shop || h.Get("Access-Control-Allow-Credentials") != "true" {
+					t.Errorf("%s: %v", what, h)
+				}
+				for _, name := range []string{"POE-State", "POE-Links", "Link", "Location", "Retry-After", "Allow"} {
+					if !strings.Contains(exposed, name) {
+						t.Errorf("%s: %s is not exposed: %s", what, name, exposed)
+					}
+				}
+			}
+			i := b.issue("/orders")
+			check("minting", b.do("GET", "/poe/new?for=/orders", "", fields...))
+			check("unused", b.do("GET", i.URI, "", fields...))
+			res := b.do("POST", i.URI, "apples", fields...)
+			check("the first answer", res)
+			i.findOutcome(t, res)
+			check("405", b.do("POST", i.URI, "apples", fields...))
+			check("the outcome at its own address", b.do("GET", i.outcome, "", fields...))
+			check("the outcome at the URI", b.do("GET", i.URI, "", fields...))
+			check("the receipt", b.do("GET", i.outcome+"/receipt", "", fields...))
+		})
+	}
+}
+
+// Whoever prefers to wait for a running action is answered when it has ended, or when the time is over.
+func TestPreferWait(t *testing.T) {
+	for _, tc := range []struct {
+		name, prefer string
+		runs         time.Duration
+		waited       time.Duration
+		code         int
+	}{
+		{"it ends in time", "wait=10", 3 * time.Second, 3 * time.Second, 405},
+		{"it does not end in time", "wait=2", 3 * time.Second, 2 * time.Second, 409},
+		{"the limit is the route's", "wait=100", 30 * time.Second, 20 * time.Second, 409},
+		{"among others", "respond-async, wait=10;x=y", 3 * time.Second, 3 * time.Second, 405},
+		{"not at all", "", 3 * time.Second, 0, 409},
+		{"none", "wait=0", 3 * time.Second, 0, 409},
+		{"negative", "wait=-5", 3 * time.Second, 0, 409},
+		{"no number", "wait=long", 3 * time.Second, 0, 409},
+		{"without a number", "wait", 3 * time.Second, 0, 409},
+		{"something else", "return=minimal", 3 * time.Second, 0, 409},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, func(c *core.Config) { c.MaxWait = 20 * time.Second })
+				uri := b.mint("/orders")
+				b.app = func(w http.ResponseWriter, r *http.Request) {
+					timer := time.NewTimer(tc.runs)
+					defer timer.Stop()
+					<-timer.C
+					w.WriteHeader(201)
+				}
+				left := make(chan struct{})
+				go func() { defer close(left); b.do("POST", uri, "apples") }()
+				defer func() { <-left }()
+				synctest.Wait()
+				start := time.Now()
+				var fields []string
+				if tc.prefer != "" {
+					fields = []string{"Prefer: " + tc.prefer}
+				}
+				res := b.do("POST", uri, "apples", fields...)
+				if waited := time.Since(start); waited != tc.waited || res.StatusCode != tc.code {
+					t.Errorf("%d after %s", res.StatusCode, waited)
+				}
+			})
+		})
+	}
+}
+
+// Who waits for an action that turns out not done does it.
+func TestPreferWaitTakesOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		uri := b.mint("/orders")
+		first := true
+		b.app = func(w http.ResponseWriter, r *http.Request) {
+			if first {
+				first = false
+				timer := time.NewTimer(time.Second)
+				defer timer.Stop()
+				<-timer.C
+				w.WriteHeader(429)
+				return
+			}
+			w.WriteHeader(201)
+		}
+		left := make(chan struct{})
+		go func() { defer close(left); b.do("POST", uri, "apples") }()
+		defer func() { <-left }()
+		synctest.Wait()
+		if res := b.do("POST", uri, "apples", "Prefer: wait=10"); res.StatusCode != 201 || b.executed.Load() != 2 {
+			t.Errorf("%d, executed %d times", res.StatusCode, b.executed.Load())
+		}
+	})
+}
+
+// A request that is refused for want of room says nothing of an action that nobody has looked at.
+func TestNoRoom(t *testing.T) {
+	b := newBench(t, func(c *core.Config) { c.MaxRunning, c.Front = 1, 1 })
+	done, i := b.doneIssue(), b.issue("/orders?x=1")
+	busy := b.runningIssue()
+	want := unusedProblem(i, 503, "not-executed", "same")
+	want.Fields.Set("Retry-After", "1")
+	read(t, b.do("POST", i.URI, "apples")).want(t, want)
+	wantProblem(t, b.do("POST", done.URI, "apples"), 405, "consumed")
+	wantProblem(t, b.do("POST", busy.URI, "apples"), 409, "running")
+	b.gate.Drain()
+	read(t, b.do("POST", i.URI, "apples")).want(t, want)
+	wantProblem(t, b.do("POST", done.URI, "apples"), 405, "consumed")
+}
+
+// A full spool refuses before the claim.
+func TestSpoolFull(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		spool, err := replay.NewSpool(replay.SpoolConfig{Dir: t.TempDir(), Memory: -1, Disk: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Spool = spool
+	})
+	i := b.issue("/orders")
+	want := unusedProblem(i, 503, "not-executed", "same")
+	want.Fields.Set("Retry-After", "1")
+	read(t, b.do("POST", i.URI, strings.Repeat("a", 11))).want(t, want)
+	if b.executed.Load() != 0 {
+		t.Error("executed")
+	}
+}
+
+// After a restore the absence of a record proves nothing of what was minted before, and so leads to no execution.
+func TestMintedBeforeARestore(t *testing.T) {
+	b := newBench(t, func(c *core.Config) { c.Store = restored{c.Store, c.Clock().Add(time.Minute)} })
+	i := b.issue("/orders")
+	for _, method := range []string{"POST", "GET", "DELETE"} {
+		want := problemReply(410, "gone", "never", members{"state": "gone"})
+		want.ID, want.State = i.ID, "gone"
+		read(t, b.do(method, i.URI, "apples")).want(t, want)
+	}
+	b.advance(time.Minute)
+	if res := b.do("POST", b.mint("/orders"), "apples"); res.StatusCode != 201 || b.executed.Load() != 1 {
+		t.Errorf("minted after it: %d, executed %d times", res.StatusCode, b.executed.Load())
+	}
+}
+
+// restored is a ledger out of a backup that was taken at some time.
+type restored struct {
+	store.Store
+	minted time.Time
+}
+
+func (s restored) Floor(ctx context.Context) (store.Floor, error) {
+	f, err := s.Store.Floor(ctx)
+	f.Minted = s.minted
+	return f, err
+}

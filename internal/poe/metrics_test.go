@@ -1,0 +1,205 @@
+package core_test
+
+import (
+	"context"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	core "github.com/postonce/poe/internal/poe"
+	"github.com/postonce/poe/internal/replay"
+	"github.com/postonce/poe/internal/store"
+)
+
+// counter returns the value of a metric whose one label has that value; "" for one without labels, or for the sum of all. Of
+// a histogram it is the number of observations.
+func counter(t *testing.T, b *bench, name, label string) float64 {
+	t.Helper()
+	families, err := b.metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := 0.0
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			if label == "" || len(m.GetLabel()) == 1 && m.GetLabel()[0].GetValue() == label {
+				sum += value(m)
+			}
+		}
+	}
+	return sum
+}
+
+func value(m *dto.Metric) float64 {
+	switch {
+	case m.Counter != nil:
+		return m.GetCounter().GetValue()
+	case m.Gauge != nil:
+		return m.GetGauge().GetValue()
+	default:
+		return float64(m.GetHistogram().GetSampleCount())
+	}
+}
+
+// A listing registerer remembers the names of what it registers.
+type listing struct {
+	prometheus.Registerer
+	names map[string]bool
+}
+
+var fqName = regexp.MustCompile(`fqName: "([^"]+)"`)
+
+func (l *listing) Register(c prometheus.Collector) error {
+	all := make(chan *prometheus.Desc, 16)
+	c.Describe(all)
+	close(all)
+	for d := range all {
+		l.names[fqName.FindStringSubmatch(d.String())[1]] = true
+	}
+	return l.Registerer.Register(c)
+}
+
+// Every metric that is registered counts what its name says.
+func TestEveryMetric(t *testing.T) {
+	registered := &listing{names: map[string]bool{}}
+	checked := map[string]bool{}
+	open := func(change func(*core.Config)) (*bench, *tampered) {
+		return newTampered(t, func(c *core.Config) {
+			registered.Registerer = c.Metrics
+			c.Metrics = registered
+			if change != nil {
+				change(c)
+			}
+		})
+	}
+	check := func(b *bench, name, label string, want float64) {
+		t.Helper()
+		if got := counter(t, b, name, label); got != want {
+			t.Errorf("%s %s is %v, want %v", name, label, got, want)
+		}
+		checked[name] = true
+	}
+
+	b, ledger := open(nil)
+	i := b.doneIssue()                    // 1 minted, won, done
+	b.do("GET", i.URI, "")                // replayed
+	b.do("POST", i.URI, "")               // consumed
+	b.do("GET", "/orders", "", "POE: 1")  // no door, minted
+	b.do("POST", "/orders", "")           // no door
+	b.do("DELETE", b.mint("/orders"), "") // burned
+	b.app = answering(422)
+	b.do("POST", b.mint("/orders"), "") // unused
+	b.app = answering(502)
+	b.do("POST", b.mint("/orders"), "") // unknown
+	check(b, "poe_requests_total", "poe", 6)
+	check(b, "poe_requests_total", "none", 2)
+	check(b, "poe_minted_total", "", 5)
+	check(b, "poe_claims_total", "won", 3)
+	check(b, "poe_claims_total", "taken", 0)
+	check(b, "poe_settled_total", "done", 1)
+	check(b, "poe_settled_total", "burned", 1)
+	check(b, "poe_settled_total", "unused", 1)
+	check(b, "poe_settled_total", "unknown", 1)
+	check(b, "poe_problems_total", "consumed", 1)
+	check(b, "poe_problems_total", "", 1)
+	check(b, "poe_replayed_total", "", 1)
+	check(b, "poe_execution_seconds", "complete", 3)
+
+	ledger.claim = func(store.Record) error { return store.ErrUnavailable }
+	b.do("POST", b.mint("/orders"), "")
+	check(b, "poe_claims_total", "refused", 1)
+	b.app = nil
+	first := true
+	ledger.claim = func(r store.Record) error { // somebody else is quicker
+		if first {
+			first = false
+			r.Term = store.Term{9}
+			_, err := ledger.Store.Claim(t.Context(), r)
+			return err
+		}
+		return nil
+	}
+	if res := b.do("POST", b.mint("/orders"), ""); res.StatusCode != 409 {
+		t.Errorf("somebody else was quicker: %d", res.StatusCode)
+	}
+	check(b, "poe_claims_total", "taken", 1)
+	ledger.claim, ledger.advance = nil, func() error { return store.ErrUnavailable }
+	b.do("POST", b.mint("/orders"), "")
+	check(b, "poe_unstored_total", "", 1)
+	ledger.advance = nil
+
+	b, _ = open(func(c *core.Config) {
+		spool, err := replay.NewSpool(replay.SpoolConfig{Dir: t.TempDir()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Spool = spool
+	})
+	entered, leave := make(chan struct{}), make(chan struct{})
+	b.app = func(http.ResponseWriter, *http.Request) { entered <- struct{}{}; <-leave }
+	var all sync.WaitGroup
+	for _, size := range []int{100, 100_000} {
+		uri := b.mint("/orders")
+		all.Go(func() { b.do("POST", uri, strings.Repeat("x", size)) })
+		<-entered
+	}
+	check(b, "poe_running", "", 2)
+	check(b, "poe_spool_memory_bytes", "", 512)
+	check(b, "poe_spool_disk_bytes", "", 100_000)
+	check(b, "poe_waiting", "", 0)
+	close(leave)
+	all.Wait()
+	check(b, "poe_running", "", 0)
+	check(b, "poe_spool_memory_bytes", "", 0)
+	check(b, "poe_spool_disk_bytes", "", 0)
+
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		i := b.runningIssue()
+		ctx, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		all.Go(func() { b.do("POST", i.URI, "", "Prefer: wait=20") })
+		synctest.Wait()
+		check(b, "poe_waiting", "", 1)
+		all.Wait()
+		check(b, "poe_waiting", "", 0)
+
+		swept := newBench(t, nil)
+		swept.doneIssue()
+		swept.do("DELETE", swept.mint("/orders"), "")
+		swept.advance(40 * store.Day)
+		all.Go(func() {
+			if err := swept.gate.Run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+		timer := time.NewTimer(61 * time.Second)
+		defer timer.Stop()
+		<-timer.C
+		synctest.Wait()
+		check(swept, "poe_swept_total", "", 2)
+		cancel()
+		all.Wait()
+	})
+
+	for name := range registered.names {
+		if !checked[name] {
+			t.Errorf("%s is asserted nowhere", name)
+		}
+	}
+	for name := range checked {
+		if !registered.names[name] {
+			t.Errorf("%s is not registered", name)
+		}
+	}
+}

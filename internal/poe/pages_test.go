@@ -1,0 +1,68 @@
+package core_test
+
+import (
+	"html"
+	"slices"
+	"strings"
+	"testing"
+
+	core "github.com/postonce/poe/internal/poe"
+)
+
+// What a person reads on each page.
+func TestPagesSayWhatToDo(t *testing.T) {
+	for name, want := range map[string][]string{
+		"unused":               {"has not been used yet", "POST /orders?x=1", "changes nothing", "2026-03-01 13:00:00 UTC"},
+		"running":              {"being done right now", "Reload", "address of its outcome"},
+		"sent":                 {"being done right now"},
+		"unknown":              {"Nobody knows yet", "may have been executed, or not", "receipt"},
+		"burned":               {"was cancelled", "Only a new link"},
+		"expired, never sent":  {"was never used", "Only a new link", "safe to start again"},
+		"expired, tried":       {"has expired", "Attempts", "Last answer", "422"},
+		"past retention, done": {"too long ago", "Repeating changes nothing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			at := slices.IndexFunc(arrangements, func(a arrangement) bool { return a.name == name })
+			if at < 0 {
+				t.Fatal("no such state")
+			}
+			b := newBench(t, nil)
+			body := text(t, b.do("GET", arrangements[at].arrange(b).URI, "", "Accept: text/html"))
+			for _, w := range want {
+				if !strings.Contains(body, w) {
+					t.Errorf("no %q in %s", w, body)
+				}
+			}
+			noToken(t, body)
+		})
+	}
+	t.Run("what is not kept is told by its digests", func(t *testing.T) {
+		b := newBench(t, func(c *core.Config) { c.MaxResponse = 3 })
+		body := html.UnescapeString(text(t, b.do("GET", b.doneIssue().outcome, "", "Accept: text/html")))
+		for _, w := range []string{digest256("apples"), digest256("order 1: apples"), "was not kept"} {
+			if !strings.Contains(body, w) {
+				t.Errorf("no %q in %s", w, body)
+			}
+		}
+	})
+	t.Run("a 405 leads to the outcome", func(t *testing.T) {
+		b := newBench(t, nil)
+		i := b.doneIssue()
+		for body, want := range map[string]string{"apples": "<dd>yes</dd>", "pears": "no: another request was executed"} {
+			got := text(t, b.do("POST", i.URI, body, "Accept: text/html"))
+			for _, w := range []string{want, "has been done already", `href="` + i.outcome + `"`, `href="` + i.outcome + `/receipt"`,
+				"Repeating changes nothing", "2026-03-01 12:00:00 UTC", `href="/poe/problems/consumed"`} {
+				if !strings.Contains(got, w) {
+					t.Errorf("no %q in %s", w, got)
+				}
+			}
+		}
+	})
+	t.Run("what comes from outside is escaped", func(t *testing.T) {
+		b := newBench(t, nil)
+		got := text(t, b.do("GET", "/poe/new?for=/<script>alert(1)</script>", "", "Accept: text/html"))
+		if strings.Contains(got, "<script") || !strings.Contains(got, "&lt;script") {
+			t.Errorf("%s", got)
+		}
+	})
+}

@@ -1,0 +1,146 @@
+package replay_test
+
+import (
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/postonce/poe/internal/replay"
+	"github.com/postonce/poe/internal/store"
+)
+
+func done(id byte, size int) store.Record {
+	return store.Record{ID: store.ID{id}, State: store.Done, Status: 201, Door: "poe", Target: "/orders",
+		Names: []store.Name{{1}}, Response: store.Blob{Head: []byte("head"), Content: pattern(size), Where: store.Inline, Size: int64(size)},
+		History: []store.Event{{Who: "engine", Why: "because"}}}
+}
+
+func TestFrontKeepsWhatIsFinished(t *testing.T) {
+	for s := store.Absent; s <= store.Burned; s++ {
+		t.Run(s.String(), func(t *testing.T) {
+			f := replay.NewFront(1 << 20)
+			r := done(1, 100)
+			r.State = s
+			f.Add(r)
+			got, ok := f.Get(r.ID)
+			if want := s == store.Done || s == store.Burned; ok != want {
+				t.Fatalf("Get = %t, want %t", ok, want)
+			}
+			if ok {
+				if diff := cmp.Diff(r, got); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+			}
+		})
+	}
+}
+
+func TestFrontForgets(t *testing.T) {
+	empty := replay.NewFront(1 << 20)
+	empty.Add(done(1, 1000))
+	_, one := empty.Usage()
+	if one < 1000 {
+		t.Fatalf("a record of more than 1000 bytes is said to take %d", one)
+	}
+
+	f := replay.NewFront(20 * one)
+	for id := range byte(21) {
+		f.Add(done(id, 1000))
+		f.Get(store.ID{0}) // stays in use
+	}
+	if n, held := f.Usage(); n != 20 || held != 20*one {
+		t.Errorf("%d records with %d bytes, want 20 with %d", n, held, 20*one)
+	}
+	for id, want := range map[byte]bool{0: true, 1: false, 2: true, 20: true} {
+		if _, ok := f.Get(store.ID{id}); ok != want {
+			t.Errorf("record %d is here: %t", id, ok)
+		}
+	}
+
+	f.Add(done(2, 2000))
+	if n, held := f.Usage(); n != 19 || held != 18*one+one+1000 {
+		t.Errorf("after a larger one took the place of another: %d records with %d bytes", n, held)
+	}
+	f.Add(done(2, int(20*one/8))) // over an eighth
+	if _, ok := f.Get(store.ID{2}); ok {
+		t.Error("a record that may not be kept left an earlier one behind")
+	}
+	for id := range byte(21) {
+		f.Remove(store.ID{id})
+		f.Remove(store.ID{id})
+	}
+	if n, held := f.Usage(); n != 0 || held != 0 {
+		t.Errorf("emptied, it holds %d records with %d bytes", n, held)
+	}
+}
+
+func TestFrontWithoutMemory(t *testing.T) {
+	for _, bytes := range []int64{-1, 0, 7} {
+		f := replay.NewFront(bytes)
+		f.Add(done(1, 0))
+		if n, held := f.Usage(); n != 0 || held != 0 {
+			t.Errorf("a front of %d bytes holds %d records with %d bytes", bytes, n, held)
+		}
+	}
+}
+
+func TestFrontKeepsItsOwnContent(t *testing.T) {
+	f := replay.NewFront(1 << 20)
+	r := done(1, 3)
+	f.Add(r)
+	r.Response.Content[0]++
+	if got, _ := f.Get(r.ID); got.Response.Content[0] != pattern(1)[0] {
+		t.Error("the content in the front changed with its source")
+	}
+}
+
+func TestFrontConcurrently(t *testing.T) {
+	f := replay.NewFront(16 << 10)
+	var wg sync.WaitGroup
+	for g := range byte(8) {
+		wg.Go(func() {
+			for i := range 2000 {
+				id := byte(i) % 16
+				f.Add(done(id, int(id)*10))
+				if r, ok := f.Get(store.ID{id ^ g}); ok && len(r.Response.Content) != int(id^g)*10 {
+					t.Errorf("record %d came with %d bytes", id^g, len(r.Response.Content))
+				}
+				if i%5 == 0 {
+					f.Remove(store.ID{id})
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if _, held := f.Usage(); held > 16<<10 || held < 0 {
+		t.Errorf("holds %d bytes of %d", held, 16<<10)
+	}
+}
+
+// TestFrontCountsHonestly compares what it says with what the heap says.
+func TestFrontCountsHonestly(t *testing.T) {
+	for name, size := range map[string]int{"small": 40, "large": 5000} {
+		t.Run(name, func(t *testing.T) {
+			f := replay.NewFront(1 << 40)
+			var before, after runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			for i := range 4000 {
+				r := done(0, size)
+				r.ID = store.ID{byte(i), byte(i >> 8)}
+				f.Add(r)
+			}
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			_, said := f.Usage()
+			real := int64(after.HeapAlloc) - int64(before.HeapAlloc)
+			if said < real*9/10 || said > real*3/2 {
+				t.Errorf("says %d bytes, takes %d", said, real)
+			}
+			t.Logf("says %d bytes a record, takes %d", said/4000, real/4000)
+			runtime.KeepAlive(f)
+		})
+	}
+}

@@ -1,0 +1,498 @@
+package replay_test
+
+import (
+	"bytes"
+	"compress/flate"
+	"compress/gzip"
+	"compress/zlib"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/andybalholm/brotli"
+	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/postonce/poe/internal/replay"
+)
+
+// repeated is what a client gets of s, after before has put its own fields.
+func repeated(t *testing.T, proto string, req *http.Request, s replay.Stored, before http.Header) response {
+	t.Helper()
+	return fetch(t, proto, req, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for name, values := range before {
+			w.Header()[name] = values
+		}
+		if err := replay.Repeat(w, r, s); err != nil {
+			t.Errorf("Repeat: %v", err)
+		}
+	}))
+}
+
+func stored(status int, h http.Header, content []byte) replay.Stored {
+	return replay.Stored{Status: status, Header: h, Content: bytes.NewReader(content), Size: int64(len(content)), Target: "/shop/orders?x=1"}
+}
+
+func TestRepeat(t *testing.T) {
+	const nosniff = "X-Content-Type-Options"
+	binary := pattern(200 << 10)
+	tests := []struct {
+		name   string
+		method string // "": GET
+		stored replay.Stored
+		before http.Header
+		want   response
+	}{
+		{
+			name:   "content",
+			stored: stored(200, http.Header{"Content-Type": {"text/plain"}, "Etag": {`"v1"`}}, []byte("hello")),
+			want:   response{Status: 200, Header: http.Header{"Content-Type": {"text/plain"}, "Etag": {`"v1"`}, "Content-Length": {"5"}, nosniff: {"nosniff"}}, Length: 5, Body: "hello"},
+		},
+		{
+			name:   "binary content, no type",
+			stored: stored(200, nil, binary),
+			want:   response{Status: 200, Header: http.Header{"Content-Length": {"204800"}, nosniff: {"nosniff"}}, Length: 204800, Body: string(binary)},
+		},
+		{
+			name:   "a type is not guessed",
+			stored: stored(500, nil, []byte("<html>")),
+			want:   response{Status: 500, Header: http.Header{"Content-Length": {"6"}, nosniff: {"nosniff"}}, Length: 6, Body: "<html>"},
+		},
+		{
+			name:   "nothing",
+			stored: replay.Stored{Status: 200},
+			want:   response{Status: 200, Header: http.Header{"Content-Length": {"0"}, nosniff: {"nosniff"}}},
+		},
+		{
+			name:   "HEAD",
+			method: http.MethodHead,
+			stored: stored(200, http.Header{"Content-Type": {"text/plain"}}, []byte("hello")),
+			want:   response{Status: 200, Header: http.Header{"Content-Type": {"text/plain"}, "Content-Length": {"5"}, nosniff: {"nosniff"}}, Length: 5},
+		},
+		{
+			name:   "204",
+			stored: stored(204, http.Header{"Etag": {`"v1"`}}, nil),
+			want:   response{Status: 204, Header: http.Header{"Etag": {`"v1"`}, nosniff: {"nosniff"}}},
+		},
+		{
+			name:   "304",
+			stored: stored(304, http.Header{"Etag": {`"v1"`}}, nil),
+			want:   response{Status: 304, Header: http.Header{"Etag": {`"v1"`}, nosniff: {"nosniff"}}},
+		},
+		{
+			name:   "repeated fields in order",
+			stored: stored(200, http.Header{"X-Part": {"3", "1", "2"}}, nil),
+			want:   response{Status: 200, Header: http.Header{"X-Part": {"3", "1", "2"}, "Content-Length": {"0"}, nosniff: {"nosniff"}}},
+		},
+		{
+			name:   "what is not for others is not repeated, even if it was stored",
+			stored: stored(200, http.Header{"Set-Cookie": {"a=1"}, "Www-Authenticate": {"Basic"}, "Connection": {"X-Hop"}, "X-Hop": {"1"}, "Content-Length": {"9"}, "Poe-State": {"forged"}}, []byte("x")),
+			want:   response{Status: 200, Header: http.Header{"Content-Length": {"1"}, nosniff: {"nosniff"}}, Length: 1, Body: "x"},
+		},
+		{
+			name:   "the caller's fields win",
+			stored: stored(200, http.Header{"Cache-Control": {"public"}, "Referrer-Policy": {"no-referrer"}, "Content-Type": {"text/plain"}, nosniff: {"sniff"}}, []byte("x")),
+			before: http.Header{"Cache-Control": {"no-store"}, "Referrer-Policy": {"same-origin"}, "Poe-State": {"done"}, "Content-Length": {"77"}},
+			want: response{Status: 200, Header: http.Header{"Cache-Control": {"no-store"}, "Referrer-Policy": {"same-origin"}, "Poe-State": {"done"},
+				"Content-Type": {"text/plain"}, "Content-Length": {"1"}, nosniff: {"nosniff"}}, Length: 1, Body: "x"},
+		},
+		{
+			name:   "of links and Vary both are sent",
+			stored: stored(200, http.Header{"Link": {"<b>; rel=next"}, "Vary": {"Accept"}}, nil),
+			before: http.Header{"Link": {"</poe/a>; rel=status"}, "Vary": {"POE"}},
+			want: response{Status: 200, Header: http.Header{"Link": {"</poe/a>; rel=status", "</shop/b>; rel=next"}, "Vary": {"POE", "Accept"},
+				"Content-Length": {"0"}, nosniff: {"nosniff"}}},
+		},
+		{
+			name:   "trailers",
+			stored: replay.Stored{Status: 200, Header: http.Header{"X-Sum": {"head"}}, Trailer: http.Header{"X-Sum": {"2", "1"}, "X-Two": {"x"}}, Content: strings.NewReader("hello"), Size: 5},
+			before: http.Header{"Content-Length": {"77"}, "Trailer": {"X-Forged"}},
+			want: response{Status: 200, Header: http.Header{"X-Sum": {"head"}, nosniff: {"nosniff"}}, Length: -1, Body: "hello",
+				Trailer: http.Header{"X-Sum": {"2", "1"}, "X-Two": {"x"}}},
+		},
+		{
+			name:   "trailers, no content",
+			stored: replay.Stored{Status: 200, Trailer: http.Header{"X-Sum": {"1"}}},
+			want:   response{Status: 200, Header: http.Header{nosniff: {"nosniff"}}, Length: -1, Trailer: http.Header{"X-Sum": {"1"}}},
+		},
+		{
+			name:   "trailers, HEAD",
+			method: http.MethodHead,
+			stored: replay.Stored{Status: 200, Trailer: http.Header{"X-Sum": {"1"}}, Content: strings.NewReader("hello"), Size: 5},
+			want:   response{Status: 200, Header: http.Header{"Content-Length": {"5"}, nosniff: {"nosniff"}}, Length: 5},
+		},
+		{
+			name:   "trailers, 204",
+			stored: replay.Stored{Status: 204, Trailer: http.Header{"X-Sum": {"1"}}},
+			want:   response{Status: 204, Header: http.Header{nosniff: {"nosniff"}}},
+		},
+	}
+	for _, tt := range tests {
+		for _, proto := range protocols {
+			t.Run(tt.name+" "+proto, func(t *testing.T) {
+				if tt.method == "" {
+					tt.method = http.MethodGet
+				}
+				got := repeated(t, proto, request(tt.method), tt.stored, tt.before.Clone())
+				if got.Trailer != nil {
+					got.Length = -1 // HTTP/2 has room for both
+					got.Header.Del("Content-Length")
+				}
+				want := tt.want
+				if got.Body != want.Body {
+					t.Errorf("content %q, want %q", short(got.Body), short(want.Body))
+				}
+				got.Body, want.Body = "", ""
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+func TestRepeatChangesNothingStored(t *testing.T) {
+	roomy := func(v string) []string { return append(make([]string, 0, 8), v) }
+	h := http.Header{"Link": roomy("<b>"), "Vary": roomy("Accept"), "X-Part": roomy("1"), "Etag": {`"v"`}, "Content-Encoding": {"gzip"}}
+	want := h.Clone()
+	ours := roomy("</poe/a>; rel=status") // as one slice that many requests share
+	for range 2 {
+		w := httptest.NewRecorder()
+		w.Header()["Link"] = ours
+		r := request(http.MethodGet)
+		r.Header.Set("Accept-Encoding", "identity")
+		if err := replay.Repeat(w, r, stored(200, h, compressed(t, "gzip", []byte("x")))); err != nil {
+			t.Fatal(err)
+		}
+		for name := range w.Header() {
+			w.Header().Add(name, "more")
+		}
+		if diff := cmp.Diff(want, h); diff != "" {
+			t.Errorf("stored fields changed:\n%s", diff)
+		}
+		if ours[:2][1] != "" {
+			t.Errorf("wrote behind the caller's fields: %q", ours[:2][1])
+		}
+		for _, name := range []string{"Link", "Vary", "X-Part"} {
+			if more := h[name][:2][1]; more != "" {
+				t.Errorf("wrote behind the stored %s: %q", name, more)
+			}
+		}
+	}
+}
+
+func TestRepeatRefusesShortContent(t *testing.T) {
+	for name, s := range map[string]replay.Stored{
+		"none":    {Status: 200, Size: 5},
+		"shorter": {Status: 200, Size: 5, Content: strings.NewReader("hell")},
+		"longer":  {Status: 200, Size: 5, Content: strings.NewReader("hello!")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			w.Code = 0
+			if err := replay.Repeat(w, request(http.MethodGet), s); !errors.Is(err, replay.ErrIncomplete) {
+				t.Errorf("Repeat: %v, want ErrIncomplete", err)
+			}
+			if w.Code != 0 || w.Body.Len() != 0 || len(w.Header()) != 0 {
+				t.Errorf("something was written: %d %v", w.Code, w.Header())
+			}
+		})
+	}
+}
+
+// lying has a length, but does not give all of it.
+type lying struct {
+	io.ReadSeeker
+	left int
+	err  error
+}
+
+func (l *lying) Read(p []byte) (int, error) {
+	n, err := l.ReadSeeker.Read(p[:min(l.left, len(p))])
+	l.left -= n
+	if err == nil && l.left == 0 {
+		err = l.err
+	}
+	return n, err
+}
+
+func TestRepeatIsNeverTakenForWhole(t *testing.T) {
+	content := pattern(100 << 10)
+	packed := compressed(t, "gzip", content)
+	failure := errors.New("disk failure")
+	tests := []struct {
+		name   string
+		stored func() replay.Stored
+	}{
+		{name: "disk failure", stored: func() replay.Stored {
+			return replay.Stored{Status: 200, Size: int64(len(content)), Content: &lying{bytes.NewReader(content), 50 << 10, failure}}
+		}},
+		{name: "disk failure, with trailers", stored: func() replay.Stored {
+			return replay.Stored{Status: 200, Size: int64(len(content)), Content: &lying{bytes.NewReader(content), 50 << 10, failure}, Trailer: http.Header{"X-Sum": {"1"}}}
+		}},
+		{name: "early end", stored: func() replay.Stored {
+			return replay.Stored{Status: 200, Size: int64(len(content)), Content: &lying{bytes.NewReader(content), 50 << 10, io.EOF}, Trailer: http.Header{"X-Sum": {"1"}}}
+		}},
+		{name: "coded content that is cut off", stored: func() replay.Stored {
+			return stored(200, http.Header{"Content-Encoding": {"gzip"}}, packed[:len(packed)-10])
+		}},
+	}
+	for _, tt := range tests {
+		for _, proto := range protocols {
+			t.Run(tt.name+" "+proto, func(t *testing.T) {
+				r := request(http.MethodGet)
+				r.Header.Set("Accept-Encoding", "identity")
+				if got := repeated(t, proto, r, tt.stored(), nil); !got.Broken {
+					t.Errorf("the client takes %d bytes for a whole answer", len(got.Body))
+				}
+			})
+		}
+	}
+}
+
+func TestClientThatLeaves(t *testing.T) {
+	gone := errors.New("gone")
+	w := failing{httptest.NewRecorder(), gone}
+	if err := replay.Repeat(w, request(http.MethodGet), stored(200, nil, []byte("hello"))); !errors.Is(err, gone) {
+		t.Errorf("Repeat: %v", err)
+	}
+}
+
+// TestTrailersNeedHTTP11 shows that an answer to HTTP/1.0 has a length instead of trailers.
+func TestTrailersNeedHTTP11(t *testing.T) {
+	r := request(http.MethodGet)
+	r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.0", 1, 0
+	w := httptest.NewRecorder()
+	if err := replay.Repeat(w, r, replay.Stored{Status: 200, Trailer: http.Header{"X-Sum": {"1"}}, Content: strings.NewReader("hello"), Size: 5}); err != nil {
+		t.Fatal(err)
+	}
+	want := http.Header{"Content-Length": {"5"}, "X-Content-Type-Options": {"nosniff"}}
+	res := w.Result()
+	delete(res.Header, "Content-Type")
+	if diff := cmp.Diff(want, res.Header); diff != "" || len(res.Trailer) != 0 {
+		t.Errorf("%s%v", diff, res.Trailer)
+	}
+}
+
+func TestResolve(t *testing.T) {
+	tests := []struct{ field, value, want string }{
+		{"Location", "42", "/shop/42"},
+		{"Location", "../42?a=b#c", "/42?a=b#c"},
+		{"Location", "?page=2", "/shop/orders?page=2"},
+		{"Location", "#top", "/shop/orders?x=1#top"},
+		{"Location", "/a/../b/%7e", "/a/../b/%7e"},
+		{"Location", "//other.example/x", "//other.example/x"},
+		{"Location", "https://other.example/%7e", "https://other.example/%7e"},
+		{"Location", "mailto:a@b.example", "mailto:a@b.example"},
+		{"Location", "%zz", "%zz"},
+		{"Content-Location", "42", "/shop/42"},
+		{"Link", `<42>; rel="item"`, `</shop/42>; rel="item"`},
+		{"Link", `<a>; title="<b>, \"<c>", <d>;rel=x`, `</shop/a>; title="<b>, \"<c>", </shop/d>;rel=x`},
+		{"Link", `<https://a.example/>; rel=x, </b>; rel=y`, `<https://a.example/>; rel=x, </b>; rel=y`},
+		{"Link", `<>; rel=self`, `</shop/orders?x=1>; rel=self`},
+		{"Link", `<no end`, `<no end`},
+		{"X-Other", "42", "42"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.field+" "+tt.value, func(t *testing.T) {
+			got := repeated(t, protocols[0], request(http.MethodGet), stored(200, http.Header{tt.field: {tt.value, "/second"}}, nil), nil)
+			if diff := cmp.Diff([]string{tt.want, "/second"}, got.Header[tt.field]); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func compressed(t *testing.T, coding string, content []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	var w io.WriteCloser
+	var err error
+	switch coding {
+	case "gzip", "x-gzip":
+		w = gzip.NewWriter(&b)
+	case "deflate":
+		w = zlib.NewWriter(&b)
+	case "bare deflate":
+		w, err = flate.NewWriter(&b, flate.DefaultCompression)
+	case "br":
+		w = brotli.NewWriter(&b)
+	case "zstd":
+		w, err = zstd.NewWriter(&b)
+	default:
+		return content
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(content); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func TestRepeatDecodes(t *testing.T) {
+	plain := bytes.Repeat([]byte("exactly once "), 10_000)
+	tests := []struct {
+		coding  string // of the content
+		field   string // Content-Encoding; "": as coding
+		accept  string // "-": no field
+		decoded bool
+	}{
+		{coding: "gzip", accept: "-"},
+		{coding: "gzip", accept: "gzip"},
+		{coding: "gzip", accept: "br, GZIP;q=0.5"},
+		{coding: "gzip", accept: "x-gzip"},
+		{coding: "gzip", accept: "*"},
+		{coding: "gzip", accept: "br;q=1, *;q=0.1"},
+		{coding: "gzip", accept: "", decoded: true},
+		{coding: "gzip", accept: "identity", decoded: true},
+		{coding: "gzip", accept: "br", decoded: true},
+		{coding: "gzip", accept: "gzip;q=0", decoded: true},
+		{coding: "gzip", accept: "gzip;q=0.000, *", decoded: true},
+		{coding: "gzip", accept: "*;q=0", decoded: true},
+		{coding: "gzip", accept: "gzip;q=many", decoded: true},
+		{coding: "gzip", accept: "gzip;q=1e999", decoded: true},
+		{coding: "gzip", accept: "gzip; Q=0", decoded: true},
+		{coding: "x-gzip", accept: "gzip"},
+		{coding: "x-gzip", accept: "br", decoded: true},
+		{coding: "gzip", field: "GZip", accept: "br", decoded: true},
+		{coding: "gzip", field: "identity, gzip", accept: "br", decoded: true},
+		{coding: "deflate", accept: "gzip", decoded: true},
+		{coding: "bare deflate", field: "deflate", accept: "gzip", decoded: true},
+		{coding: "br", accept: "br"},
+		{coding: "br", accept: "gzip", decoded: true},
+		{coding: "zstd", accept: "zstd"},
+		{coding: "zstd", accept: "gzip", decoded: true},
+		{coding: "none", field: "dcb", accept: "gzip"},      // not known: as it is
+		{coding: "none", field: "gzip", accept: "br"},       // not what it says: as it is
+		{coding: "none", field: "deflate", accept: "br"},    //
+		{coding: "none", field: "br", accept: "gzip"},       //
+		{coding: "none", field: "zstd", accept: "br"},       //
+		{coding: "gzip", field: "dcb, gzip", accept: "br"},  // not known below: as it is
+		{coding: "gzip", field: "gzip, gzip", accept: "br"}, // not what it says below: as it is
+		{coding: "none", field: "identity", accept: "br"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.coding+" "+tt.field+" for "+tt.accept, func(t *testing.T) {
+			if tt.field == "" {
+				tt.field = tt.coding
+			}
+			content := compressed(t, tt.coding, plain)
+			for _, method := range []string{http.MethodGet, http.MethodHead} {
+				for _, proto := range protocols {
+					req := request(method)
+					if tt.accept != "-" {
+						req.Header.Set("Accept-Encoding", tt.accept)
+					}
+					s := stored(200, http.Header{"Content-Encoding": {tt.field}, "Etag": {`"v1"`}, "Content-Digest": {"sha-256=:x:"}, "Vary": {"Accept"}}, content)
+					got := repeated(t, proto, req, s, nil)
+					want := response{Status: 200, Length: int64(len(content)), Body: string(content), Header: http.Header{
+						"Content-Encoding": {tt.field}, "Etag": {`"v1"`}, "Content-Digest": {"sha-256=:x:"}, "Vary": {"Accept"},
+						"Content-Length": got.Header["Content-Length"], "X-Content-Type-Options": {"nosniff"},
+					}}
+					if tt.decoded {
+						want = response{Status: 200, Length: -1, Body: string(plain), Header: http.Header{
+							"Etag": {`W/"v1"`}, "Vary": {"Accept", "Accept-Encoding"}, "X-Content-Type-Options": {"nosniff"},
+						}}
+					}
+					if method == http.MethodHead {
+						want.Body = ""
+					}
+					if got.Body != want.Body {
+						t.Errorf("%s %s: content %q, want %q", method, proto, short(got.Body), short(want.Body))
+					}
+					got.Body, want.Body = "", ""
+					if diff := cmp.Diff(want, got); diff != "" {
+						t.Errorf("%s %s (-want +got):\n%s", method, proto, diff)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestCodedTwice(t *testing.T) {
+	r := request(http.MethodGet)
+	r.Header.Set("Accept-Encoding", "gzip")
+	content := compressed(t, "br", compressed(t, "gzip", []byte("hello")))
+	got := repeated(t, protocols[0], r, stored(200, http.Header{"Content-Encoding": {"gzip", "br"}}, content), nil)
+	if got.Body != "hello" || got.Header.Get("Content-Encoding") != "" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestCodedTooOften(t *testing.T) {
+	r := request(http.MethodGet)
+	r.Header.Set("Accept-Encoding", "identity")
+	content := compressed(t, "gzip", compressed(t, "gzip", compressed(t, "gzip", []byte("hello"))))
+	got := repeated(t, protocols[0], r, stored(200, http.Header{"Content-Encoding": {"gzip, gzip", "gzip"}}, content), nil)
+	if got.Body != string(content) || len(got.Header["Content-Encoding"]) != 2 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestWeakTagStaysWeak(t *testing.T) {
+	r := request(http.MethodGet)
+	r.Header.Set("Accept-Encoding", "identity")
+	got := repeated(t, protocols[0], r, stored(200, http.Header{"Content-Encoding": {"gzip"}, "Etag": {`W/"v1"`}}, compressed(t, "gzip", []byte("x"))), nil)
+	if diff := cmp.Diff([]string{`W/"v1"`}, got.Header["Etag"]); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestDecodingCostsLittleMemory repeats answers that become a thousand times larger.
+func TestDecodingCostsLittleMemory(t *testing.T) {
+	const most = 32 << 20
+	for _, coding := range []string{"gzip", "br", "zstd"} {
+		t.Run(coding, func(t *testing.T) {
+			content := compressed(t, coding, make([]byte, 64<<20))
+			r := request(http.MethodGet)
+			r.Header.Set("Accept-Encoding", "identity")
+			runtime.GC()
+			var before, now runtime.MemStats
+			runtime.ReadMemStats(&before)
+			peak, size := before.HeapAlloc, 0
+			sample := every(4<<20, writerFunc(func(p []byte) (int, error) {
+				runtime.ReadMemStats(&now)
+				peak = max(peak, now.HeapAlloc)
+				return len(p), nil
+			}))
+			w := counting{httptest.NewRecorder(), writerFunc(func(p []byte) (int, error) { size += len(p); return sample.Write(p) })}
+			if err := replay.Repeat(w, r, stored(200, http.Header{"Content-Encoding": {coding}}, content)); err != nil {
+				t.Fatal(err)
+			}
+			if size != 64<<20 || peak-before.HeapAlloc > most {
+				t.Errorf("%d bytes, with %d of heap; want at most %d", size, peak-before.HeapAlloc, most)
+			}
+		})
+	}
+}
+
+// counting is a client whose content goes elsewhere.
+type counting struct {
+	http.ResponseWriter
+	to io.Writer
+}
+
+func (c counting) Write(p []byte) (int, error) { return c.to.Write(p) }
+
+func TestOutcomeStatus(t *testing.T) {
+	become200 := map[int]bool{201: true, 202: true, 203: true, 205: true, 206: true, 304: true, 401: true, 405: true, 407: true, 416: true}
+	for status := 200; status < 600; status++ {
+		want := status
+		if become200[status] {
+			want = 200
+		}
+		if got := replay.OutcomeStatus(status); got != want {
+			t.Errorf("OutcomeStatus(%d) = %d, want %d", status, got, want)
+		}
+	}
+}

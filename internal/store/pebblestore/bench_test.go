@@ -1,0 +1,110 @@
+package pebblestore_test
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/pebblestore"
+)
+
+// onDisk opens a ledger in a folder of the real disk.
+func onDisk(b *testing.B) *pebblestore.Store {
+	b.Helper()
+	s, err := pebblestore.Open(b.Context(), pebblestore.Config{Dir: b.TempDir(), Clock: func() time.Time { return at }})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	return s
+}
+
+// cpu returns the processor time that this process has taken.
+func cpu(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkClaimSettle takes actions from their claim, with one name, to done: two durable writes each.
+func BenchmarkClaimSettle(b *testing.B) {
+	content := noise(250)
+	for _, writers := range []int{1, 16, 64, 256} {
+		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
+			s := onDisk(b)
+			b.ReportAllocs()
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			var wg sync.WaitGroup
+			before := cpu(b)
+			b.ResetTimer()
+			for range writers {
+				wg.Go(func() {
+					for left.Add(-1) >= 0 {
+						r, err := s.Claim(b.Context(), claim(b, newName()))
+						if err == nil {
+							_, err = s.Advance(b.Context(), r.Term, settled(r, content), store.Also{})
+						}
+						if err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+			b.StopTimer()
+			b.ReportMetric(float64((cpu(b)-before).Microseconds())/float64(b.N), "cpu-µs/op")
+		})
+	}
+}
+
+func BenchmarkLookup(b *testing.B) {
+	s := onDisk(b)
+	const n = 2000
+	var all [n]store.Record
+	var wg sync.WaitGroup
+	for h := range 50 {
+		wg.Go(func() {
+			for i := h; i < n; i += 50 {
+				r, err := s.Claim(b.Context(), claim(b, newName()))
+				if err == nil {
+					all[i], err = s.Advance(b.Context(), r.Term, settled(r, noise(250)), store.Also{})
+				}
+				if err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, bench := range []struct {
+		name string
+		key  func(i int) store.Key
+		want error
+	}{
+		{"id", func(i int) store.Key { return store.ByID(all[i%n].ID) }, nil},
+		{"name", func(i int) store.Key { return store.ByName(all[i%n].Names[0]) }, nil},
+		{"absent", func(i int) store.Key { id := all[i%n].ID; id[15]++; return store.ByID(id) }, store.ErrNotFound},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if _, err := s.Lookup(b.Context(), bench.key(i)); err != bench.want { //nolint:errorlint // measured: the bare value
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

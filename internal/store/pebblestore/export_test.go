@@ -1,0 +1,15 @@
+package pebblestore
+
+// Flush moves what is in memory into a table, as Pebble does by itself when enough has gathered.
+func (s *Store) Flush() error { return s.db.Flush() }
+
+// Waiting returns how many writes have joined the groups that wait for the disk, without the group that is at it.
+func (s *Store) Waiting() int {
+	s.commits.mu.Lock()
+	defer s.commits.mu.Unlock()
+	n := 0
+	for _, g := range s.commits.queue {
+		n += g.members
+	}
+	return n
+}

@@ -1,0 +1,262 @@
+package pebblestore_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/pebblestore"
+)
+
+// helper is the variable that makes this test binary do something else in a second process.
+const helper = "POE_PEBBLESTORE_TEST"
+
+func TestMain(m *testing.M) {
+	switch folder := os.Getenv(helper + "_DIR"); os.Getenv(helper) {
+	case "open":
+		os.Exit(tryOpen(folder))
+	case "fatal":
+		os.Exit(breakLedger(folder))
+	default:
+		os.Exit(m.Run())
+	}
+}
+
+// tryOpen exits with 3 where the ledger is locked.
+func tryOpen(folder string) int {
+	s, err := pebblestore.Open(context.Background(), pebblestore.Config{Dir: folder})
+	switch {
+	case errors.Is(err, store.ErrLocked):
+		return 3
+	case err != nil:
+		return 4
+	}
+	if err := s.Close(); err != nil {
+		return 5
+	}
+	return 0
+}
+
+// other runs this binary in another process and returns its exit code.
+func other(t *testing.T, what, folder string) int {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // this very binary
+	cmd.Env = append(os.Environ(), helper+"="+what, helper+"_DIR="+folder)
+	out, err := cmd.CombinedOutput()
+	if exit := (&exec.ExitError{}); err != nil && !errors.As(err, &exit) {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return cmd.ProcessState.ExitCode()
+}
+
+func TestLocked(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "data", "poe")
+	s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: folder})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code := other(t, "open", folder); code != 3 {
+		t.Errorf("another process exits with %d, want 3: locked", code)
+	}
+	_, err = pebblestore.Open(t.Context(), pebblestore.Config{Dir: folder})
+	if !errors.Is(err, store.ErrLocked) || !strings.Contains(err.Error(), folder) {
+		t.Errorf("this process got %v", err)
+	}
+	r := claim(t)
+	if _, err := s.Claim(t.Context(), r); err != nil && !errors.Is(err, store.ErrExpired) {
+		t.Errorf("the first one is disturbed: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if code := other(t, "open", folder); code != 0 {
+		t.Errorf("after closing, another process exits with %d", code)
+	}
+}
+
+func TestFolderIsPrivate(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "poe")
+	s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: folder})
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(folder)
+	if err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the folder is %s, %v", info.Mode(), err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// breakLedger lets a sync fail under a ledger that is configured as in production.
+func breakLedger(folder string) int {
+	disk := &failing{FS: vfs.Default}
+	s, err := pebblestore.Open(context.Background(), pebblestore.Config{Dir: folder, FS: disk})
+	if err != nil {
+		return 4
+	}
+	disk.broken.Store(true)
+	if err := s.Ready(context.Background()); err != nil {
+		return 5
+	}
+	return 6
+}
+
+func TestFatalEndsTheProcess(t *testing.T) {
+	if code := other(t, "fatal", t.TempDir()); code != 1 {
+		t.Errorf("exit code %d, want 1", code)
+	}
+}
+
+func TestForeign(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		make func(*testing.T, vfs.FS)
+	}{
+		{"another format", func(t *testing.T, fs vfs.FS) { plant(t, fs, dir+"/ledger", "mformat", "poe-ledger/2") }},
+		{"data, and no format", func(t *testing.T, fs vfs.FS) { plant(t, fs, dir+"/ledger", "key", "value") }},
+		{"another database", func(t *testing.T, fs vfs.FS) { plant(t, fs, dir, "key", "value") }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			fs := vfs.NewMem()
+			tt.make(t, fs)
+			for range 2 {
+				s, err := open(t, fs)
+				if s != nil || !errors.Is(err, pebblestore.ErrForeign) || !strings.Contains(err.Error(), dir) {
+					t.Errorf("got %v", err)
+				}
+			}
+		})
+	}
+}
+
+func plant(t *testing.T, fs vfs.FS, folder, key, value string) {
+	t.Helper()
+	db, err := pebble.Open(folder, &pebble.Options{FS: fs, FormatMajorVersion: pebble.FormatNewest, Logger: quiet{t}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Set([]byte(key), []byte(value), pebble.Sync), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+type quiet struct{ t *testing.T }
+
+func (quiet) Infof(string, ...any)                {}
+func (quiet) Errorf(string, ...any)               {}
+func (q quiet) Fatalf(format string, args ...any) { q.t.Fatalf(format, args...) }
+
+func TestOpenRefuses(t *testing.T) {
+	if _, err := pebblestore.Open(t.Context(), pebblestore.Config{FS: vfs.NewMem()}); err == nil {
+		t.Error("it opened a ledger without a folder")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := pebblestore.Open(ctx, pebblestore.Config{Dir: dir, FS: vfs.NewMem()}); !errors.Is(err, context.Canceled) {
+		t.Errorf("with a context that is over it got %v", err)
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: file}); err == nil || errors.Is(err, store.ErrLocked) {
+		t.Errorf("with a file for a folder it got %v", err)
+	}
+	short := pebblestore.Config{Dir: dir, FS: vfs.NewMem(), Random: strings.NewReader("too little")}
+	if _, err := pebblestore.Open(t.Context(), short); err == nil {
+		t.Error("it opened a ledger without randomness")
+	}
+}
+
+// One flipped bit in the log of a ledger, the first log of a new one included, is noticed: what was
+// acknowledged never goes silently.
+func TestFlippedBit(t *testing.T) {
+	disk := vfs.NewMem()
+	s, err := open(t, disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []store.Record
+	for range 500 {
+		r := claim(t, newName())
+		if _, err := s.Claim(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, r)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	log := largest(t, disk, dir+"/ledger", ".log")
+	for _, offset := range []int64{5_000, 20_000, 33_333, 50_000} {
+		flip(t, disk, log, offset)
+		s, err := open(t, disk)
+		if err == nil {
+			missing := 0
+			for _, r := range all {
+				if _, err := s.Lookup(t.Context(), store.ByID(r.ID)); err != nil {
+					missing++
+				}
+			}
+			t.Fatalf("a bit flipped at %d: it opens, and %d of %d are missing; closed: %v", offset, missing, len(all), s.Close())
+		}
+		if !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("a bit flipped at %d: %v", offset, err)
+		}
+		flip(t, disk, log, offset)
+	}
+	whole := mustOpen(t, disk)
+	for _, r := range all {
+		if _, err := whole.Lookup(t.Context(), store.ByID(r.ID)); err != nil {
+			t.Fatalf("with all bits back: %v", err)
+		}
+	}
+}
+
+func largest(t *testing.T, fs vfs.FS, folder, suffix string) (path string) {
+	t.Helper()
+	names, err := fs.List(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var most int64
+	for _, n := range names {
+		info, err := fs.Stat(fs.PathJoin(folder, n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(n, suffix) && info.Size() > most {
+			path, most = fs.PathJoin(folder, n), info.Size()
+		}
+	}
+	return path
+}
+
+func flip(t *testing.T, fs vfs.FS, path string, offset int64) {
+	t.Helper()
+	f, err := fs.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b [1]byte
+	if _, err := f.ReadAt(b[:], offset); err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= 0x10
+	if _, err := f.WriteAt(b[:], offset); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
