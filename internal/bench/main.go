@@ -16,6 +16,8 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"syscall"
@@ -48,14 +50,16 @@ func main() {
 	rounds := flag.Int("rounds", 5, "rounds, of which the median counts")
 	role := flag.String("serve", "", "be a server: bare, embedded, proxy or gateway (internal)")
 	upstream := flag.String("upstream", "", "of proxy and gateway (internal)")
+	only := flag.String("only", "", "run only the subjects whose name contains this")
+	profile := flag.String("profile", "", "folder for CPU profiles of the servers")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var err error
 	if *role != "" {
-		err = serve(ctx, *role, *upstream)
+		err = profiled(*profile, *role, func() error { return serve(ctx, *role, *upstream) })
 	} else {
-		err = measure(ctx, plan{connections: *connections, requests: *requests, rounds: *rounds})
+		err = measure(ctx, plan{connections: *connections, requests: *requests, rounds: *rounds, only: *only, profile: *profile})
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -64,15 +68,37 @@ func main() {
 	}
 }
 
-type plan struct{ connections, requests, rounds int }
+type plan struct {
+	connections, requests, rounds int
+	only, profile                 string
+}
+
+// profiled runs f, and writes its CPU profile into dir unless that is empty.
+func profiled(dir, name string, f func() error) (err error) {
+	if dir == "" {
+		return f()
+	}
+	out, err := os.Create(filepath.Join(dir, name+".prof"))
+	if err != nil {
+		return fmt.Errorf("profiling: %w", err)
+	}
+	if err := pprof.StartCPUProfile(out); err != nil {
+		return fmt.Errorf("profiling: %w", err)
+	}
+	defer func() {
+		pprof.StopCPUProfile()
+		err = errors.Join(err, out.Close())
+	}()
+	return f()
+}
 
 // start runs this program again as a server and returns its address.
-func start(ctx context.Context, role, upstream string) (*exec.Cmd, string, error) {
+func (p *plan) start(ctx context.Context, role, upstream string) (*exec.Cmd, string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, "", fmt.Errorf("finding this program: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, self, "-serve", role, "-upstream", upstream) //nolint:gosec // ourselves
+	cmd := exec.CommandContext(ctx, self, "-serve", role, "-upstream", upstream, "-profile", p.profile) //nolint:gosec // ourselves
 	cmd.Stderr = os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	out, err := cmd.StdoutPipe()
@@ -100,7 +126,7 @@ func measure(ctx context.Context, p plan) error {
 		}
 	}()
 	begin := func(role, upstream string) (url string, pid int, err error) {
-		cmd, url, err := start(ctx, role, upstream)
+		cmd, url, err := p.start(ctx, role, upstream)
 		if err != nil {
 			return "", 0, err
 		}
@@ -124,6 +150,7 @@ func measure(ctx context.Context, p plan) error {
 		{name: "gateway: first POST", base: "httputil.ReverseProxy: POST", url: gate, pid: gatePID, poe: true},
 		{name: "gateway: 405", base: "httputil.ReverseProxy: POST", url: gate, pid: gatePID, poe: true, kind: repeats},
 	}
+	all = slices.DeleteFunc(all, func(s *subject) bool { return !strings.Contains(s.name, p.only) })
 	results := map[string][]result{}
 	for round := range p.rounds + 1 {
 		for _, s := range all {
@@ -165,8 +192,8 @@ func table(w *os.File, p plan, all []*subject, results map[string][]result) {
 	_, _ = fmt.Fprintln(w, "| | requests/s | ratio | server CPU µs a request | p50 ms | p99 ms |\n|---|---:|---:|---:|---:|---:|")
 	for _, s := range all {
 		r, ratio := mid[s.name], "1"
-		if s.base != "" {
-			ratio = fmt.Sprintf("%.2f", r.perSecond/mid[s.base].perSecond)
+		if base, ok := mid[s.base]; ok {
+			ratio = fmt.Sprintf("%.2f", r.perSecond/base.perSecond)
 		}
 		_, _ = fmt.Fprintf(w, "| %s | %.0f | %s | %.1f | %.2f | %.2f |\n", s.name, r.perSecond, ratio,
 			float64(r.cpu.Nanoseconds())/1e3, float64(r.p50.Microseconds())/1e3, float64(r.p99.Microseconds())/1e3)

@@ -25,8 +25,6 @@ func TestExamples(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err == nil {
 		curls["curl"] = ""
 	}
-	home := t.TempDir()
-	poe := buildPoe(t, home)
 	ran := 0
 	for _, p := range pages(t) {
 		examples := p.examples()
@@ -37,16 +35,12 @@ func TestExamples(t *testing.T) {
 		for name, path := range curls {
 			t.Run(p.name+" with "+name, func(t *testing.T) {
 				t.Parallel()
-				dir := t.TempDir()
-				if err := os.Symlink(filepath.Join(home, "bin"), filepath.Join(dir, "bin")); err != nil {
-					t.Fatal(err)
-				}
-				at := server{}
+				dir := workplace(t)
+				begin := startDemo
 				if p.name == "docs/operations.md" {
-					at = startServe(t, poe, dir)
-				} else {
-					at = startDemo(t, poe, dir)
+					begin = startServe
 				}
+				at := begin(t, dir)
 				p.try(t, at, shell{dir: dir, path: path})
 			})
 		}

@@ -25,29 +25,51 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "curl" {
 		os.Exit(curl(os.Args[1:]))
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if path, err := poe(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(path)) // a temporary folder: no harm if it stays
+	}
+	os.Exit(code)
 }
 
-// buildPoe builds the command into dir/bin, as make does.
-func buildPoe(t *testing.T, dir string) (poe string) {
-	t.Helper()
-	poe = filepath.Join(dir, "bin", "poe")
-	build := exec.Command("go", "build", "-o", poe, "./cmd/poe")
+// poe builds the command, as make does, and returns its path.
+var poe = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "poe-doctest-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "poe")
+	build := exec.Command("go", "build", "-o", path, "./cmd/poe")
 	build.Dir = root
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building poe: %v\n%s", err, out)
+		return "", fmt.Errorf("building poe: %w\n%s", err, out)
 	}
-	return poe
+	return path, nil
+})
+
+// workplace returns a folder to run examples in, with bin/poe in it.
+func workplace(t *testing.T) (dir string) {
+	t.Helper()
+	path, err := poe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir = t.TempDir()
+	if err := os.Symlink(filepath.Dir(path), filepath.Join(dir, "bin")); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // A server is a poe that runs.
 type server struct{ address, admin string } // host:port; admin may be empty
 
 // startDemo starts poe demo in dir.
-func startDemo(t *testing.T, poe, dir string) server {
+func startDemo(t *testing.T, dir string) server {
+	t.Helper()
 	var at server
-	start(t, exec.Command(poe, "demo", "--listen", "127.0.0.1:0"), dir, func(line string) bool {
+	start(t, exec.Command("bin/poe", "demo", "--listen", "127.0.0.1:0"), dir, func(line string) bool {
 		address, ok := strings.CutPrefix(strings.TrimSpace(line), "SHOP=http://")
 		at.address = address
 		return ok
@@ -56,11 +78,12 @@ func startDemo(t *testing.T, poe, dir string) server {
 }
 
 // startServe starts poe serve in dir, in front of a shop.
-func startServe(t *testing.T, poe, dir string) server {
+func startServe(t *testing.T, dir string) server {
+	t.Helper()
 	upstream := httptest.NewServer(shop.New(shop.Config{}))
 	t.Cleanup(upstream.Close)
 	var at server
-	cmd := exec.Command(poe, "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--upstream", upstream.URL)
+	cmd := exec.Command("bin/poe", "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--upstream", upstream.URL)
 	start(t, cmd, dir, func(line string) bool {
 		var entry struct{ URL, Admin string }
 		if json.Unmarshal([]byte(line), &entry) != nil || entry.URL == "" {

@@ -40,6 +40,12 @@ func elapsed(t *testing.T, ctx context.Context, g *gateway.Gateway, req *replay.
 	return res, time.Since(start)
 }
 
+// firstBlock reads what the gateway writes at once; a pipe has no buffer to take it.
+func firstBlock(r *http.Request) int64 {
+	n, _ := io.CopyN(io.Discard, r.Body, 64<<10) // less shows in n
+	return n
+}
+
 // An answer may come while the request is still being written. Its writer gets a moment to finish, and no more.
 func TestEarlyAnswerTiming(t *testing.T) {
 	const size = 1 << 20
@@ -47,8 +53,10 @@ func TestEarlyAnswerTiming(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var read int64
 			g := newGateway(t, "pipe", piped(func(c net.Conn, r *http.Request) {
+				read = firstBlock(r)
 				if _, err := io.WriteString(c, ok); err == nil {
-					read, _ = io.Copy(io.Discard, r.Body) // less than all shows in read
+					n, _ := io.Copy(io.Discard, r.Body) // less than all shows in read
+					read += n
 				}
 			}))
 			res, took := elapsed(t, t.Context(), g, post(t, strings.Repeat("x", size)))
@@ -61,7 +69,8 @@ func TestEarlyAnswerTiming(t *testing.T) {
 	t.Run("reads no more", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			done := make(chan struct{})
-			g := newGateway(t, "pipe", piped(func(c net.Conn, _ *http.Request) {
+			g := newGateway(t, "pipe", piped(func(c net.Conn, r *http.Request) {
+				firstBlock(r)
 				if _, err := io.WriteString(c, ok); err == nil {
 					<-done
 				}
@@ -110,9 +119,13 @@ func TestAnswerAfterFailedWrite(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				over := make(chan struct{})
 				pipe := piped(func(c net.Conn, r *http.Request) {
 					go func() { _, _ = io.Copy(io.Discard, r.Body) }() // it ends with the connection
-					<-time.After(tt.after)
+					select {
+					case <-time.After(tt.after):
+					case <-over:
+					}
 					_, _ = io.WriteString(c, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n") // may be too late
 				})
 				g := newGateway(t, "pipe", pipe, func(c *gateway.Config) {
@@ -123,6 +136,7 @@ func TestAnswerAfterFailedWrite(t *testing.T) {
 					}
 				})
 				res, took := elapsed(t, t.Context(), g, post(t, strings.Repeat("x", tt.body)))
+				close(over)
 				if res.Proof != tt.proof || took != tt.took {
 					t.Errorf("proof %v (%v) after %s, want %v after %s", res.Proof, res.Err, took, tt.proof, tt.took)
 				}

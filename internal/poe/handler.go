@@ -61,7 +61,7 @@ func inProcess(ctx context.Context, q *replay.Request) (*http.Request, error) {
 			RemoteAddr: q.RemoteAddr, TLS: q.TLS,
 		}).WithContext(ctx)
 	}
-	r.Header = q.Header.Clone()
+	r.Header = q.Header
 	for name, value := range q.ForwardHeader {
 		r.Header.Set(name, value)
 	}

@@ -3,10 +3,8 @@ package replay_test
 import (
 	"bytes"
 	"errors"
-	"io"
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -193,113 +191,4 @@ func FuzzNoInjection(f *testing.F) {
 			}
 		}
 	})
-}
-
-func TestStoredAnswerRepeats(t *testing.T) {
-	// The whole way: recorded, stored, decoded, repeated.
-	s := spoolOf(t, 0, 0)
-	a, err := record(t, replay.RecorderConfig{Spool: s}, func(r *replay.Recorder) {
-		r.Header().Set("Content-Type", "application/octet-stream")
-		r.Header().Set("Set-Cookie", "a=1")
-		r.Header().Set("Location", "42")
-		r.Header().Set("Trailer", "X-Sum")
-		r.WriteHeader(http.StatusCreated)
-		_, _ = r.ReadFrom(bytes.NewReader(pattern(1000))) // Finish tells
-		r.Header().Set("X-Sum", "abc")
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := a.Blob()
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, trailer, err := replay.DecodeHead(b.Head)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, proto := range protocols {
-		got := fetch(t, proto, request(http.MethodGet), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Poe-State", "done")
-			if err := replay.Repeat(w, r, replay.Stored{Status: replay.OutcomeStatus(a.Status), Header: h, Trailer: trailer,
-				Content: bytes.NewReader(b.Content), Size: b.Size, Target: "/shop/orders?x=1"}); err != nil {
-				t.Error(err)
-			}
-		}))
-		got.Header.Del("Content-Length") // HTTP/2 has room for it beside trailers
-		want := response{Status: 200, Length: got.Length, Body: string(pattern(1000)), Trailer: http.Header{"X-Sum": {"abc"}}, Header: http.Header{
-			"Content-Type": {"application/octet-stream"}, "Location": {"/shop/42"}, "Poe-State": {"done"}, "X-Content-Type-Options": {"nosniff"},
-		}}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", proto, diff)
-		}
-	}
-}
-
-func TestSendGivesTheFirstClientAll(t *testing.T) {
-	a, err := record(t, replay.RecorderConfig{}, func(r *replay.Recorder) {
-		h := r.Header()
-		h["Content-Type"] = nil // an upstream that gave none
-		h["X-Part"] = []string{"2", "1"}
-		h["X-Sum"] = []string{"a field, not the trailer"}
-		h["Set-Cookie"] = []string{"a=1", "b=2"}
-		h["Www-Authenticate"] = []string{"Basic"}
-		h["Connection"] = []string{"X-Hop"}
-		h["X-Hop"] = []string{"1"}
-		h["Keep-Alive"] = []string{"timeout=5"}
-		r.WriteHeader(http.StatusCreated)
-		_, _ = io.WriteString(r, "<html>") // Finish tells
-		h[http.TrailerPrefix+"X-Sum"] = []string{"abc"}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := response{Status: 201, Length: -1, Body: "<html>", Trailer: http.Header{"X-Sum": {"abc"}}, Header: http.Header{
-		"X-Part": {"2", "1"}, "X-Sum": {"a field, not the trailer"}, "Set-Cookie": {"a=1", "b=2"}, "Www-Authenticate": {"Basic"}, "Poe-State": {"done"},
-	}}
-	for range 2 { // an answer can be sent again
-		got := fetch(t, protocols[0], request(http.MethodPost), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Poe-State", "done")
-			if err := replay.Send(w, r, a); err != nil {
-				t.Error(err)
-			}
-		}))
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("(-want +got):\n%s", diff)
-		}
-	}
-}
-
-func TestInterimAnswers(t *testing.T) {
-	var got []http.Header
-	rec := replay.NewRecorder(replay.RecorderConfig{Spool: spoolOf(t, 0, 0), Inform: func(status int, h http.Header) {
-		h.Set("Status", http.StatusText(status))
-		got = append(got, h)
-	}})
-	defer rec.Release()
-	h := rec.Header()
-	h.Set("Link", "<a>")
-	h.Set("Content-Length", "5")
-	rec.WriteHeader(http.StatusEarlyHints)
-	h.Del("Link")
-	rec.WriteHeader(http.StatusProcessing)
-	rec.WriteHeader(http.StatusOK)
-	rec.WriteHeader(http.StatusEarlyHints)
-	want := []http.Header{{"Link": {"<a>"}, "Status": {"Early Hints"}}, {"Status": {"Processing"}}}
-	if diff := cmp.Diff(want, got); diff != "" || len(h) != 1 {
-		t.Errorf("interim (-want +got):\n%s", diff)
-	}
-}
-
-func TestSendIsAbortedWhereContentIsLost(t *testing.T) {
-	rec := replay.NewRecorder(replay.RecorderConfig{Spool: spoolOf(t, 0, 0)})
-	_, _ = rec.Write([]byte("content")) // Finish tells
-	a, err := rec.Finish()
-	if err != nil {
-		t.Fatal(err)
-	}
-	rec.Release()
-	if v := panics(func() { _ = replay.Send(httptest.NewRecorder(), request(http.MethodPost), a) }); v != http.ErrAbortHandler { //nolint:errorlint // a panic's value
-		t.Errorf("panic %v, want ErrAbortHandler", v)
-	}
 }

@@ -3,7 +3,6 @@ package replay_test
 import (
 	"bufio"
 	"bytes"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -11,15 +10,11 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/postonce/poe/internal/replay"
-	"github.com/postonce/poe/internal/store"
 )
 
 // script is a handler that notes what it sees of its writer.
@@ -264,203 +259,4 @@ func TestRecorderAnswersAsTheServerDoes(t *testing.T) {
 			})
 		}
 	}
-}
-
-// record runs do on a recorder of its own.
-func record(t *testing.T, cfg replay.RecorderConfig, do func(*replay.Recorder)) (*replay.Answer, error) {
-	t.Helper()
-	if cfg.Spool == nil {
-		cfg.Spool = spoolOf(t, 0, 0)
-	}
-	rec := replay.NewRecorder(cfg)
-	t.Cleanup(rec.Release)
-	do(rec)
-	return rec.Finish()
-}
-
-func TestFinish(t *testing.T) {
-	write := func(n int) func(*replay.Recorder) {
-		return func(r *replay.Recorder) { _, _ = r.Write(pattern(n)) } // Finish tells
-	}
-	tests := []struct {
-		name  string
-		cfg   replay.RecorderConfig
-		do    func(*replay.Recorder)
-		size  int
-		where store.Where
-		err   error
-	}{
-		{name: "nothing", do: write(0), where: store.Inline},
-		{name: "largest inline", do: write(store.InlineLimit), size: store.InlineLimit, where: store.Inline},
-		{name: "beside", do: write(store.InlineLimit + 1), size: store.InlineLimit + 1, where: store.Beside},
-		{name: "at the limit", cfg: replay.RecorderConfig{Limit: 100}, do: write(100), size: 100, where: store.Inline},
-		{name: "over the limit", cfg: replay.RecorderConfig{Limit: 100}, do: write(101), size: 101, where: store.Purged},
-		{name: "limit above inline", cfg: replay.RecorderConfig{Limit: 100 << 10}, do: write(100<<10 + 1), size: 100<<10 + 1, where: store.Purged},
-		{name: "too short", do: func(r *replay.Recorder) {
-			r.Header().Set("Content-Length", "5")
-			write(4)(r)
-		}, err: replay.ErrIncomplete},
-		{name: "nothing of what was declared", do: func(r *replay.Recorder) {
-			r.Header().Set("Content-Length", "5")
-			r.WriteHeader(http.StatusOK)
-		}, err: replay.ErrIncomplete},
-		{name: "switched protocols", do: func(r *replay.Recorder) { r.WriteHeader(http.StatusSwitchingProtocols) }, err: replay.ErrIncomplete},
-		{name: "released", do: func(r *replay.Recorder) { write(4)(r); r.Release() }, err: replay.ErrReleased},
-		{name: "written after release", do: func(r *replay.Recorder) { r.Release(); write(4)(r) }, err: replay.ErrReleased},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			a, err := record(t, tt.cfg, tt.do)
-			if !errors.Is(err, tt.err) || (tt.err == nil) != (err == nil) {
-				t.Fatalf("error %v, want %v", err, tt.err)
-			}
-			if tt.err != nil {
-				return
-			}
-			want := pattern(tt.size)
-			if a.Where != tt.where || a.Size != int64(tt.size) || a.Digest != sha256.Sum256(want) || a.Status != 200 {
-				t.Errorf("%d, %s, %d bytes, digest %x", a.Status, a.Where, a.Size, a.Digest)
-			}
-			checkBody(t, a.Body, want) // all of it, Purged or not: the first client gets it
-			b, err := a.Blob()
-			if err != nil {
-				t.Fatal(err)
-			}
-			wantBlob := store.Blob{Head: replay.EncodeHead(a.Header, nil), Where: tt.where, Size: int64(tt.size), Digest: a.Digest}
-			if tt.where == store.Inline && tt.size > 0 {
-				wantBlob.Content = want
-			}
-			if diff := cmp.Diff(wantBlob, b); diff != "" {
-				t.Errorf("Blob (-want +got):\n%s", short(diff))
-			}
-		})
-	}
-}
-
-func TestAnswerIsClean(t *testing.T) {
-	a, err := record(t, replay.RecorderConfig{}, func(r *replay.Recorder) {
-		r.Header().Set("Content-Length", "1")
-		r.Header().Set("Content-Type", "text/plain")
-		r.Header().Set("Trailer", "X-Sum")
-		r.Header().Set(http.TrailerPrefix+"X-Two", "2")
-		_, _ = r.Write([]byte("x")) // Finish tells
-		r.Header().Set("X-Sum", "1")
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(http.Header{"Content-Type": {"text/plain"}}, a.Header); diff != "" {
-		t.Errorf("fields (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff(http.Header{"X-Sum": {"1"}, "X-Two": {"2"}}, a.Trailer); diff != "" {
-		t.Errorf("trailers (-want +got):\n%s", diff)
-	}
-}
-
-func TestFinishTwice(t *testing.T) {
-	rec := replay.NewRecorder(replay.RecorderConfig{Spool: spoolOf(t, 0, 0)})
-	defer rec.Release()
-	first, err := rec.Finish()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if second, err := rec.Finish(); second != first || err != nil {
-		t.Errorf("%v, %v; want the same answer", second, err)
-	}
-}
-
-func TestInlineOnDisk(t *testing.T) {
-	a, err := record(t, replay.RecorderConfig{Spool: spoolOf(t, -1, 1<<20)}, func(r *replay.Recorder) {
-		_, _ = r.Write([]byte("small")) // Finish tells
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := a.Blob()
-	if err != nil || string(b.Content) != "small" || b.Where != store.Inline {
-		t.Errorf("Blob = %+v, %v", b, err)
-	}
-}
-
-func TestRecorderIsNotAHijacker(t *testing.T) {
-	rec := replay.NewRecorder(replay.RecorderConfig{Spool: spoolOf(t, 0, 0)})
-	defer rec.Release()
-	c := http.NewResponseController(rec)
-	if _, _, err := c.Hijack(); !errors.Is(err, http.ErrNotSupported) {
-		t.Errorf("Hijack: %v", err)
-	}
-	if err := c.Flush(); err != nil {
-		t.Errorf("Flush: %v", err)
-	}
-}
-
-func TestAbandonedHandlerIsHarmless(t *testing.T) {
-	s := spoolOf(t, 4<<10, 64<<10)
-	informed := 0
-	var released atomic.Bool
-	rec := replay.NewRecorder(replay.RecorderConfig{
-		Spool:  s,
-		Inform: func(int, http.Header) { informed++ },
-		Stream: func(*replay.Answer) (http.ResponseWriter, error) {
-			if released.Load() {
-				t.Error("Stream was called after Release")
-			}
-			return nil, nil
-		},
-	})
-	began, done := make(chan struct{}), make(chan error)
-	go func() {
-		_, err := rec.Write(make([]byte, 100))
-		close(began)
-		for err == nil {
-			_, err = rec.Write(make([]byte, 100))
-			rec.Flush()
-		}
-		done <- err
-	}()
-	<-began
-	rec.Release()
-	released.Store(true)
-	if err := <-done; !errors.Is(err, replay.ErrReleased) {
-		t.Errorf("a handler that nobody waits for sees %v", err)
-	}
-
-	late := replay.NewRecorder(replay.RecorderConfig{
-		Spool:  s,
-		Inform: func(int, http.Header) { informed++ },
-		Stream: func(*replay.Answer) (http.ResponseWriter, error) {
-			t.Error("Stream was called after Release")
-			return nil, nil
-		},
-	})
-	late.Release()
-	late.WriteHeader(http.StatusEarlyHints)
-	late.Header().Set("Content-Type", "text/event-stream")
-	late.WriteHeader(http.StatusOK)
-	if informed != 0 {
-		t.Errorf("informed %d times after Release", informed)
-	}
-}
-
-func TestHeadKeepsNoContent(t *testing.T) {
-	a, err := record(t, replay.RecorderConfig{Method: http.MethodHead, Spool: spoolOf(t, -1, -1)}, func(r *replay.Recorder) {
-		if n, err := r.Write([]byte("hello")); n != 5 || err != nil {
-			t.Errorf("the handler sees %d, %v", n, err)
-		}
-	})
-	if err != nil || a.Size != 0 || a.Body.Size() != 0 {
-		t.Errorf("%+v, %v", a, err)
-	}
-}
-
-func TestPanicLeavesTheRecorderUsable(t *testing.T) {
-	rec := replay.NewRecorder(replay.RecorderConfig{Spool: spoolOf(t, 0, 0)})
-	v := panics(func() {
-		_, _ = rec.Write(pattern(100 << 10))
-		panic("boom")
-	})
-	if v != "boom" || rec.Status() != 200 || rec.Size() != 100<<10 {
-		t.Errorf("%v, %d, %d", v, rec.Status(), rec.Size())
-	}
-	rec.Release() // spoolOf checks that all is given back
 }

@@ -11,7 +11,7 @@ type Request struct {
 	Method  string
 	Target  string      // path and query, octet for octet as received, without our parameter
 	Host    string      // as the client named it
-	Header  http.Header // belongs to the Request; executors clone before they change it
+	Header  http.Header // the executor's from then on; it may change it
 	Trailer http.Header // of a chunked request; may be nil
 	Body    *Body       // never nil, may be empty; released by the engine
 	// ForwardHeader holds the fields that tell the application about us, under the exact names to be sent:

@@ -66,7 +66,7 @@ func putTime(b []byte, n protowire.Number, t time.Time) []byte {
 	if t.IsZero() {
 		return b
 	}
-	return putInt(b, n, uint64(t.UnixMilli())) //nolint:gosec // a ledger's times are after 1970
+	return putInt(b, n, uint64(t.UnixMilli()))
 }
 
 func putBytes(b []byte, n protowire.Number, v []byte) []byte {
@@ -93,6 +93,25 @@ func putFixed(b []byte, n protowire.Number, v []byte) []byte {
 	return b
 }
 
+// putNested writes a message within the message, unless it is empty. Its length is known only once it is written, so it is
+// written behind room for the shortest length, and moved by what a longer one needs.
+func putNested(b []byte, n protowire.Number, write func([]byte) []byte) []byte {
+	before := len(b)
+	b = append(protowire.AppendTag(b, n, protowire.BytesType), 0)
+	from := len(b)
+	b = write(b)
+	size := len(b) - from
+	if size == 0 {
+		return b[:before]
+	}
+	if more := protowire.SizeVarint(uint64(size)) - 1; more > 0 { //nolint:gosec // a length
+		b = append(b, make([]byte, more)...)
+		copy(b[from+more:], b[from:from+size])
+	}
+	protowire.AppendVarint(b[:from-1], uint64(size)) //nolint:gosec // a length
+	return b
+}
+
 // Append appends the encoding of r, without its id, to b.
 func (r *Record) Append(b []byte) []byte {
 	b = append(b, Version)
@@ -110,15 +129,15 @@ func (r *Record) Append(b []byte) []byte {
 	for i := range r.Names {
 		b = putBytes(b, fName, r.Names[i][:])
 	}
-	b = putBytes(b, fRequest, r.Request.append(nil))
-	b = putBytes(b, fResponse, r.Response.append(nil))
+	b = putNested(b, fRequest, r.Request.append)
+	b = putNested(b, fResponse, r.Response.append)
 	b = putInt(b, fStatus, uint64(r.Status)) //nolint:gosec // 0 or a status code
 	b = putTime(b, fClaimed, r.Claimed)
 	b = putTime(b, fFinished, r.Finished)
 	b = putTime(b, fExpires, r.Expires)
 	b = putTime(b, fDue, r.Due)
 	for i := range r.History {
-		b = putBytes(b, fEvent, r.History[i].append(nil))
+		b = putNested(b, fEvent, r.History[i].append)
 	}
 	return b
 }

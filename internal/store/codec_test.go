@@ -29,7 +29,7 @@ var (
 	})
 	blobs = rapid.Custom(func(t *rapid.T) store.Blob {
 		b := store.Blob{
-			Head: some(t, "head"), Where: store.Where(rapid.IntRange(0, int(store.Streamed)).Draw(t, "where")), //nolint:gosec // small
+			Head: some(t, "head"), Where: store.Where(rapid.IntRange(0, int(store.Streamed)).Draw(t, "where")),
 			Size: rapid.Int64Range(0, 1<<62-1).Draw(t, "size"), Digest: hashes.Draw(t, "digest"),
 		}
 		switch b.Where {
@@ -37,7 +37,7 @@ var (
 			b.Content = some(t, "content")
 			b.Size = int64(len(b.Content))
 		case store.Beside:
-			b.Part = store.Part{Term: terms.Draw(t, "part"), N: uint8(rapid.IntRange(0, 1).Draw(t, "n"))} //nolint:gosec // small
+			b.Part = store.Part{Term: terms.Draw(t, "part"), N: uint8(rapid.IntRange(0, 1).Draw(t, "n"))}
 		case store.Nowhere, store.Purged, store.Streamed:
 		}
 		return b
@@ -50,7 +50,7 @@ var (
 	})
 	records = rapid.Custom(func(t *rapid.T) store.Record {
 		r := store.Record{
-			ID: ids.Draw(t, "id"), Kind: store.Kind(rapid.IntRange(0, int(store.Compensation)).Draw(t, "kind")), //nolint:gosec // small
+			ID: ids.Draw(t, "id"), Kind: store.Kind(rapid.IntRange(0, int(store.Compensation)).Draw(t, "kind")),
 			State: states.Draw(t, "state"), Term: terms.Draw(t, "term"), Attempt: rapid.Uint16().Draw(t, "attempt"),
 			Door: rapid.SampledFrom([]string{"", "poe", "key"}).Draw(t, "door"), Route: rapid.String().Draw(t, "route"),
 			Method: rapid.SampledFrom([]string{"POST", "PUT", "QUERY"}).Draw(t, "method"), Target: rapid.String().Draw(t, "target"),

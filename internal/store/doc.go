@@ -1,6 +1,7 @@
 // Package store holds the words of the ledger: what an action's record says, how it is named,
 // and what a ledger must do with it. It holds no storage of its own; memstore and pebblestore do,
-// and storetest is the suite that each of them passes.
+// and storetest is the suite that each of them passes. What a write is allowed to do is decided here, once for
+// all of them, by DecideClaim and DecideAdvance; a ledger brings the locks, or the transaction, and the disk.
 //
 // An action is in one of these states, and moves only along these lines:
 //
@@ -9,7 +10,10 @@
 //	  │                └──Advance──▶ Unused ──Claim──▶ Running (next attempt)
 //	  ├──Claim──▶ Burned
 //	  └──Claim──▶ Queued ──Advance──▶ Sent ──Advance──▶ Done │ Unknown
-//	                 └──Advance──▶ Burned
+//	               │                   └──Advance──▶ Queued (a complete answer said "not done": later again)
+//	               └──Advance──▶ Burned
+//
+// Every state but Burned may also be advanced to itself: for a later Due, or a line of history. Moves has the same in code.
 //
 // What every ledger guarantees, and storetest checks:
 //

@@ -63,7 +63,7 @@ func (id ID) IsZero() bool { return id == ID{} }
 
 // Minted returns when the id was made, to the millisecond.
 func (id ID) Minted() time.Time {
-	return time.UnixMilli(int64(binary.BigEndian.Uint64(id[:8]) >> 16)).UTC() //nolint:gosec // 48 bits fit
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(id[:8]) >> 16)).UTC()
 }
 
 // Days returns for how many days after its minting the record is kept; 0: until freed.

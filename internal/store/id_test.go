@@ -101,7 +101,7 @@ func TestShelf(t *testing.T) {
 			if got := id.Shelf().Past(noon.Add(tt.past)); got != tt.want {
 				t.Errorf("past: %t, want %t", got, tt.want)
 			}
-			if want := day + store.Shelf(tt.days); tt.days > 0 && id.Shelf() != want { //nolint:gosec // small
+			if want := day + store.Shelf(tt.days); tt.days > 0 && id.Shelf() != want {
 				t.Errorf("shelf %d, want %d", id.Shelf(), want)
 			}
 		})

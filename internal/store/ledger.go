@@ -65,16 +65,22 @@ type Also struct {
 // A Ledger keeps records. All methods may be called concurrently.
 //
 // Slices in a record that goes in are not written to and not kept after the call returns; slices in a record
-// that comes out belong to everybody and are read only.
+// that comes out belong to everybody and are read only. The record that a write returns may share those of the one that went in.
+//
+// Times are kept to the millisecond, and a write returns them so. A record that breaks a rule of Record.Check is ErrInvalid; one is
+// that an open record has a Due, so that somebody looks at it. A context that ends before a write has
+// begun is ErrUnavailable; a write that has begun is not given up.
 type Ledger interface {
 	// Claim writes r, which must be Running, Queued or Burned, if its id is absent or Unused, all its names are
 	// free or already its own, and it has not expired (r.Expires plus Skew, by the ledger's time): record,
 	// names and agenda entry in one write that is durable when Claim returns.
 	//
 	// At most one caller, in any process, gets a given id or name. A record that was released keeps its Attempt and
-	// History, whatever r says, and its own names: a claim must bring them again. The record as written is returned.
+	// History, whatever r says. Its names it must bring again: the ones that r does not bring become free.
+	// The record as written is returned.
 	//
-	// If the id, or a name, is taken it returns the holder's record and ErrTaken. A repeat of a claim, known by its
+	// If the id, or a name, is taken it returns the holder's record and ErrTaken; an id that is taken beats ErrExpired, which
+	// beats a name that is taken. A repeat of a claim, known by its
 	// term, succeeds. For errors that Refused does not know, the claim may or may not have been written: Lookup tells.
 	Claim(ctx context.Context, r Record) (Record, error)
 
@@ -82,9 +88,14 @@ type Ledger interface {
 	// in one write that is durable when Advance returns. r.Term must differ from was.
 	//
 	// If the term is another one it returns the record as it stands and ErrStale, except where it is r.Term:
-	// then an earlier try of this write was done, and Advance succeeds. Names are not added by Advance; the
-	// ones in also.Free leave the record. A record that is Done or Burned cannot be changed (ErrInvalid),
-	// except that Done may become Done again to purge its body, free names or extend its history.
+	// then an earlier try of this write was done, and Advance succeeds. If there is no record it returns ErrStale alone.
+	//
+	// States move as Moves says. What the action is (Kind, Parent, Principal, Door, Route, Method, Target) stays, and Attempt does
+	// not sink. Names are not added by Advance, and stay even if r leaves them out; the
+	// ones in also.Free, which must be the record's, leave it. If a child's id or name is taken nothing is done, and it
+	// returns the holder and ErrTaken; a child on a past shelf, or one that has expired, is ErrExpired. A record that is Done or Burned cannot be changed (ErrInvalid),
+	// except that Done may become Done again to purge its body, free names or extend its history, with the same
+	// Status, Finished, and length and digest of the answer.
 	Advance(ctx context.Context, was Term, r Record, also Also) (Record, error)
 
 	// Lookup returns the record under k as of its last durable write, or ErrNotFound.
@@ -106,7 +117,7 @@ type Bodies interface {
 
 // Floor is what a ledger knows about time without a clock.
 type Floor struct {
-	Time   time.Time // no write of the ledger was later; time never runs behind it
+	Time   time.Time // the latest time that the ledger believed and wrote down; it never runs behind it
 	Minted time.Time // ids minted before it may have been forgotten by a restore; zero: none
 }
 
@@ -126,7 +137,9 @@ type Upkeep interface {
 	// Exclusive tells whether no other process can have this ledger open, so that a Running record which
 	// this process did not claim has lost its owner.
 	Exclusive() bool
-	// Sweep does one bounded step of forgetting the shelves that are past at now. It never removes an open record.
+	// Sweep does one bounded step of forgetting the shelves that are past at now, and at the ledger's own time: records at
+	// rest, their names and agenda entries, and the bodies of what has no record. It never removes an open record.
+	// After an error a step may be done in part; the next sweep does the rest.
 	Sweep(ctx context.Context, now time.Time) (Swept, error)
 	// List returns at most limit ids after the given one, in the ledger's order; the zero id is before all.
 	List(ctx context.Context, after ID, limit int) ([]ID, error)

@@ -59,7 +59,7 @@ func (c *cutter) MaybeError(op errorfs.Op) error {
 		c.cuts = append(c.cuts, moment{
 			name: fmt.Sprintf("before write %d to %s, keeping %d%%", c.n, op.Path, keep),
 			acts: acts,
-			left: c.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: keep, RNG: rand.New(rand.NewPCG(uint64(c.n), uint64(keep)))}), //nolint:gosec // repeatable
+			left: c.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: keep, RNG: rand.New(rand.NewPCG(uint64(c.n), uint64(keep)))}),
 		})
 	}
 	return nil

@@ -184,8 +184,8 @@ func TestOneSyncForMany(t *testing.T) {
 
 // spread gives the i-th of a few hundred records stripes of its own.
 func spread(r store.Record, i int) store.Record {
-	binary.BigEndian.PutUint16(r.ID[14:], uint16(i))            //nolint:gosec // small
-	binary.BigEndian.PutUint16(r.Names[0][30:], uint16(1000+i)) //nolint:gosec // small
+	binary.BigEndian.PutUint16(r.ID[14:], uint16(i))
+	binary.BigEndian.PutUint16(r.Names[0][30:], uint16(1000+i))
 	return r
 }
 

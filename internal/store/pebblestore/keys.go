@@ -52,7 +52,7 @@ func agendaKey(due time.Time, id store.ID) []byte {
 func dueKey(ms int64) []byte {
 	k := make([]byte, 1, agendaSize)
 	k[0] = agendaPrefix
-	return binary.BigEndian.AppendUint64(k, uint64(max(ms, 0))) //nolint:gosec // not negative
+	return binary.BigEndian.AppendUint64(k, uint64(max(ms, 0)))
 }
 
 func agendaID(key []byte) (id store.ID, ok bool) {

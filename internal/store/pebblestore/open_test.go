@@ -48,7 +48,7 @@ func tryOpen(folder string) int {
 // other runs this binary in another process and returns its exit code.
 func other(t *testing.T, what, folder string) int {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // this very binary
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), helper+"="+what, helper+"_DIR="+folder)
 	out, err := cmd.CombinedOutput()
 	if exit := (&exec.ExitError{}); err != nil && !errors.As(err, &exit) {

@@ -118,7 +118,12 @@ type encoded struct {
 }
 
 func encode(c *store.Change) *encoded {
-	e := &encoded{change: c, bytes: make([]byte, 0, 256), ends: make([]int, 0, len(c.Put))}
+	size := 0
+	for i := range c.Put {
+		r := &c.Put[i].Record
+		size += 256 + len(r.Request.Head) + len(r.Request.Content) + len(r.Response.Head) + len(r.Response.Content)
+	}
+	e := &encoded{change: c, bytes: make([]byte, 0, size), ends: make([]int, 0, len(c.Put))}
 	for i := range c.Put {
 		e.bytes = c.Put[i].Record.Append(e.bytes)
 		e.ends = append(e.ends, len(e.bytes))

@@ -179,7 +179,7 @@ func bodyConcurrent(_ *testing.T, k *kit) {
 	all := make([]kept, 24)
 	var wg sync.WaitGroup
 	for i := range all {
-		all[i] = kept{k.id(1 + i%3), store.Part{Term: term(), N: uint8(i % 2)}, noise(10_000 * i)} //nolint:gosec // 0 or 1
+		all[i] = kept{k.id(1 + i%3), store.Part{Term: term(), N: uint8(i % 2)}, noise(10_000 * i)}
 		wg.Go(func() {
 			if n, err := k.Put(k.t.Context(), all[i].id, all[i].part, bytes.NewReader(all[i].content)); err != nil || n != int64(len(all[i].content)) {
 				k.t.Errorf("putting: %d, %v", n, err)

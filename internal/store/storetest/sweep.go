@@ -226,7 +226,7 @@ func sweepShelves(t *testing.T, k *kit) {
 		}
 	}
 	for days := 1; days <= 3; days++ {
-		want = append(want, store.ShelfOf(k.clock())+store.Shelf(days)) //nolint:gosec // small
+		want = append(want, store.ShelfOf(k.clock())+store.Shelf(days))
 	}
 	k.forward(4 * 24 * time.Hour)
 	var got []store.Shelf

@@ -1,0 +1,37 @@
+package replay_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestResolve(t *testing.T) {
+	tests := []struct{ field, value, want string }{
+		{"Location", "42", "/shop/42"},
+		{"Location", "../42?a=b#c", "/42?a=b#c"},
+		{"Location", "?page=2", "/shop/orders?page=2"},
+		{"Location", "#top", "/shop/orders?x=1#top"},
+		{"Location", "/a/../b/%7e", "/a/../b/%7e"},
+		{"Location", "//other.example/x", "//other.example/x"},
+		{"Location", "https://other.example/%7e", "https://other.example/%7e"},
+		{"Location", "mailto:a@b.example", "mailto:a@b.example"},
+		{"Location", "%zz", "%zz"},
+		{"Content-Location", "42", "/shop/42"},
+		{"Link", `<42>; rel="item"`, `</shop/42>; rel="item"`},
+		{"Link", `<a>; title="<b>, \"<c>", <d>;rel=x`, `</shop/a>; title="<b>, \"<c>", </shop/d>;rel=x`},
+		{"Link", `<https://a.example/>; rel=x, </b>; rel=y`, `<https://a.example/>; rel=x, </b>; rel=y`},
+		{"Link", `<>; rel=self`, `</shop/orders?x=1>; rel=self`},
+		{"Link", `<no end`, `<no end`},
+		{"X-Other", "42", "42"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.field+" "+tt.value, func(t *testing.T) {
+			got := repeated(t, protocols[0], request(http.MethodGet), stored(200, http.Header{tt.field: {tt.value, "/second"}}, nil), nil)
+			if diff := cmp.Diff([]string{tt.want, "/second"}, got.Header[tt.field]); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
