@@ -2,7 +2,6 @@
 # Needed: Go, git, make. `make check` also needs a C compiler, for the race detector.
 
 GO           ?= go
-VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LINT_VERSION := v2.15.0
 VULN_VERSION := v1.1.4
 FUZZTIME     ?= 20s
@@ -11,10 +10,10 @@ ARGS         ?=
 
 TOOLS := $(CURDIR)/.cache/bin
 LINT  := $(TOOLS)/golangci-lint-$(LINT_VERSION)
-BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w'
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check form lint race vuln bench fuzz build docker clean
+.PHONY: help run test check form lint race prove vuln bench load fuzz build docker clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,11 +37,17 @@ race: ## Run the short tests under the race detector, in random order; needs a C
 	@command -v $$($(GO) env CC) >/dev/null || { echo "The race detector needs a C compiler: install $$($(GO) env CC)." >&2; exit 1; }
 	CGO_ENABLED=1 $(GO) test -race -short -shuffle=on -timeout=15m ./...
 
+prove: ## Kill the real binary again and again under load, and count what was executed
+	CGO_ENABLED=0 $(GO) test -count=1 -v -timeout=30m ./internal/prove
+
 vuln: ## Look for known vulnerabilities; needs the network
 	$(GO) run golang.org/x/vuln/cmd/govulncheck@$(VULN_VERSION) ./...
 
-bench: ## Run the benchmarks (BENCH=regexp for some of them)
+bench: ## Run the Go benchmarks (BENCH=regexp for some of them)
 	CGO_ENABLED=0 $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout=60m ./...
+
+load: ## Measure requests a second and CPU a request, against the bare servers; takes minutes
+	CGO_ENABLED=0 $(GO) run ./internal/bench $(ARGS)
 
 fuzz: ## Fuzz every fuzz target for FUZZTIME (20s)
 	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | sort | \
@@ -54,8 +59,8 @@ fuzz: ## Fuzz every fuzz target for FUZZTIME (20s)
 build: ## Build the static binary bin/poe
 	$(BUILD) -o bin/poe ./cmd/poe
 
-docker: ## Build the image poe:VERSION
-	docker build --build-arg VERSION=$(VERSION) --tag poe:$(VERSION) .
+docker: ## Build the container image poe
+	docker build --tag poe .
 
 clean: ## Remove what was built
 	rm -rf bin .cache

@@ -25,38 +25,41 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "curl" {
 		os.Exit(curl(os.Args[1:]))
 	}
-	code := m.Run()
-	if path, err := poe(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path)) // a temporary folder: no harm if it stays
-	}
-	os.Exit(code)
+	os.Exit(run(m))
 }
 
-// poe builds the command, as make does, and returns its path.
-var poe = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "poe-doctest-")
-	if err != nil {
-		return "", err
+func run(m *testing.M) int {
+	var err error
+	if bin, err = os.MkdirTemp("", "poe-doctest-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
-	path := filepath.Join(dir, "poe")
-	build := exec.Command("go", "build", "-o", path, "./cmd/poe")
-	build.Dir = root
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building poe: %w\n%s", err, out)
+	defer func() { _ = os.RemoveAll(bin) }() // a temporary folder: no harm if it stays
+	return m.Run()
+}
+
+// bin is the folder of the built command.
+var bin string
+
+// build builds the command into bin, as make does.
+var build = sync.OnceValue(func() error {
+	cmd := exec.Command("go", "build", "-o", filepath.Join(bin, "poe"), "./cmd/poe")
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building poe: %w\n%s", err, out)
 	}
-	return path, nil
+	return nil
 })
 
 // workplace returns a folder to run examples in, with bin/poe in it.
 func workplace(t *testing.T) (dir string) {
 	t.Helper()
-	path, err := poe()
-	if err != nil {
+	if err := build(); err != nil {
 		t.Fatal(err)
 	}
 	dir = t.TempDir()
-	if err := os.Symlink(filepath.Dir(path), filepath.Join(dir, "bin")); err != nil {
+	if err := os.Symlink(bin, filepath.Join(dir, "bin")); err != nil {
 		t.Fatal(err)
 	}
 	return dir

@@ -37,7 +37,7 @@ func raw(t testing.TB, address, octets string) *bufio.Reader {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil { //nolint:forbidigo // a guard of the test
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.WriteString(c, octets); err != nil {
@@ -195,6 +195,16 @@ func TestProxyAnswer(t *testing.T) {
 	}
 	if diff := cmp.Diff(http.Header{"X-Sum": {"1"}}, resp.Trailer); diff != "" {
 		t.Errorf("trailers (-want +got):\n%s", diff)
+	}
+}
+
+// A type that the application left out is said to be none, or net/http guesses one, depending on how the pieces arrive.
+func TestProxyKeepsType(t *testing.T) {
+	u := listen(t, always("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>"))
+	w := httptest.NewRecorder()
+	newGateway(t, u.address).Proxy().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
+	if got, ok := w.Header()["Content-Type"]; !ok || got != nil || w.Body.String() != "<html>" {
+		t.Errorf("type %q, said: %v; body %q", got, ok, w.Body)
 	}
 }
 

@@ -241,14 +241,13 @@ func TestIdleTimeout(t *testing.T) {
 		c.IdleTimeout = 2 * time.Second
 		c.Clock = func() time.Time { return time.Unix(now.Load(), 0) }
 	})
-	want := int64(0)
 	for _, step := range []struct{ later, conns int64 }{{0, 1}, {1, 1}, {1, 1}, {2, 2}, {1, 2}, {60, 3}} {
 		now.Add(step.later)
 		if res := execute(t, within(t, patience), g, post(t, "x")); res.Proof != replay.Complete {
 			t.Fatalf("proof %v: %v", res.Proof, res.Err)
 		}
-		if want = step.conns; u.conns.Load() != want {
-			t.Errorf("at %d s: %d connections, want %d", now.Load(), u.conns.Load(), want)
+		if n := u.conns.Load(); n != step.conns {
+			t.Errorf("at %d s: %d connections, want %d", now.Load(), n, step.conns)
 		}
 	}
 }

@@ -35,7 +35,7 @@ func piped(play func(c net.Conn, r *http.Request)) func(*gateway.Config) {
 // elapsed runs req and returns what came of it and how long it took, by the bubble's clock.
 func elapsed(t *testing.T, ctx context.Context, g *gateway.Gateway, req *replay.Request) (result, time.Duration) { //nolint:revive // t first
 	t.Helper()
-	start := time.Now() //nolint:forbidigo // a bubble's clock
+	start := time.Now()
 	res := execute(t, ctx, g, req)
 	return res, time.Since(start)
 }

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/replay"
@@ -218,24 +221,49 @@ func TestIdempotencyKeyOfTheClient(t *testing.T) {
 	}
 }
 
-// An attempt that breaks off says nothing of the answer to the one before it.
+// A body of a known length goes straight to the claim, any other one is read after a look at the ledger: what is said of
+// an action does not depend on it.
+var bodies = map[string]func(string) io.Reader{
+	"known length": func(s string) io.Reader { return strings.NewReader(s) },
+	"chunked":      chunked,
+}
+
+// An attempt that breaks off, or is not even sent, says nothing of the answer to the one before it.
 func TestStatusOfAnEarlierAttempt(t *testing.T) {
-	b := newBench(t, nil)
-	proof := replay.Complete
-	b.mount(executing(func(_ context.Context, _ *replay.Request, rec *replay.Recorder) (replay.Proof, error) {
-		if proof == replay.Complete {
-			rec.WriteHeader(422)
-			return proof, nil
-		}
-		return proof, errors.New("reset")
-	}))
-	i := b.issue("/orders")
-	b.do("POST", i.URI, "apples")
-	proof = replay.Broken
-	if got := read(t, b.do("POST", i.URI, "apples")); got.State != "unknown"+b.at() {
-		t.Errorf("POE-State is %s", got.State)
-	}
-	if got := read(t, b.do("GET", i.URI, "")); got.State != "unknown"+b.at() {
-		t.Errorf("POE-State is %s later", got.State)
+	for name, body := range bodies {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, nil)
+			proof := replay.Complete
+			b.mount(executing(func(_ context.Context, _ *replay.Request, rec *replay.Recorder) (replay.Proof, error) {
+				if proof == replay.Complete {
+					rec.WriteHeader(422)
+					return proof, nil
+				}
+				return proof, errors.New("reset")
+			}))
+			post := func(i issue) reply { return read(t, b.send(httptest.NewRequest("POST", i.URI, body("apples")))) }
+			i, j := b.issue("/orders"), b.issue("/orders")
+			post(i)
+			post(j)
+			proof = replay.Unsent
+			for range 2 {
+				if got := post(j); got.State != "unused" || got.Body.(members)["type"] != "/poe/problems/not-executed" {
+					t.Errorf("unsent: %v", got)
+				}
+			}
+			proof = replay.Broken
+			want := "unknown" + b.at()
+			if got := post(i); got.State != want {
+				t.Errorf("broken: POE-State is %s", got.State)
+			}
+			if got := read(t, b.do("GET", i.URI, "")); got.State != want {
+				t.Errorf("broken: POE-State is %s later", got.State)
+			}
+			b.advance(2 * time.Hour)
+			p := wantProblem(t, b.do("GET", j.URI, ""), 410, "expired")
+			if p["attempts"] != 1.0 || p["last_status"] != 422.0 {
+				t.Errorf("expired: %v", p)
+			}
+		})
 	}
 }

@@ -49,11 +49,11 @@ func (s *status) setState(h http.Header, replayed bool) {
 	b = append(b, `;id="`...)
 	b = append(b, s.record.ID.String()...)
 	b = append(b, '"')
-	if s.record.Status != 0 && s.ended() {
+	if s.record.Status != 0 {
 		b = append(b, ";status="...)
 		b = strconv.AppendInt(b, int64(s.record.Status), 10)
 	}
-	if !s.record.Finished.IsZero() && s.phase != unused && s.ended() {
+	if !s.record.Finished.IsZero() && s.phase != unused {
 		b = append(b, ";at=@"...)
 		b = strconv.AppendInt(b, s.record.Finished.Unix(), 10)
 	}
@@ -62,9 +62,6 @@ func (s *status) setState(h http.Header, replayed bool) {
 	}
 	h["Poe-State"] = []string{string(b)}
 }
-
-// ended tells whether the latest attempt is over; otherwise status and time in the record are those of one before it.
-func (s *status) ended() bool { return s.phase != running && s.phase != accepted && s.phase != sent }
 
 // outcomePath returns the path of the action's outcome, or "" while it has none.
 func (g *Gate) outcomePath(s *status) string {

@@ -296,6 +296,7 @@ func (c *call) readBody() error {
 		return replay.ErrTooLarge
 	default:
 		c.body = g.cfg.Spool.New()
+		c.body.Expect(c.r.ContentLength)
 		lift := limitRead(c.w, g.cfg.Patience)
 		_, c.bodyErr = c.body.CopyLimited(c.r.Body, g.cfg.MaxBody)
 		lift()
@@ -346,8 +347,8 @@ func (c *call) attempt(s *status) (lost bool) {
 	record := s.record
 	record.Principal = c.claims.Principal
 	record.Request = store.Blob{Size: c.body.Size(), Digest: c.body.Digest()}
-	record.Finished = time.Time{}     // that was an earlier attempt's
-	delete(c.w.Header(), "Poe-State") // it said unused
+	record.Status, record.Finished = 0, time.Time{} // those were an earlier attempt's
+	delete(c.w.Header(), "Poe-State")               // it said unused
 	end := g.execute(withInbound(c.r.Context(), c.withoutToken()), &action{
 		record: record, route: c.route, request: c.request, exec: c.exec, inform: c.inform, stream: c.stream,
 	})
@@ -506,7 +507,7 @@ func (c *call) burn() {
 		}
 		record := s.record
 		record.Principal = c.claims.Principal
-		record.State, record.Term, record.Finished = store.Burned, g.newTerm(), g.now()
+		record.State, record.Term, record.Status, record.Finished = store.Burned, g.newTerm(), 0, g.now()
 		ctx := context.WithoutCancel(c.r.Context())
 		got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Claim(ctx, record) })
 		switch {
@@ -545,11 +546,24 @@ func (c *call) refuse(s *status) {
 		p = g.problem(problemNeverUsed)
 	case expired:
 		p = g.problem(problemExpired)
-		p.Attempts, p.LastStatus = s.record.Attempts(), s.record.Status
+		p.Attempts, p.LastStatus = s.record.Attempts(), lastStatus(&s.record)
 	case gone, unused:
 		p = g.problem(problemGone)
 	}
 	g.write(c.w, c.r, p.about(g, s))
+}
+
+// lastStatus returns the last answer that there was, which may be that of an attempt before the latest.
+func lastStatus(r *store.Record) int {
+	if r.Status != 0 {
+		return r.Status
+	}
+	for _, e := range slices.Backward(r.History) {
+		if e.Status != 0 {
+			return e.Status
+		}
+	}
+	return 0
 }
 
 // consumed is the 405: whose POST won, when, and with which result.

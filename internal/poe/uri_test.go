@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -316,30 +317,41 @@ func TestHead(t *testing.T) {
 
 // The state document and the receipt agree with each other in a second attempt, and say nothing of the first one's end.
 func TestSecondAttemptRunning(t *testing.T) {
+	for name, content := range bodies {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, nil)
+			b.app = answering(422)
+			i := b.issue("/orders")
+			b.do("POST", i.URI, "bad")
+			entered, leave, left := make(chan struct{}), make(chan struct{}), make(chan struct{})
+			b.app = func(http.ResponseWriter, *http.Request) { close(entered); <-leave }
+			go func() { defer close(left); b.send(httptest.NewRequest("POST", i.URI, content("good"))) }()
+			<-entered
+			defer func() { close(leave); <-left }()
+			res := b.do("GET", i.URI, "")
+			i.findOutcome(t, res)
+			for _, r := range []reply{read(t, res), read(t, b.do("GET", i.outcome, ""))} {
+				if doc := r.Body.(members); doc["attempts"] != 2.0 || r.State != "running" {
+					t.Errorf("%s, %v attempts", r.State, doc["attempts"])
+				}
+			}
+			receipt := read(t, b.do("GET", i.outcome+"/receipt", "")).Body.(members)
+			if _, ended := receipt["finished_at"]; ended || receipt["attempts"] != 2.0 {
+				t.Errorf("receipt of a running action: %v", receipt)
+			}
+		})
+	}
+}
+
+// What was tried and not done can be burned; that says nothing of the answers before.
+func TestBurnAfterAnAttempt(t *testing.T) {
 	b := newBench(t, nil)
 	b.app = answering(422)
 	i := b.issue("/orders")
 	b.do("POST", i.URI, "bad")
-	entered, leave, left := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	b.app = func(http.ResponseWriter, *http.Request) { close(entered); <-leave }
-	go func() { defer close(left); b.do("POST", i.URI, "good") }()
-	<-entered
-	defer func() { close(leave); <-left }()
-	res := b.do("GET", i.URI, "")
-	i.findOutcome(t, res)
-	first := read(t, res)
-	second := read(t, b.do("GET", i.outcome, ""))
-	if first.State != "running" || second.State != "running" {
-		t.Errorf("POE-State is %q and %q", first.State, second.State)
-	}
-	for _, r := range []reply{first, second} {
-		if doc := r.Body.(members); doc["attempts"] != 2.0 {
-			t.Errorf("attempts: %v", doc["attempts"])
-		}
-	}
-	receipt := read(t, b.do("GET", i.outcome+"/receipt", "")).Body.(members)
-	if _, ended := receipt["finished_at"]; ended || receipt["attempts"] != 2.0 {
-		t.Errorf("receipt of a running action: %v", receipt)
+	for range 2 {
+		want := reply{Code: 204, ID: i.ID, State: "burned" + b.at(), Fields: own(""), Body: ""}
+		read(t, b.do("DELETE", i.URI, "")).want(t, want)
 	}
 }
 

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -53,6 +54,7 @@ type server struct {
 	keys  *ledger.Keys
 	gate  *core.Gate
 	hop   *gateway.Gateway
+	cert  *tls.Certificate // nil: no TLS
 	regs  *prometheus.Registry
 }
 
@@ -63,7 +65,10 @@ func Run(ctx context.Context, cfg Config, opt Options) (err error) {
 		opt.Clock = time.Now
 	}
 	s := &server{cfg: cfg, opt: opt, regs: prometheus.NewRegistry()}
-	// Listen before the ledger is opened: a port that is taken must not cost a recovery.
+	// Certificate and ports come before the ledger: a mistake there must not cost a recovery.
+	if err := s.loadCertificate(); err != nil {
+		return err
+	}
 	public, admin, err := s.listen(ctx)
 	if err != nil {
 		return err
@@ -74,6 +79,19 @@ func Run(ctx context.Context, cfg Config, opt Options) (err error) {
 		return err
 	}
 	return s.serve(ctx, public, admin)
+}
+
+// loadCertificate reads the certificate, where there is to be TLS.
+func (s *server) loadCertificate() error {
+	if s.cfg.TLSCert == "" {
+		return nil
+	}
+	cert, err := tls.LoadX509KeyPair(s.cfg.TLSCert, s.cfg.TLSKey)
+	if err != nil {
+		return fmt.Errorf("loading the certificate (--tls-cert, --tls-key): %w", err)
+	}
+	s.cert = &cert
+	return nil
 }
 
 // listen opens the listeners. The second one is nil where none is asked for.
@@ -170,7 +188,7 @@ func (s *server) serve(ctx context.Context, public, admin net.Listener) error {
 	front := s.public()
 	go func() { errs <- s.accept(front, public) }()
 	servers := []*http.Server{front}
-	at := Addresses{URL: openURL(public.Addr(), s.cfg.TLSCert != "")}
+	at := Addresses{URL: openURL(public.Addr(), s.cert != nil)}
 	if admin != nil {
 		back := s.admin()
 		servers = append(servers, back)
@@ -199,8 +217,8 @@ func (s *server) serve(ctx context.Context, public, admin net.Listener) error {
 }
 
 func (s *server) accept(front *http.Server, l net.Listener) error {
-	if s.cfg.TLSCert != "" {
-		return front.ServeTLS(l, s.cfg.TLSCert, s.cfg.TLSKey)
+	if s.cert != nil {
+		return front.ServeTLS(l, "", "")
 	}
 	return front.Serve(l)
 }
@@ -212,11 +230,15 @@ func (s *server) public() *http.Server {
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
-	return &http.Server{
+	front := &http.Server{
 		Handler: s.handler(), Protocols: protocols,
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: serverLog(s.opt.Log),
 	}
+	if s.cert != nil {
+		front.TLSConfig = &tls.Config{Certificates: []tls.Certificate{*s.cert}, MinVersion: tls.VersionTLS12}
+	}
+	return front
 }
 
 // rest stops the servers: no new connection, no new execution; what runs is finished, and what is not finished when

@@ -46,7 +46,7 @@ func (s *Shop) order(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// Whoever leaves meanwhile has ordered all the same: applications seldom notice, and never in time.
-	<-time.After(t.delay)
+	<-time.NewTimer(t.delay).C
 	if t.fail != 0 {
 		refuse(w, r, t.fail, errors.New("the shop fails, as it was asked to; nothing was ordered"))
 		return

@@ -54,7 +54,7 @@ func New(cfg Config) *Shop {
 		cfg.Limit = 1000
 	}
 	if cfg.Clock == nil {
-		cfg.Clock = time.Now //nolint:forbidigo // the default that Config names
+		cfg.Clock = time.Now
 	}
 	s := &Shop{cfg: cfg, mux: http.NewServeMux()}
 	s.mux.HandleFunc("GET /{$}", s.front)

@@ -28,7 +28,7 @@ type group struct {
 	done  chan struct{} // closed when err says how it ended
 	err   error
 
-	members int
+	members int // how many writes it is
 }
 
 func (c *committer) begin(s *Store) {

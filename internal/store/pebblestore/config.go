@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"crypto/rand"
+	"fmt"
 	"io"
 	"os"
 	"time"
@@ -24,7 +25,8 @@ type Config struct {
 
 	// Fatal is called with the reason when the ledger can no longer be trusted, e.g. after a failed fsync. It must end
 	// the process and not return; if it does return, the calling goroutine stops there for ever, nothing is
-	// acknowledged, and calls may hang. The default logs the reason and exits with status 1.
+	// acknowledged, and calls may hang. The default logs the reason, or prints it where nothing is logged, and
+	// exits with status 1.
 	Fatal func(reason string)
 }
 
@@ -46,12 +48,21 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Fatal == nil {
 		log := c.Log
-		c.Fatal = func(reason string) {
-			log.WithLevel(zerolog.FatalLevel).Str("reason", reason).Msg("the ledger can no longer be trusted")
-			os.Exit(1)
-		}
+		c.Fatal = func(reason string) { exit(log, reason) }
 	}
 	return c
+}
+
+const lastWords = "the ledger can no longer be trusted"
+
+// exit ends the process, and says why on standard error if nothing is logged: nobody should have to guess.
+func exit(log zerolog.Logger, reason string) {
+	if e := log.WithLevel(zerolog.FatalLevel); e.Enabled() {
+		e.Str("reason", reason).Msg(lastWords)
+	} else {
+		fmt.Fprintf(os.Stderr, "poe: %s: %s\n", lastWords, reason)
+	}
+	os.Exit(1)
 }
 
 // fatal never returns, so that Pebble cannot go on after a state that it calls fatal.

@@ -30,9 +30,6 @@ func (c *Config) listener() *pebble.EventListener {
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
 			c.fatal(fmt.Sprintf("%s is damaged: %v", i.Path, i.Details))
 		},
-		DiskSlow: func(i pebble.DiskSlowInfo) {
-			c.Log.Warn().Str("path", i.Path).Dur("took", i.Duration).Msg("the disk is slow")
-		},
 		WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
 			c.Log.Warn().Str("reason", i.Reason).Msg("writes wait for the ledger's upkeep")
 		},

@@ -7,10 +7,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/rs/zerolog"
 
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/store/pebblestore"
@@ -45,8 +47,8 @@ func tryOpen(folder string) int {
 	return 0
 }
 
-// other runs this binary in another process and returns its exit code.
-func other(t *testing.T, what, folder string) int {
+// other runs this binary in another process and returns its exit code and what it printed.
+func other(t *testing.T, what, folder string) (code int, printed string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), helper+"="+what, helper+"_DIR="+folder)
@@ -54,7 +56,7 @@ func other(t *testing.T, what, folder string) int {
 	if exit := (&exec.ExitError{}); err != nil && !errors.As(err, &exit) {
 		t.Fatalf("%v: %s", err, out)
 	}
-	return cmd.ProcessState.ExitCode()
+	return cmd.ProcessState.ExitCode(), string(out)
 }
 
 func TestLocked(t *testing.T) {
@@ -63,7 +65,7 @@ func TestLocked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code := other(t, "open", folder); code != 3 {
+	if code, _ := other(t, "open", folder); code != 3 {
 		t.Errorf("another process exits with %d, want 3: locked", code)
 	}
 	_, err = pebblestore.Open(t.Context(), pebblestore.Config{Dir: folder})
@@ -77,7 +79,7 @@ func TestLocked(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if code := other(t, "open", folder); code != 0 {
+	if code, _ := other(t, "open", folder); code != 0 {
 		t.Errorf("after closing, another process exits with %d", code)
 	}
 }
@@ -112,8 +114,9 @@ func breakLedger(folder string) int {
 }
 
 func TestFatalEndsTheProcess(t *testing.T) {
-	if code := other(t, "fatal", t.TempDir()); code != 1 {
-		t.Errorf("exit code %d, want 1", code)
+	code, printed := other(t, "fatal", t.TempDir())
+	if code != 1 || !strings.Contains(printed, "can no longer be trusted: ") || !strings.Contains(printed, "injected") {
+		t.Errorf("exit code %d, want 1; it printed %q", code, printed)
 	}
 }
 
@@ -221,6 +224,74 @@ func TestFlippedBit(t *testing.T) {
 			t.Fatalf("with all bits back: %v", err)
 		}
 	}
+}
+
+// Damage that shows only when a table is read ends the process, before anything is concluded from it.
+func TestDamagedTable(t *testing.T) {
+	disk := vfs.NewMem()
+	s, err := open(t, disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := claim(t)
+	if _, err := s.Claim(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.Flush(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	flip(t, disk, largest(t, disk, dir+"/ledger", ".sst"), 40)
+	reasons, read := make(chan string, 10), make(chan error, 1)
+	ctx := context.WithoutCancel(t.Context())
+	go func() { // this goroutine, and the ledger, are left as they are
+		s, err := pebblestore.Open(ctx, pebblestore.Config{Dir: dir, FS: disk, Fatal: func(reason string) { reasons <- reason }})
+		if err == nil {
+			_, err = s.Lookup(ctx, store.ByID(r.ID))
+		}
+		read <- err
+	}()
+	select {
+	case reason := <-reasons:
+		if !strings.Contains(reason, ".sst is damaged") {
+			t.Errorf("the reason is %q", reason)
+		}
+	case err := <-read:
+		t.Errorf("reading got %v", err)
+	}
+}
+
+// Pebble's own words are kept, for those who ask for them.
+func TestLog(t *testing.T) {
+	for level, want := range map[zerolog.Level]bool{zerolog.DebugLevel: true, zerolog.InfoLevel: false} {
+		var out lockedBuffer
+		s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: dir, FS: vfs.NewMem(), Log: zerolog.New(&out).Level(level)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(out.String(), `"from":"pebble"`); got != want {
+			t.Errorf("at level %s Pebble was heard: %t, want %t", level, got, want)
+		}
+	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 func largest(t *testing.T, fs vfs.FS, folder, suffix string) (path string) {

@@ -1,0 +1,25 @@
+# The program, the certificates of the usual authorities, and nothing else.
+
+FROM golang:1.26 AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+RUN make build && mkdir -p /root-fs/data /root-fs/tmp /root-fs/etc/ssl/certs \
+ && cp bin/poe /root-fs/poe \
+ && cp /etc/ssl/certs/ca-certificates.crt /root-fs/etc/ssl/certs/
+
+FROM scratch
+COPY --from=build /root-fs/poe /poe
+COPY --from=build /root-fs/etc /etc
+# The ledger, readable by poe alone, and room for bodies on their way.
+COPY --from=build --chown=65532:65532 --chmod=0700 /root-fs/data /data
+COPY --from=build --chmod=1777 /root-fs/tmp /tmp
+USER 65532:65532
+ENV POE_STORE=pebble:/data POE_ADMIN=:8081
+VOLUME /data
+EXPOSE 8080 8081
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["/poe", "health"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/poe"]
+CMD ["serve"]
