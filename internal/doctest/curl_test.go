@@ -11,14 +11,14 @@ import (
 // curl stands in for the program of that name, so that the tests need nothing but Go. It knows the flags that the pages
 // use, one at a time, and does with them what the program does.
 func curl(args []string) int {
-	if err := runCurl(args); err != nil {
+	if err := runCurl(os.Stdout, args); err != nil {
 		fmt.Fprintln(os.Stderr, "curl:", err)
 		return 1
 	}
 	return 0
 }
 
-func runCurl(args []string) error {
+func runCurl(out io.Writer, args []string) error {
 	var method, address, body, output, format string
 	var include bool
 	header := http.Header{}
@@ -70,16 +70,21 @@ func runCurl(args []string) error {
 	if err != nil {
 		return err
 	}
-	if output == "" {
-		if include {
-			fmt.Printf("%s %s\r\n", res.Proto, res.Status)
-			if err := res.Header.Write(os.Stdout); err != nil {
-				return err
-			}
-			fmt.Print("\r\n")
+	if output == "" && include {
+		if _, err := fmt.Fprintf(out, "%s %s\r\n", res.Proto, res.Status); err != nil {
+			return err
 		}
-		fmt.Print(string(text))
+		if err := res.Header.Write(out); err != nil {
+			return err
+		}
+		if _, err := io.WriteString(out, "\r\n"); err != nil {
+			return err
+		}
 	}
-	fmt.Print(strings.NewReplacer("%{http_code}", fmt.Sprint(res.StatusCode), `\n`, "\n").Replace(format))
-	return nil
+	if output != "" {
+		text = nil // the pages send it to /dev/null
+	}
+	end := strings.NewReplacer("%{http_code}", fmt.Sprint(res.StatusCode), `\n`, "\n").Replace(format)
+	_, err = fmt.Fprintf(out, "%s%s", text, end)
+	return err
 }

@@ -3,6 +3,7 @@ package core_test
 import (
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -264,6 +265,21 @@ func TestNoRoom(t *testing.T) {
 	b.gate.Drain()
 	read(t, b.do("POST", i.URI, "apples")).want(t, want)
 	wantProblem(t, b.do("POST", done.URI, "apples"), 405, "consumed")
+}
+
+// A ledger that takes no claim proves nothing: the action may have been done long ago.
+func TestNoClaim(t *testing.T) {
+	b, ledger := newTampered(t, func(c *core.Config) { c.Front = 1 })
+	i := b.doneIssue()
+	ledger.claim = func(store.Record) error { return store.ErrUnavailable }
+	want := problemReply(503, "ledger-unavailable", "same", members{"state": "unknown"})
+	want.ID, want.State = i.ID, "unknown"
+	want.Fields.Set("Retry-After", "1")
+	read(t, b.do("POST", i.URI, "apples")).want(t, want)
+	wantProblem(t, b.send(httptest.NewRequest("POST", i.URI, chunked("apples"))), 405, "consumed")
+	if n := b.executed.Load(); n != 1 {
+		t.Errorf("executed %d times", n)
+	}
 }
 
 // A full spool refuses before the claim.

@@ -564,6 +564,9 @@ func TestLateAnswer(t *testing.T) {
 	<-started
 	b.advance(10 * time.Minute)
 	core.Housekeeping(t.Context(), b.gate) // its claim is overdue, but it is alive
+	if r, err := b.store.Lookup(t.Context(), store.ByID(idOf(t, b.do("GET", uri, "")))); err != nil || r.State != store.Running {
+		t.Errorf("the ledger says %s, %v", r.State, err)
+	}
 	wantProblem(t, b.do("POST", uri, ""), 409, "running")
 	close(finish)
 	if res := <-first; text(t, res) != "late" || !strings.HasPrefix(res.Header.Get("POE-State"), "done;") {
@@ -599,8 +602,8 @@ func TestAnswerAfterRecovery(t *testing.T) {
 			}
 			id := idOf(t, b.do("GET", uri, ""))
 			r, err := b.store.Lookup(t.Context(), store.ByID(id))
-			if err != nil || len(r.History) == 0 || !strings.Contains(r.History[len(r.History)-1].Why, "late answer") {
-				t.Errorf("the late answer is not in the history: %v %v", r.History, err)
+			if err != nil || len(r.History) != 2 || r.History[0].Why != "taken for dead" || !strings.Contains(r.History[1].Why, "late answer") {
+				t.Errorf("the history does not tell it all: %v %v", r.History, err)
 			}
 		})
 	}
@@ -615,6 +618,7 @@ func declareUnknown(t *testing.T, b *bench, id store.ID, resolve bool) {
 	}
 	was := r.Term
 	r.State, r.Term, r.Due, r.Finished = store.Unknown, store.Term{1}, store.Person, b.clock()
+	r.Note(store.Event{At: b.clock(), From: store.Running, To: store.Unknown, Who: "recovery", Why: "taken for dead"})
 	if _, err := b.store.Advance(t.Context(), was, r, store.Also{}); err != nil {
 		t.Fatal(err)
 	}

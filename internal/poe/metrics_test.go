@@ -138,13 +138,8 @@ func TestEveryMetric(t *testing.T) {
 	check(b, "poe_unstored_total", "", 1)
 	ledger.advance = nil
 
-	b, _ = open(func(c *core.Config) {
-		spool, err := replay.NewSpool(replay.SpoolConfig{Dir: t.TempDir()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.Spool = spool
-	})
+	var spool *replay.Spool
+	b, _ = open(func(c *core.Config) { spool = c.Spool })
 	entered, leave := make(chan struct{}), make(chan struct{})
 	b.app = func(http.ResponseWriter, *http.Request) { entered <- struct{}{}; <-leave }
 	var all sync.WaitGroup
@@ -154,8 +149,12 @@ func TestEveryMetric(t *testing.T) {
 		<-entered
 	}
 	check(b, "poe_running", "", 2)
-	check(b, "poe_spool_memory_bytes", "", 512)
-	check(b, "poe_spool_disk_bytes", "", 100_000)
+	memory, disk := spool.Usage()
+	if memory < 100 || disk < 100_000 {
+		t.Errorf("the spool holds %d bytes of memory and %d of disk", memory, disk)
+	}
+	check(b, "poe_spool_memory_bytes", "", float64(memory))
+	check(b, "poe_spool_disk_bytes", "", float64(disk))
 	check(b, "poe_waiting", "", 0)
 	close(leave)
 	all.Wait()

@@ -388,8 +388,11 @@ func (c *call) request(attempt uint16) *replay.Request {
 	return q
 }
 
-// inform passes an interim answer on (RFC 9110, section 15.2).
+// inform passes an interim answer on (RFC 9110, section 15.2), except 100: the client's body is here already.
 func (c *call) inform(status int, h http.Header) {
+	if status == http.StatusContinue {
+		return
+	}
 	own := c.w.Header()
 	before := own.Clone()
 	for name, values := range h {

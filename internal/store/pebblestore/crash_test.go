@@ -35,9 +35,28 @@ type moment struct {
 	left vfs.FS
 }
 
+// A disk is a MemFS that is not cloned while it reuses a file: there MemFS takes its own lock twice, for reading, and a clone
+// that asks for it in between stops everything for ever.
+type disk struct {
+	*vfs.MemFS
+	mu sync.Mutex
+}
+
+func (d *disk) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.MemFS.ReuseForWrite(from, to, category)
+}
+
+func (d *disk) clone(cfg vfs.CrashCloneCfg) vfs.FS {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.CrashClone(cfg)
+}
+
 // A cutter takes the power away before every write that reaches the disk, and lets the run go on.
 type cutter struct {
-	disk *vfs.MemFS
+	disk *disk
 	mu   sync.Mutex
 	acts []action
 	cuts []moment
@@ -59,7 +78,7 @@ func (c *cutter) MaybeError(op errorfs.Op) error {
 		c.cuts = append(c.cuts, moment{
 			name: fmt.Sprintf("before write %d to %s, keeping %d%%", c.n, op.Path, keep),
 			acts: acts,
-			left: c.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: keep, RNG: rand.New(rand.NewPCG(uint64(c.n), uint64(keep)))}),
+			left: c.disk.clone(vfs.CrashCloneCfg{UnsyncedDataPercent: keep, RNG: rand.New(rand.NewPCG(uint64(c.n), uint64(keep)))}),
 		})
 	}
 	return nil
@@ -81,7 +100,7 @@ func (c *cutter) note(i int, change func(*action)) {
 func run(t *testing.T, wrap func(vfs.FS) vfs.FS) *cutter {
 	t.Helper()
 	const writers, each = 4, 4
-	disk := vfs.NewCrashableMem()
+	disk := &disk{MemFS: vfs.NewCrashableMem()}
 	c := &cutter{disk: disk, acts: make([]action, writers*each)}
 	s, err := open(t, errorfs.Wrap(wrap(disk), c))
 	if err != nil {

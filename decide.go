@@ -1,0 +1,93 @@
+package pebblestore
+
+import (
+	"crypto/rand"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/rs/zerolog"
+)
+
+// Config is what a Store is made of. Dir is required; a zero field has the default in its comment.
+type Config struct {
+	Dir       string           // the ledger's folder; made if it is not there
+	FS        vfs.FS           // vfs.Default: the operating system's
+	Clock     func() time.Time // time.Now
+	Random    io.Reader        // crypto/rand.Reader
+	Log       zerolog.Logger   // nothing is logged
+	CacheSize int64            // memory for what was read, in bytes; 32 MiB
+	MinFree   uint64           // Ready fails where the disk has less left, in bytes; 64 MiB
+
+	// Fatal is called with the reason when the ledger can no longer be trusted, e.g. after a failed fsync. It must end
+	// the process and not return; if it does return, the calling goroutine stops there for ever, nothing is
+	// acknowledged, and calls may hang. The default logs the reason, or prints it where nothing is logged, and
+	// exits with status 1.
+	Fatal func(reason string)
+}
+
+func (c Config) withDefaults() Config {
+	if c.FS == nil {
+		c.FS = vfs.Default
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Random == nil {
+		c.Random = rand.Reader
+	}
+	if c.CacheSize == 0 {
+		c.CacheSize = 32 << 20
+	}
+	if c.MinFree == 0 {
+		c.MinFree = 64 << 20
+	}
+	if c.Fatal == nil {
+		log := c.Log
+		c.Fatal = func(reason string) { exit(log, reason) }
+	}
+	return c
+}
+
+const lastWords = "the ledger can no longer be trusted"
+
+// exit ends the process, and says why on standard error if nothing is logged: nobody should have to guess.
+func exit(log zerolog.Logger, reason string) {
+	if e := log.WithLevel(zerolog.FatalLevel); e.Enabled() {
+		e.Str("reason", reason).Msg(lastWords)
+	} else {
+		fmt.Fprintf(os.Stderr, "poe: %s: %s\n", lastWords, reason)
+	}
+	os.Exit(1)
+}
+
+// fatal never returns, so that Pebble cannot go on after a state that it calls fatal.
+func (c *Config) fatal(reason string) {
+	c.Fatal(reason)
+	select {}
+}
+
+const memTableSize = 8 << 20
+
+func (c *Config) options(lock *pebble.Lock, cache *pebble.Cache) *pebble.Options {
+	o := &pebble.Options{
+		FS:                          c.FS,
+		Lock:                        lock,
+		Cache:                       cache,
+		FormatMajorVersion:          pebble.FormatNewest,
+		MemTableSize:                memTableSize,
+		MemTableStopWritesThreshold: 4,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+		Logger:                      logger{c},
+		EventListener:               c.listener(),
+	}
+	// Nearly every claim asks for an id and for names that are not there; the filters answer that from memory.
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	return o
+}
