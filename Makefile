@@ -28,7 +28,7 @@ check: form lint race ## Check the form, run the linters, and the short tests un
 
 form: ## Check that gofmt and go mod tidy would change nothing
 	@test -z "$$($$($(GO) env GOROOT)/bin/gofmt -l . | tee /dev/stderr)" || { echo 'Run gofmt -w on these files.' >&2; exit 1; }
-	$(GO) mod tidy -diff
+	@$(GO) mod tidy -diff >/dev/null || { echo 'Run go mod tidy.' >&2; exit 1; }
 
 lint: $(LINT) ## Run go vet and the other linters of .golangci.yml
 	$(LINT) run ./...

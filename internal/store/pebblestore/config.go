@@ -73,10 +73,9 @@ func (c *Config) fatal(reason string) {
 
 const memTableSize = 8 << 20
 
-func (c *Config) options(lock *pebble.Lock, cache *pebble.Cache) *pebble.Options {
+func (c *Config) options(cache *pebble.Cache) *pebble.Options {
 	o := &pebble.Options{
-		FS:                          c.FS,
-		Lock:                        lock,
+		FS:                          ordered{c.FS},
 		Cache:                       cache,
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                memTableSize,

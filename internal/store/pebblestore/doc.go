@@ -1,5 +1,6 @@
 // Package pebblestore is the embedded ledger: a folder of this machine, kept by Pebble.
 //
+//	DIR/LOCK                            held by the one process that has it open
 //	DIR/ledger/                         Pebble's files
 //	DIR/bodies/<shelf>/<id>.<term>.<n>  contents too large for a record
 //

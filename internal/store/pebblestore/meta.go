@@ -35,11 +35,11 @@ func clockValue(sequence uint64, t time.Time) []byte {
 	return binary.BigEndian.AppendUint64(b, uint64(t.UnixMilli()))
 }
 
-// loadMeta reads what the ledger knows of itself, or writes it down if the ledger is new.
-func loadMeta(db *pebble.DB, c *Config) (meta, error) {
+// readMeta reads what the ledger knows of itself. What is not of our format is ErrForeign.
+func readMeta(db *pebble.DB) (m meta, err error) {
 	have, err := getMeta(db, metaFormat)
 	if errors.Is(err, pebble.ErrNotFound) {
-		return createMeta(db, c)
+		return meta{}, fmt.Errorf("%w: it says no format", ErrForeign)
 	}
 	if err != nil {
 		return meta{}, fmt.Errorf("reading the ledger's format: %w", err)
@@ -47,18 +47,17 @@ func loadMeta(db *pebble.DB, c *Config) (meta, error) {
 	if string(have) != format {
 		return meta{}, fmt.Errorf("%w: its format is %q, and this program knows %q", ErrForeign, have, format)
 	}
-	return readMeta(db)
-}
-
-func readMeta(db *pebble.DB) (m meta, err error) {
 	var clock [16]byte
 	for _, field := range []struct {
 		word string
 		dst  []byte
 	}{{metaIdentity, m.identity[:]}, {metaSecret, m.secret[:]}, {metaClock, clock[:]}} {
 		b, err := getMeta(db, field.word)
-		if err != nil || len(b) != len(field.dst) {
-			return meta{}, fmt.Errorf("%w: reading the ledger's %s: %d bytes, %w", store.ErrCorrupt, field.word, len(b), err)
+		if err != nil {
+			return meta{}, fmt.Errorf("%w: reading the ledger's %s: %w", store.ErrCorrupt, field.word, err)
+		}
+		if len(b) != len(field.dst) {
+			return meta{}, fmt.Errorf("%w: the ledger's %s has %d bytes", store.ErrCorrupt, field.word, len(b))
 		}
 		copy(field.dst, b)
 	}
@@ -67,24 +66,23 @@ func readMeta(db *pebble.DB) (m meta, err error) {
 	return m, nil
 }
 
-// createMeta makes an empty database ours. It flushes: Pebble writes the first log of a new database in
+// writeMeta makes an empty database a new ledger. It flushes: Pebble writes the first log of a new database in
 // an old encoding in which one flipped bit ends the log silently; the flush moves on to a log that notices.
-func createMeta(db *pebble.DB, c *Config) (m meta, err error) {
-	if err := mustBeEmpty(db); err != nil {
-		return meta{}, err
-	}
+func writeMeta(db *pebble.DB, c *Config) error {
 	now := c.Clock()
-	if m.identity, err = store.NewID(now, 0, c.Random); err != nil {
-		return meta{}, fmt.Errorf("making the ledger's identity: %w", err)
+	identity, err := store.NewID(now, 0, c.Random)
+	if err != nil {
+		return fmt.Errorf("drawing its identity: %w", err)
 	}
-	if _, err = io.ReadFull(c.Random, m.secret[:]); err != nil {
-		return meta{}, fmt.Errorf("making the ledger's secret: %w", err)
+	var secret [32]byte
+	if _, err := io.ReadFull(c.Random, secret[:]); err != nil {
+		return fmt.Errorf("drawing its secret: %w", err)
 	}
 	b := db.NewBatch()
 	err = errors.Join(
 		b.Set(metaKey(metaFormat), []byte(format), nil),
-		b.Set(metaKey(metaIdentity), m.identity[:], nil),
-		b.Set(metaKey(metaSecret), m.secret[:], nil),
+		b.Set(metaKey(metaIdentity), identity[:], nil),
+		b.Set(metaKey(metaSecret), secret[:], nil),
 		b.Set(metaKey(metaClock), clockValue(0, now), nil),
 	)
 	if err == nil {
@@ -93,26 +91,7 @@ func createMeta(db *pebble.DB, c *Config) (m meta, err error) {
 	if err = errors.Join(err, b.Close()); err == nil {
 		err = db.Flush()
 	}
-	if err != nil {
-		return meta{}, fmt.Errorf("writing the ledger's first page: %w", err)
-	}
-	m.floor = now
-	return m, nil
-}
-
-func mustBeEmpty(db *pebble.DB) error {
-	it, err := db.NewIter(nil)
-	if err != nil {
-		return fmt.Errorf("looking into the ledger: %w", err)
-	}
-	full := it.First()
-	if err := it.Close(); err != nil {
-		return fmt.Errorf("looking into the ledger: %w", err)
-	}
-	if full {
-		return fmt.Errorf("%w: it holds data and says no format", ErrForeign)
-	}
-	return nil
+	return err
 }
 
 func getMeta(db *pebble.DB, word string) ([]byte, error) {

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,7 +26,7 @@ type Store struct {
 	c     Config
 	db    *pebble.DB
 	cache *pebble.Cache
-	lock  *pebble.Lock
+	lock  io.Closer // of the folder
 	clock *store.Clock
 	meta  meta
 
@@ -60,21 +63,35 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 }
 
 func (s *Store) open() (err error) {
-	if err := s.prepare(); err != nil {
+	if err := mkdir(s.c.FS, s.c.Dir); err != nil {
 		return err
 	}
-	dir := s.ledgerDir()
-	if s.lock, err = pebble.LockDirectory(dir, s.c.FS); err != nil {
+	if s.c.FS == vfs.Default {
+		// The system locks a folder against other processes, Pebble a path against this one. So there is one path to a folder.
+		if s.c.Dir, err = realPath(s.c.Dir); err != nil {
+			return err
+		}
+	}
+	if s.lock, err = s.c.FS.Lock(s.c.FS.PathJoin(s.c.Dir, "LOCK")); err != nil {
 		return lockError(err)
 	}
+	if err := s.notForeign(); err != nil {
+		return err
+	}
 	s.cache = pebble.NewCache(s.c.CacheSize)
-	if s.db, err = pebble.Open(dir, s.c.options(s.lock, s.cache)); err != nil {
+	dir := s.c.FS.PathJoin(s.c.Dir, "ledger")
+	if _, err := s.c.FS.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		if err := s.create(dir); err != nil {
+			return err
+		}
+	}
+	if s.db, err = pebble.Open(dir, s.c.options(s.cache)); err != nil {
 		if pebble.IsCorruptionError(err) {
 			return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
 		}
 		return err
 	}
-	if s.meta, err = loadMeta(s.db, &s.c); err != nil {
+	if s.meta, err = readMeta(s.db); err != nil {
 		return err
 	}
 	s.clock = store.NewClock(s.c.Clock, s.meta.floor)
@@ -83,13 +100,42 @@ func (s *Store) open() (err error) {
 	return nil
 }
 
-func (s *Store) ledgerDir() string { return s.c.FS.PathJoin(s.c.Dir, "ledger") }
+func realPath(dir string) (string, error) {
+	abs, err := filepath.Abs(dir)
+	if err == nil {
+		abs, err = filepath.EvalSymlinks(abs)
+	}
+	if err != nil {
+		return "", fmt.Errorf("resolving the folder's path: %w", err)
+	}
+	return abs, nil
+}
 
-// prepare makes the folders, readable by nobody else: the ledger's secret and the contents lie in them.
-func (s *Store) prepare() error {
-	if err := mkdir(s.c.FS, s.c.Dir); err != nil {
+// create makes the ledger aside and gives it its name when it is whole, so that a crash leaves no half of one. What an
+// earlier crash left aside is thrown away: it never had the name, so nothing was ever acknowledged from it.
+func (s *Store) create(dir string) error {
+	aside := dir + ".new"
+	if err := s.c.FS.RemoveAll(aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing half a ledger: %w", err)
+	}
+	if err := mkdir(s.c.FS, aside); err != nil {
 		return err
 	}
+	db, err := pebble.Open(aside, s.c.options(s.cache))
+	if err != nil {
+		return fmt.Errorf("making the ledger: %w", err)
+	}
+	if err := errors.Join(writeMeta(db, &s.c), db.Close()); err != nil {
+		return fmt.Errorf("making the ledger: %w", err)
+	}
+	if err := s.c.FS.Rename(aside, dir); err != nil {
+		return fmt.Errorf("giving the ledger its name: %w", err)
+	}
+	return syncDir(s.c.FS, s.c.Dir)
+}
+
+// notForeign refuses a folder that is itself a database of Pebble's kind: somebody meant another one.
+func (s *Store) notForeign() error {
 	names, err := s.c.FS.List(s.c.Dir)
 	if err != nil {
 		return fmt.Errorf("looking into the folder: %w", err)
@@ -99,34 +145,34 @@ func (s *Store) prepare() error {
 			return fmt.Errorf("%w: the folder holds another database", ErrForeign)
 		}
 	}
-	return mkdir(s.c.FS, s.ledgerDir())
+	return nil
 }
 
-// mkdir makes dir and what is missing above it, and syncs each folder that got an entry. Where dir is there it
+// mkdir makes dir, readable by nobody else, and what is missing above it, and syncs each folder that got an entry. Where dir is there it
 // syncs its parent all the same: a crash may have come in between last time.
-func mkdir(fs vfs.FS, dir string) error {
+func mkdir(disk vfs.FS, dir string) error {
 	var above []string
 	for at := dir; ; {
-		up := fs.PathDir(at)
+		up := disk.PathDir(at)
 		above = append(above, up)
-		if _, err := fs.Stat(up); err == nil || up == at {
+		if _, err := disk.Stat(up); err == nil || up == at {
 			break
 		}
 		at = up
 	}
-	if err := fs.MkdirAll(dir, 0o700); err != nil {
+	if err := disk.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("making the folder: %w", err)
 	}
 	for _, d := range above {
-		if err := syncDir(fs, d); err != nil {
+		if err := syncDir(disk, d); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func syncDir(fs vfs.FS, dir string) error {
-	d, err := fs.OpenDir(dir)
+func syncDir(disk vfs.FS, dir string) error {
+	d, err := disk.OpenDir(dir)
 	if err != nil {
 		return fmt.Errorf("syncing a folder: %w", err)
 	}

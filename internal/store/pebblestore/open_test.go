@@ -68,9 +68,16 @@ func TestLocked(t *testing.T) {
 	if code, _ := other(t, "open", folder); code != 3 {
 		t.Errorf("another process exits with %d, want 3: locked", code)
 	}
-	_, err = pebblestore.Open(t.Context(), pebblestore.Config{Dir: folder})
-	if !errors.Is(err, store.ErrLocked) || !strings.Contains(err.Error(), folder) {
-		t.Errorf("this process got %v", err)
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(folder, link); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(filepath.Dir(folder))
+	for _, spelling := range []string{folder, "poe", "./poe/../poe", link} {
+		_, err = pebblestore.Open(t.Context(), pebblestore.Config{Dir: spelling})
+		if !errors.Is(err, store.ErrLocked) || !strings.Contains(err.Error(), spelling) {
+			t.Errorf("this process, by %q, got %v", spelling, err)
+		}
 	}
 	r := claim(t)
 	if _, err := s.Claim(t.Context(), r); err != nil && !errors.Is(err, store.ErrExpired) {
