@@ -83,9 +83,7 @@ func proxy(ctx context.Context, upstream string) error {
 	if err != nil {
 		return err
 	}
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.MaxIdleConnsPerHost = 512
-	t.DisableCompression = true
+	t := &http.Transport{MaxIdleConnsPerHost: 512, DisableCompression: true}
 	return serveHandler(ctx, &httputil.ReverseProxy{Transport: t, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(u) }})
 }
 

@@ -202,10 +202,10 @@ func (g *Gate) settle(ctx context.Context, a *action, end *ending, answer *repla
 		if answer != nil {
 			next.Attempt++
 		}
-		next.Note(event(&next, store.Running, "engine", reason(end, answer)))
+		next.Note(event(&next, "engine", reason(end, answer)))
 	default:
 		next.Due = store.Person
-		next.Note(event(&next, store.Running, "engine", reason(end, answer)))
+		next.Note(event(&next, "engine", reason(end, answer)))
 	}
 	end.status = g.advance(ctx, &claimed, next)
 	g.metrics.settled.WithLabelValues(end.status.phase.word()).Inc()
@@ -295,8 +295,9 @@ func (g *Gate) keep(ctx context.Context, r *store.Record, answer *replay.Answer)
 	return b
 }
 
-func event(r *store.Record, from store.State, who, why string) store.Event {
-	return store.Event{At: r.Finished, From: from, To: r.State, Who: who, Why: why, Status: r.Status}
+// event is the line of history with which a running action came to be what r says.
+func event(r *store.Record, who, why string) store.Event {
+	return store.Event{At: r.Finished, From: store.Running, To: r.State, Who: who, Why: why, Status: r.Status}
 }
 
 // reason says in one line, fit for a receipt, why an execution ended as it did. It tells nothing of the inside:

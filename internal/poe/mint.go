@@ -221,7 +221,7 @@ func (g *Gate) parseNew(query string) (m MintRequest, count int, err error) {
 func parseDigest(value string) (sum [32]byte, err error) {
 	d, err := httpsfv.UnmarshalDictionary([]string{value})
 	if err != nil || len(d.Names()) != 1 {
-		return sum, fmt.Errorf("%q is not one digest such as sha-256=:…:", value)
+		return sum, fmt.Errorf("%q is not one digest as sha-256=:…: is one", value)
 	}
 	member, _ := d.Get("sha-256")
 	item, ok := member.(httpsfv.Item)

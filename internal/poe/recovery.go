@@ -108,7 +108,7 @@ func (g *Gate) abandon(ctx context.Context, id store.ID, due time.Time) (bool, e
 	}
 	was := r.Term
 	r.State, r.Term, r.Finished, r.Due = store.Unknown, g.newTerm(), g.now(), store.Person
-	r.Note(event(&r, store.Running, "recovery", "the process that executed it ended before an answer was recorded"))
+	r.Note(event(&r, "recovery", "the process that executed it ended before an answer was recorded"))
 	_, err = repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, was, r, store.Also{}) })
 	if errors.Is(err, store.ErrStale) {
 		return false, nil // its owner lives, and was quicker
@@ -132,7 +132,7 @@ func (g *Gate) releaseOrphans(ctx context.Context) {
 		}
 		if err == nil && r.Term == term && r.State == store.Running {
 			r.State, r.Term, r.Finished, r.Due = store.Unused, g.newTerm(), g.now(), time.Time{}
-			r.Note(event(&r, store.Running, "engine", "nothing was sent: the ledger did not confirm the claim in time"))
+			r.Note(event(&r, "engine", "nothing was sent: the ledger did not confirm the claim in time"))
 			if _, err := g.store.Advance(ctx, term, r, store.Also{}); err != nil && !errors.Is(err, store.ErrStale) {
 				return
 			}
