@@ -56,14 +56,13 @@ func (d *disk) clone(cfg vfs.CrashCloneCfg) vfs.FS {
 
 // A cutter takes the power away before every write that reaches the disk, and lets the run go on.
 type cutter struct {
-	disk *disk
-	mu   sync.Mutex
-	acts []action
+	disk  *disk
+	keeps []int // percent of what is not synced
+	mu    sync.Mutex
+	acts  []action
 	cuts []moment
 	n    int
 }
-
-var keeps = []int{0, 50, 100}
 
 // MaybeError implements errorfs.Injector.
 func (c *cutter) MaybeError(op errorfs.Op) error {
@@ -74,7 +73,7 @@ func (c *cutter) MaybeError(op errorfs.Op) error {
 	defer c.mu.Unlock()
 	c.n++
 	acts := slices.Clone(c.acts) // before the clone: nothing acknowledged later is asked for
-	for _, keep := range keeps {
+	for _, keep := range c.keeps {
 		c.cuts = append(c.cuts, moment{
 			name: fmt.Sprintf("before write %d to %s, keeping %d%%", c.n, op.Path, keep),
 			acts: acts,
@@ -97,11 +96,11 @@ func (c *cutter) note(i int, change func(*action)) {
 }
 
 // run claims and settles from several writers at once on a disk of which wrap decides what it is worth.
-func run(t *testing.T, wrap func(vfs.FS) vfs.FS) *cutter {
+func run(t *testing.T, wrap func(vfs.FS) vfs.FS, keeps ...int) *cutter {
 	t.Helper()
 	const writers, each = 4, 4
 	disk := &disk{MemFS: vfs.NewCrashableMem()}
-	c := &cutter{disk: disk, acts: make([]action, writers*each)}
+	c := &cutter{disk: disk, keeps: keeps, acts: make([]action, writers*each)}
 	s, err := open(t, errorfs.Wrap(wrap(disk), c))
 	if err != nil {
 		t.Fatal(err)
@@ -244,7 +243,7 @@ func (a *action) hasBody(t *testing.T, s *pebblestore.Store) string {
 
 // Whatever a write was acknowledged before the power went is there afterwards, wherever the power goes.
 func TestCrashAtEveryWrite(t *testing.T) {
-	c := run(t, func(fs vfs.FS) vfs.FS { return fs })
+	c := run(t, func(fs vfs.FS) vfs.FS { return fs }, 0, 50, 100)
 	t.Logf("%d power cuts", len(c.cuts))
 	if len(c.cuts) < 3*100 {
 		t.Errorf("only %d power cuts: the run was too thin to say anything", len(c.cuts))
@@ -270,7 +269,7 @@ func TestCrashWithoutSync(t *testing.T) {
 		{"the ledger's folder", func(path string, folder bool) bool { return path == dir && folder }, "no such record"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := run(t, func(fs vfs.FS) vfs.FS { return liar{fs, tt.lies} })
+			c := run(t, func(fs vfs.FS) vfs.FS { return liar{fs, tt.lies} }, 0)
 			for i, m := range c.cuts {
 				if wrong := m.lost(t); strings.Contains(strings.Join(wrong, "\n"), tt.want) {
 					t.Logf("power cut %d of %d lost something", i, len(c.cuts))

@@ -1,5 +1,7 @@
 package pebblestore
 
+import "github.com/cockroachdb/pebble/v2"
+
 // Flush moves what is in memory into a table, as Pebble does by itself when enough has gathered.
 func (s *Store) Flush() error { return s.db.Flush() }
 
@@ -10,6 +12,21 @@ func (s *Store) Waiting() int {
 	n := 0
 	for _, g := range s.commits.queue {
 		n += g.members
+	}
+	return n
+}
+
+// Names returns how many names there are, whatever they lead to.
+func (s *Store) Names() (n int) {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{namePrefix}, UpperBound: []byte{namePrefix + 1}})
+	if err != nil {
+		return -1
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		n++
+	}
+	if it.Close() != nil {
+		return -1
 	}
 	return n
 }

@@ -1,0 +1,128 @@
+package pebblestore_test
+
+import (
+	"crypto/rand"
+	"errors"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/pebblestore"
+)
+
+// While a sweep is between its plan and its deed, one record that it took for being at rest runs again, by a claim that was
+// decided before midnight and waits for the disk, and one that it took for being open comes to rest.
+func TestSweepAmongSlowWrites(t *testing.T) {
+	var now atomic.Int64
+	now.Store(at.UnixMilli())
+	clock := func() time.Time { return time.UnixMilli(now.Load()).UTC() }
+	v := &valve{held: make(chan struct{}, 1000), release: make(chan struct{})}
+	s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: dir, FS: errorfs.Wrap(vfs.NewMem(), v), Clock: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		v.open()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	must := func(r store.Record, err error) store.Record {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	ctx := t.Context()
+	again := must(s.Claim(ctx, spread(claim(t, newName()), 1)))
+	back := again
+	back.State, back.Term, back.Due = store.Unused, newTerm(), time.Time{}
+	must(s.Advance(ctx, again.Term, back, store.Also{}))
+	rests := must(s.Claim(ctx, spread(claim(t, newName()), 2)))
+	again.Term, again.Expires = newTerm(), time.Time{}
+	done := settled(rests, []byte("x"))
+
+	results := make(chan error, 4)
+	v.shut.Store(true)
+	first := spread(claim(t, newName()), 3)
+	go func() { _, err := s.Claim(ctx, first); results <- err }()
+	<-v.held
+	go func() { _, err := s.Claim(ctx, again); results <- err }()
+	await(t, s, 1)
+	now.Store(at.Add(40 * store.Day).UnixMilli())
+	go func() { _, err := s.Sweep(ctx, clock()); results <- err }()
+	for range 20_000 { // the sweep has every chance to make its plan; it then waits for the claim
+		runtime.Gosched()
+	}
+	go func() { _, err := s.Advance(ctx, rests.Term, done, store.Also{}); results <- err }()
+	await(t, s, 2)
+	v.open()
+	for range cap(results) {
+		if err := <-results; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r, err := s.Lookup(ctx, store.ByName(again.Names[0])); err != nil || r.Term != again.Term {
+		t.Errorf("the name of what runs leads to %s, %v", r.State, err)
+	}
+	for _, key := range []store.Key{store.ByID(done.ID), store.ByName(done.Names[0])} {
+		if r, err := s.Lookup(ctx, key); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("what is at rest is still there: %s, %v", r.State, err)
+		}
+	}
+	fresh := claim(t, done.Names[0])
+	fresh.Expires = time.Time{}
+	if fresh.ID, err = store.NewID(clock(), 31, rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.Names(); n != 2 {
+		t.Errorf("%d names are left, want those of the two that run", n)
+	}
+	must(s.Claim(ctx, fresh))
+}
+
+// A name that nothing holds takes no room either, however it came to be free.
+func TestFreeNamesAreGone(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		free func(s *pebblestore.Store, r store.Record) error
+	}{
+		{"by an advance", func(s *pebblestore.Store, r store.Record) error {
+			_, err := s.Advance(t.Context(), r.Term, settled(r, nil), store.Also{Free: r.Names})
+			return err
+		}},
+		{"by a claim that does not bring it again", func(s *pebblestore.Store, r store.Record) error {
+			back, again := r, r
+			back.State, back.Term, back.Due = store.Unused, newTerm(), time.Time{}
+			again.Names, again.Term = nil, newTerm()
+			_, err := s.Advance(t.Context(), r.Term, back, store.Also{})
+			if err == nil {
+				_, err = s.Claim(t.Context(), again)
+			}
+			return err
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := mustOpen(t, vfs.NewMem())
+			r, err := s.Claim(t.Context(), claim(t, newName(), newName()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := s.Names(); n != 2 {
+				t.Fatalf("%d names, want 2", n)
+			}
+			if err := tt.free(s, r); err != nil {
+				t.Fatal(err)
+			}
+			if n := s.Names(); n != 0 {
+				t.Errorf("%d names are left", n)
+			}
+		})
+	}
+}
