@@ -16,6 +16,7 @@ type cli struct {
 	Post    postCmd    `cmd:"" help:"POST, and repeat until the answer is definite."`
 	Get     getCmd     `cmd:"" help:"Get the outcome or the receipt of a POST."`
 	Keys    keysCmd    `cmd:"" help:"Make, list, rotate and retire the keys that sign POE URIs."`
+	Health  healthCmd  `cmd:"" help:"Ask a running server whether it is well."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 

@@ -48,7 +48,7 @@ func named(ts *testscript.TestScript, name string) *process {
 }
 
 // start NAME poe ARGS… starts the command beside the script; what it prints goes to NAME.out and NAME.err. If it serves,
-// start waits until it does, and $NAME is its URL, $NAME_ADDR its address.
+// start waits until it does, and $NAME is its URL, $NAME_ADDR its address, $NAME_ADMIN the one of its admin listener.
 func start(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 || args[1] != "poe" {
 		ts.Fatalf("usage: start NAME poe ARGS…")
@@ -77,6 +77,11 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 		url := waitFor(ts, p, `(?:"url":"|shop is open: )(http[^/]*//[^/"]*)`)
 		ts.Setenv(name, url)
 		ts.Setenv(name+"_ADDR", url[strings.Index(url, "//")+2:])
+	}
+	if args[2] == "serve" {
+		if admin := waitFor(ts, p, `"admin":"([^"]*)"`); admin != "" {
+			ts.Setenv(name+"_ADMIN", admin[strings.Index(admin, "//")+2:])
+		}
 	}
 }
 

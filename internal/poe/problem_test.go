@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -269,5 +271,28 @@ func TestProblemExplained(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+// The table in docs/protocol.md has every problem and no other; that its statuses and retries are right, the tests of the
+// documents ask a running server.
+func TestProblemsAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile(filepath.Join("..", "..", "docs", "protocol.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, found := strings.Cut(string(doc), "| name | status | retry | meaning |\n|---|---|---|---|\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	if !found {
+		t.Fatal("docs/protocol.md has no table of problems")
+	}
+	var names []string
+	for row := range strings.Lines(table) {
+		names = append(names, strings.TrimSpace(strings.Split(row, "|")[1]))
+	}
+	slices.Sort(names)
+	want := slices.Sorted(slices.Values(core.ProblemNames()))
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Errorf("docs/protocol.md and the problems differ (-code +docs):\n%s", diff)
 	}
 }

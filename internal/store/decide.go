@@ -69,7 +69,7 @@ func DecideClaim(v View, r Record, now time.Time) (Record, Change, error) {
 		return holder, Change{}, err
 	}
 	for _, n := range held.Names {
-		if false {
+		if !slices.Contains(r.Names, n) {
 			if err := c.free(v, n, r.ID); err != nil {
 				return Record{}, Change{}, err
 			}

@@ -60,8 +60,8 @@ type cutter struct {
 	keeps []int // percent of what is not synced
 	mu    sync.Mutex
 	acts  []action
-	cuts []moment
-	n    int
+	cuts  []moment
+	n     int
 }
 
 // MaybeError implements errorfs.Injector.

@@ -67,7 +67,8 @@ func readMeta(db *pebble.DB) (m meta, err error) {
 }
 
 // writeMeta makes an empty database a new ledger. It flushes: Pebble writes the first log of a new database in
-// an old encoding in which one flipped bit ends the log silently; the flush moves on to a log that notices.
+// an old encoding in which one flipped bit ends the log silently; the flush moves on to a log that notices. Opening the ledger
+// again, as create does, moves on too; each suffices.
 func writeMeta(db *pebble.DB, c *Config) error {
 	now := c.Clock()
 	identity, err := store.NewID(now, 0, c.Random)
