@@ -43,18 +43,19 @@ func EndToEnd(h http.Header) http.Header {
 
 // Storable returns what of an answer's fields or trailers may be given to somebody else, or later: end-to-end fields
 // that are neither a client's own nor about the moment. The values are shared with h.
-func Storable(h http.Header) http.Header {
-	return without(h, func(name string) bool {
-		if perClient[name] {
+func Storable(h http.Header) http.Header { return without(h, ofOneClient) }
+
+// ofOneClient tells whether a field, by its canonical name, is a client's own or about the moment.
+func ofOneClient(name string) bool {
+	if perClient[name] {
+		return true
+	}
+	for _, p := range perClientPrefixes {
+		if strings.HasPrefix(name, p) {
 			return true
 		}
-		for _, p := range perClientPrefixes {
-			if strings.HasPrefix(name, p) {
-				return true
-			}
-		}
-		return false
-	})
+	}
+	return false
 }
 
 // without returns h without connection fields and those that drop, which is given canonical names, asks for.

@@ -2,7 +2,6 @@ package replay
 
 import (
 	"math"
-	"reflect"
 	"slices"
 	"sync"
 
@@ -22,16 +21,20 @@ type Front struct {
 	held int64
 }
 
+// An entry is a finished record, encoded as the ledger does it. As one piece of memory without pointers it costs the
+// garbage collector nothing, which a hundred thousand records would; a hit pays for it with a microsecond.
 type entry struct {
-	record store.Record
-	cost   int64
+	record  []byte // all of it but the answer's content
+	content []byte // of the answer, read only
+	cost    int64
 }
 
 // share is the part of the budget that one record may take, so that a single large one cannot empty the front.
 const share = 8
 
-// overhead is what an entry costs beside its record: the LRU's list element with the entry, and its place in the map, in bytes.
-const overhead = 256
+// overhead is what an entry costs beside its record and content: the LRU's list element with the entry, its place in the map, and
+// what allocations are rounded up by, in bytes.
+const overhead = 320
 
 // NewFront returns a front that holds at most that many bytes; 0 or less: nothing.
 func NewFront(bytes int64) *Front {
@@ -41,32 +44,42 @@ func NewFront(bytes int64) *Front {
 	return f
 }
 
-// Get returns the record with that id if it is here. Its slices are shared and read only.
+// Get returns the record with that id if it is here. The content of its answer is shared and read only.
 func (f *Front) Get(id store.ID) (store.Record, bool) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	e, ok := f.lru.Get(id)
-	return e.record, ok
+	f.mu.Unlock()
+	if !ok {
+		return store.Record{}, false
+	}
+	r, err := store.Decode(id, e.record)
+	if err != nil {
+		f.Remove(id) // what Add has encoded can be decoded; if not, the ledger still knows
+		return store.Record{}, false
+	}
+	r.Response.Content = e.content
+	return r, true
 }
 
 // Add keeps r, in place of an earlier one with its id. The caller has seen that r is durable. A record that is neither Done nor Burned
 // may still change elsewhere and is never kept, nor is one that takes more than an eighth of the budget;
-// then an earlier one leaves too. The content is copied, so that what r shares with others is not held.
+// then an earlier one leaves too. Nothing of r is shared.
 func (f *Front) Add(r store.Record) {
-	c := cost(&r)
-	keep := (r.State == store.Done || r.State == store.Burned) && c <= f.budget/share
-	if keep {
-		r.Response.Content = slices.Clip(slices.Clone(r.Response.Content))
-		r.Request.Content = slices.Clip(slices.Clone(r.Request.Content))
+	var e entry
+	if r.State == store.Done || r.State == store.Burned {
+		e.content = slices.Clip(slices.Clone(r.Response.Content))
+		r.Response.Content = nil
+		e.record = slices.Clip(r.Append(nil))
+		e.cost = int64(overhead + len(e.record) + len(e.content))
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.lru.Remove(r.ID)
-	if !keep {
+	if e.record == nil || e.cost > f.budget/share {
 		return
 	}
-	f.lru.Add(r.ID, entry{r, c})
-	f.held += c
+	f.lru.Add(r.ID, e)
+	f.held += e.cost
 	for f.held > f.budget && f.lru.Len() > 0 {
 		f.lru.RemoveOldest()
 	}
@@ -84,17 +97,4 @@ func (f *Front) Usage() (records int, bytes int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.lru.Len(), f.held
-}
-
-// cost is what keeping r takes, in bytes.
-func cost(r *store.Record) int64 {
-	n := int(reflect.TypeFor[entry]().Size()) + overhead
-	n += len(r.Door) + len(r.Route) + len(r.Method) + len(r.Target)
-	n += cap(r.Names) * len(store.Name{})
-	n += cap(r.Request.Head) + len(r.Request.Content) + cap(r.Response.Head) + len(r.Response.Content)
-	n += cap(r.History) * int(reflect.TypeFor[store.Event]().Size())
-	for i := range r.History {
-		n += len(r.History[i].Who) + len(r.History[i].Why)
-	}
-	return int64(n)
 }

@@ -12,7 +12,7 @@ import (
 )
 
 func done(id byte, size int) store.Record {
-	return store.Record{ID: store.ID{id}, State: store.Done, Status: 201, Door: "poe", Target: "/orders",
+	return store.Record{ID: store.ID{id}, Term: store.Term{1}, State: store.Done, Status: 201, Door: "poe", Target: "/orders",
 		Names: []store.Name{{1}}, Response: store.Blob{Head: []byte("head"), Content: pattern(size), Where: store.Inline, Size: int64(size)},
 		History: []store.Event{{Who: "engine", Why: "because"}}}
 }

@@ -2,8 +2,8 @@ package replay
 
 import (
 	"fmt"
-	"maps"
 	"net/http"
+	"net/textproto"
 	"slices"
 
 	"golang.org/x/net/http/httpguts"
@@ -24,17 +24,24 @@ const (
 // that only what is a valid field (RFC 9110 section 5), so that nothing read back can split a message.
 // Equal fields have equal encodings; the values of a name keep their order.
 func EncodeHead(h, trailer http.Header) []byte {
-	b := appendFields(nil, hName, Storable(h))
-	t := Storable(trailer)
-	maps.DeleteFunc(t, func(name string, _ []string) bool { return !httpguts.ValidTrailerHeader(name) })
-	return appendFields(b, hTrailer, t)
+	b := appendFields(make([]byte, 0, 256), hName, h, httpguts.ValidHeaderFieldName)
+	return appendFields(b, hTrailer, trailer, func(name string) bool {
+		return httpguts.ValidHeaderFieldName(name) && httpguts.ValidTrailerHeader(name)
+	})
 }
 
-func appendFields(b []byte, kind protowire.Number, h http.Header) []byte {
-	for _, name := range slices.Sorted(maps.Keys(h)) {
-		if !httpguts.ValidHeaderFieldName(name) {
-			continue
+// appendFields appends what may be stored of h, as far as valid allows the names.
+func appendFields(b []byte, kind protowire.Number, h http.Header, valid func(name string) bool) []byte {
+	var few [16]string
+	names := few[:0]
+	named := connectionNamed(h)
+	for name := range h {
+		if canonical := textproto.CanonicalMIMEHeaderKey(name); !hopByHop[canonical] && !named[canonical] && !ofOneClient(canonical) && valid(name) {
+			names = append(names, name)
 		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
 		begun := false
 		for _, v := range h[name] {
 			if !httpguts.ValidHeaderFieldValue(v) {

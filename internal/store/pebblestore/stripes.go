@@ -13,7 +13,34 @@ const count = 4096
 
 // stripes are the locks of the ledger. An id and a name each have one, by their random bits.
 // Several are taken in ascending order only, so nobody waits in a circle.
-type stripes [count]sync.RWMutex
+type stripes [count]stripe
+
+// A stripe is one lock, and the latest record that was written under it, if that is running: most actions are settled soon
+// after they were claimed, and then the write that settles needs not ask the database what it replaces.
+type stripe struct {
+	sync.RWMutex
+	last *store.Record // guarded by the lock; as durable as everything that is read under it; nil: nothing is remembered
+}
+
+// remember notes r if it has just become durable; if nobody knows that, what was remembered of it is forgotten. The
+// caller holds its stripe.
+func (s *stripes) remember(r *store.Record, durable bool) {
+	at := &s[stripeOfID(r.ID)]
+	switch {
+	case durable && r.State == store.Running && len(r.Request.Content) == 0:
+		at.last = r
+	case at.last != nil && at.last.ID == r.ID:
+		at.last = nil
+	}
+}
+
+// recall returns the record with that id if it is remembered. The caller holds its stripe.
+func (s *stripes) recall(id store.ID) (store.Record, bool) {
+	if last := s[stripeOfID(id)].last; last != nil && last.ID == id {
+		return *last, true
+	}
+	return store.Record{}, false
+}
 
 // A stripe set is ascending and without repetition.
 type stripeSet []uint16

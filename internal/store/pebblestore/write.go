@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -70,7 +71,13 @@ func (s *Store) try(ctx context.Context, v *view, decide decision) (store.Record
 	if err != nil || len(change.Put) == 0 {
 		return rec, err
 	}
-	if err := s.commits.submit(encode(&change).fill); err != nil {
+	e := encode(&change)
+	err = s.commits.submit(e.fill)
+	e.free()
+	for i := range change.Put {
+		s.stripes.remember(&change.Put[i].Record, err == nil)
+	}
+	if err != nil {
 		return store.Record{}, fmt.Errorf("writing: %w", err)
 	}
 	return rec, nil
@@ -98,6 +105,9 @@ func (v *view) holds(stripe uint16) bool {
 func (v *view) Record(id store.ID) (store.Record, error) {
 	if !v.holds(stripeOfID(id)) {
 		return store.Record{}, errMissing
+	}
+	if r, ok := v.s.stripes.recall(id); ok {
+		return r, nil
 	}
 	return v.s.record(id)
 }
@@ -129,6 +139,17 @@ func encode(c *store.Change) *encoded {
 		e.ends = append(e.ends, len(e.bytes))
 	}
 	return e
+}
+
+// encodings holds what free has given back.
+var encodings sync.Pool
+
+// free gives e back once its bytes are in a batch. What grew large is left to the garbage collector.
+func (e *encoded) free() {
+	e.change = nil
+	if cap(e.bytes) <= 16<<10 {
+		encodings.Put(e)
+	}
 }
 
 // fill adds the change to b.
