@@ -2,19 +2,13 @@ package core
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/sha512"
 	"crypto/subtle"
 	"errors"
-	"io"
 	"maps"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/dunglas/httpsfv"
 
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
@@ -233,9 +227,6 @@ func (c *call) once() {
 	}
 }
 
-// blindBody is the largest body that is read before anybody has looked whether the action is still unused, in bytes.
-const blindBody = 64 << 10
-
 // claimBlindly goes straight to the claim, which looks for itself, and so spares most first POSTs a question to the ledger. It
 // does so only where the order of the checks cannot be told from outside: the body is small and on its way, and
 // nothing is wrong with it. Where it returns false nothing was answered and nothing was executed.
@@ -261,232 +252,6 @@ func (c *call) claimBlindly() bool {
 func (c *call) fresh() store.Record {
 	return store.Record{
 		ID: c.id, Door: "poe", Route: c.route.Name, Method: c.claims.Method, Target: c.claims.Target, Expires: c.claims.Expires,
-	}
-}
-
-// complete reads the body before anything is claimed: it must be within the limit, whole, and the one that was
-// announced. It answers and returns false where it is not.
-func (c *call) complete(s *status) bool {
-	g := c.g
-	s.setState(c.w.Header(), false)
-	var k *kind
-	switch err := c.readBody(); {
-	case err == nil && c.digestsMatch(c.body):
-		return true
-	case err == nil:
-		k = problemDigestMismatch
-	case errors.Is(err, replay.ErrTooLarge):
-		k = problemTooLarge
-	case errors.Is(err, replay.ErrSpoolFull):
-		c.notExecuted(http.StatusServiceUnavailable, s)
-		return false
-	default:
-		k = problemIncompleteBody
-	}
-	g.write(c.w, c.r, g.problem(k).about(g, s))
-	return false
-}
-
-// readBody reads the body into the spool, once; how that ended is remembered.
-func (c *call) readBody() error {
-	g := c.g
-	switch {
-	case c.body != nil:
-	case c.r.ContentLength > g.cfg.MaxBody:
-		return replay.ErrTooLarge
-	default:
-		c.body = g.cfg.Spool.New()
-		c.body.Expect(c.r.ContentLength)
-		lift := limitRead(c.w, g.cfg.Patience)
-		_, c.bodyErr = c.body.CopyLimited(c.r.Body, g.cfg.MaxBody)
-		lift()
-	}
-	return c.bodyErr
-}
-
-// digestsMatch compares the body with the digest in the token, and with what the client says in Content-Digest
-// (RFC 9530). Algorithms that we do not know are no reason to refuse; a field that cannot be read is.
-func (c *call) digestsMatch(body *replay.Body) bool {
-	sum := body.Digest()
-	if c.claims.Digest != ([32]byte{}) && subtle.ConstantTimeCompare(c.claims.Digest[:], sum[:]) != 1 {
-		return false
-	}
-	lines := c.r.Header.Values("Content-Digest")
-	if len(lines) == 0 {
-		return true
-	}
-	d, err := httpsfv.UnmarshalDictionary(lines)
-	if err != nil {
-		return false
-	}
-	for _, name := range d.Names() {
-		member, _ := d.Get(name)
-		item, ok := member.(httpsfv.Item)
-		said, isBytes := item.Value.([]byte)
-		if !ok || !isBytes {
-			return false
-		}
-		switch name {
-		case "sha-256":
-			if subtle.ConstantTimeCompare(said, sum[:]) != 1 {
-				return false
-			}
-		case "sha-512":
-			h := sha512.New()
-			if _, err := io.Copy(h, body.Reader()); err != nil || subtle.ConstantTimeCompare(said, h.Sum(nil)) != 1 {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// attempt executes and answers. It returns true, without an answer, where somebody else has the action.
-func (c *call) attempt(s *status) (lost bool) {
-	g := c.g
-	record := s.record
-	record.Principal = c.claims.Principal
-	record.Request = store.Blob{Size: c.body.Size(), Digest: c.body.Digest()}
-	record.Status, record.Finished = 0, time.Time{} // those were an earlier attempt's
-	delete(c.w.Header(), "Poe-State")               // it said unused
-	end := g.execute(withInbound(c.r.Context(), c.withoutToken), &action{
-		record: record, route: c.route, request: c.request, exec: c.exec, inform: c.inform, stream: c.stream,
-	})
-	defer end.release()
-	switch {
-	case end.lost:
-		return true
-	case errors.Is(end.refused, store.ErrExpired):
-		c.late = true
-		return true // the next look says what that means
-	case errors.Is(end.refused, errBusy), errors.Is(end.refused, errDraining):
-		if c.blind {
-			return true // it may have been done long ago: that it is unused is not said before that look
-		}
-		c.notExecuted(http.StatusServiceUnavailable, s)
-	case end.refused != nil && c.blind:
-		c.ledgerTrouble(end.refused, unknown)
-	case end.refused != nil:
-		c.ledgerTrouble(end.refused, unused)
-	default:
-		c.answer(&end)
-	}
-	return false
-}
-
-// request returns what is executed.
-func (c *call) request(attempt uint16) *replay.Request {
-	g := c.g
-	q := &replay.Request{
-		Method: c.claims.Method, Target: c.target, Host: c.r.Host, Header: g.endToEnd(c.r.Header), Trailer: c.r.Trailer,
-		Body: c.body, RemoteAddr: c.r.RemoteAddr, TLS: c.r.TLS,
-		ForwardHeader: map[string]string{"POE-Id": c.id.String()},
-	}
-	if len(q.Header["Idempotency-Key"]) == 0 {
-		q.ForwardHeader["Idempotency-Key"] = `"` + c.id.String() + "." + strconv.Itoa(int(attempt)+1) + `"`
-	}
-	return q
-}
-
-// inform passes an interim answer on (RFC 9110, section 15.2), except 100: the client's body is here already.
-func (c *call) inform(status int, h http.Header) {
-	if status == http.StatusContinue {
-		return
-	}
-	own := c.w.Header()
-	before := own.Clone()
-	for name, values := range h {
-		own[name] = values
-	}
-	c.w.WriteHeader(status)
-	clear(own)
-	for name, values := range before {
-		own[name] = values
-	}
-}
-
-// stream begins an answer that is passed through while it is produced.
-func (c *call) stream(s *status, head *replay.Answer) (http.ResponseWriter, error) {
-	c.decorate(s, head.Status)
-	replay.SendHead(c.w, c.r, head)
-	return c.w, nil
-}
-
-// decorate puts on the first answer what it says of the action.
-func (c *call) decorate(s *status, code int) {
-	g, h := c.g, c.w.Header()
-	s.setState(h, false)
-	g.linkOutcome(h, s, c.uri)
-	if code >= 200 && code < 300 && poeVersion(c.r.Header) {
-		m := MintRequest{Target: c.target, Method: c.claims.Method, TTL: c.route.TTL, Principal: c.principal}
-		if next, err := g.mint(c.route, &m); err == nil {
-			g.addLinks(h, []Minted{next})
-		}
-	}
-}
-
-// answer sends the first client what became of the execution.
-func (c *call) answer(end *ending) {
-	g := c.g
-	s := &end.status
-	switch {
-	case end.streamed && end.proof != replay.Complete:
-		panic(http.ErrAbortHandler) // the client must not take half a stream for a whole one
-	case end.streamed:
-	case end.proof == replay.Unsent:
-		c.notExecuted(unsentStatus(end), s)
-	case end.proof == replay.Broken:
-		c.outcomeUnknown(end)
-	case end.answer.Status == http.StatusMethodNotAllowed:
-		c.decorate(s, http.StatusNotImplemented)
-		g.write(c.w, c.r, g.problem(problemMethodRefused).about(g, s))
-	default:
-		c.decorate(s, end.answer.Status)
-		w, sent := unlessStalled(c.w, end.answer.Size, g.cfg.Patience)
-		defer sent()
-		if err := replay.Send(w, c.r, end.answer); err != nil {
-			g.log.Debug().Err(err).Stringer("id", c.id).Msg("the client left before it had the answer")
-		}
-	}
-}
-
-// unsentStatus tells a timeout and a shortage from a refusal.
-func unsentStatus(end *ending) int {
-	switch {
-	case end.timedOut:
-		return http.StatusGatewayTimeout
-	case errors.Is(end.err, replay.ErrBusy):
-		return http.StatusServiceUnavailable
-	default:
-		return http.StatusBadGateway
-	}
-}
-
-// notExecuted says that surely nothing was sent.
-func (c *call) notExecuted(code int, s *status) {
-	g := c.g
-	s.setState(c.w.Header(), false)
-	p := g.problem(problemNotExecuted).about(g, s)
-	p.Status = code
-	g.write(c.w, c.r, p)
-}
-
-// outcomeUnknown says that nobody knows. After a panic of the handler the whole answer is sent first, and then the
-// panic goes on up, to whoever catches the program's panics.
-func (c *call) outcomeUnknown(end *ending) {
-	g := c.g
-	s := &end.status
-	c.decorate(s, http.StatusBadGateway)
-	p := g.problem(problemOutcomeUnknown).about(g, s)
-	p.Status = http.StatusBadGateway
-	if end.timedOut {
-		p.Status = http.StatusGatewayTimeout
-	}
-	p.Detail = reason(end, nil)
-	g.write(c.w, c.r, p)
-	if end.panicked != nil {
-		_ = http.NewResponseController(c.w).Flush() // best effort: the connection ends now
-		panic(end.panicked)
 	}
 }
 
@@ -580,24 +345,6 @@ func (c *call) consumed(s *status) *problem {
 	return p
 }
 
-// sum returns the digest of this request's body, unless the client waits to be asked for it, or it is over the limit,
-// or does not arrive: then nothing is compared.
-func (c *call) sum() ([32]byte, bool) {
-	switch {
-	case c.body != nil:
-		return c.body.Digest(), c.bodyErr == nil
-	case c.r.Method != c.claims.Method, expectsContinue(c.r), c.r.ContentLength > c.g.cfg.MaxBody, c.r.Body == nil:
-		return [32]byte{}, false
-	}
-	defer limitRead(c.w, c.g.cfg.Patience)()
-	h := sha256.New()
-	n, err := io.Copy(h, io.LimitReader(c.r.Body, c.g.cfg.MaxBody+1))
-	if err != nil || n > c.g.cfg.MaxBody {
-		return [32]byte{}, false
-	}
-	return [32]byte(h.Sum(nil)), true
-}
-
 // ledgerTrouble says that the ledger does not answer: nothing is ever executed unclaimed. p is unused where the
 // claim failed, since nothing was sent, and unknown where not even the state could be read.
 func (c *call) ledgerTrouble(err error, p phase) {
@@ -609,57 +356,3 @@ func (c *call) ledgerTrouble(err error, p phase) {
 	answer.State = p.word() // and no outcome: its address would not answer either
 	g.write(c.w, c.r, answer)
 }
-
-// patience reads Prefer: wait (RFC 7240, section 4.3) and returns until when the client waits.
-func (g *Gate) patience(r *http.Request) time.Time {
-	prefer := r.Header["Prefer"]
-	if len(prefer) == 0 {
-		return time.Time{}
-	}
-	d, err := httpsfv.UnmarshalDictionary(prefer)
-	if err != nil {
-		return time.Time{}
-	}
-	member, ok := d.Get("wait")
-	if !ok {
-		return time.Time{}
-	}
-	item, _ := member.(httpsfv.Item)
-	seconds, ok := item.Value.(int64)
-	if !ok || seconds <= 0 {
-		return time.Time{}
-	}
-	return g.now().Add(min(time.Duration(min(seconds, 86400))*time.Second, g.cfg.MaxWait))
-}
-
-// await blocks until somebody else's execution of id has ended, the client is no longer willing to wait, or there is
-// no room for another waiter. It tells whether it is worth looking again.
-func (g *Gate) await(ctx context.Context, id store.ID, until time.Time) bool {
-	left := until.Sub(g.now())
-	if until.IsZero() || left <= 0 {
-		return false
-	}
-	select {
-	case g.waiters <- struct{}{}:
-	default:
-		return false
-	}
-	defer func() { <-g.waiters }()
-	ctx, cancel := context.WithTimeout(ctx, left)
-	defer cancel()
-	if fl := g.flights.of(id); fl != nil {
-		fl.await(ctx)
-		return ctx.Err() == nil
-	}
-	// It runs elsewhere: the ledger is asked again now and then.
-	pause := time.NewTimer(min(left, pollEvery))
-	defer pause.Stop()
-	select {
-	case <-pause.C:
-	case <-ctx.Done():
-	}
-	return ctx.Err() == nil
-}
-
-// pollEvery is how often a waiter asks the ledger for an action that runs in another process.
-const pollEvery = 200 * time.Millisecond

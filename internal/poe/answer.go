@@ -1,0 +1,160 @@
+package core
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/postonce/poe/internal/replay"
+	"github.com/postonce/poe/internal/store"
+)
+
+// attempt executes and answers. It returns true, without an answer, where somebody else has the action.
+func (c *call) attempt(s *status) (lost bool) {
+	g := c.g
+	record := s.record
+	record.Principal = c.claims.Principal
+	record.Request = store.Blob{Size: c.body.Size(), Digest: c.body.Digest()}
+	record.Status, record.Finished = 0, time.Time{} // those were an earlier attempt's
+	delete(c.w.Header(), "Poe-State")               // it said unused
+	end := g.execute(withInbound(c.r.Context(), c.withoutToken), &action{
+		record: record, route: c.route, request: c.request, exec: c.exec, inform: c.inform, stream: c.stream,
+	})
+	defer end.release()
+	switch {
+	case end.lost:
+		return true
+	case errors.Is(end.refused, store.ErrExpired):
+		c.late = true
+		return true // the next look says what that means
+	case errors.Is(end.refused, errBusy), errors.Is(end.refused, errDraining):
+		if c.blind {
+			return true // it may have been done long ago: that it is unused is not said before that look
+		}
+		c.notExecuted(http.StatusServiceUnavailable, s)
+	case end.refused != nil && c.blind:
+		c.ledgerTrouble(end.refused, unknown)
+	case end.refused != nil:
+		c.ledgerTrouble(end.refused, unused)
+	default:
+		c.answer(&end)
+	}
+	return false
+}
+
+// request returns what is executed.
+func (c *call) request(attempt uint16) *replay.Request {
+	g := c.g
+	q := &replay.Request{
+		Method: c.claims.Method, Target: c.target, Host: c.r.Host, Header: g.endToEnd(c.r.Header), Trailer: c.r.Trailer,
+		Body: c.body, RemoteAddr: c.r.RemoteAddr, TLS: c.r.TLS,
+		ForwardHeader: map[string]string{"POE-Id": c.id.String()},
+	}
+	if len(q.Header["Idempotency-Key"]) == 0 {
+		q.ForwardHeader["Idempotency-Key"] = `"` + c.id.String() + "." + strconv.Itoa(int(attempt)+1) + `"`
+	}
+	return q
+}
+
+// inform passes an interim answer on (RFC 9110, section 15.2), except 100: the client's body is here already.
+func (c *call) inform(status int, h http.Header) {
+	if status == http.StatusContinue {
+		return
+	}
+	own := c.w.Header()
+	before := own.Clone()
+	for name, values := range h {
+		own[name] = values
+	}
+	c.w.WriteHeader(status)
+	clear(own)
+	for name, values := range before {
+		own[name] = values
+	}
+}
+
+// stream begins an answer that is passed through while it is produced.
+func (c *call) stream(s *status, head *replay.Answer) (http.ResponseWriter, error) {
+	c.decorate(s, head.Status)
+	replay.SendHead(c.w, c.r, head)
+	return c.w, nil
+}
+
+// decorate puts on the first answer what it says of the action.
+func (c *call) decorate(s *status, code int) {
+	g, h := c.g, c.w.Header()
+	s.setState(h, false)
+	g.linkOutcome(h, s, c.uri)
+	if code >= 200 && code < 300 && poeVersion(c.r.Header) {
+		m := MintRequest{Target: c.target, Method: c.claims.Method, TTL: c.route.TTL, Principal: c.principal}
+		if next, err := g.mint(c.route, &m); err == nil {
+			g.addLinks(h, []Minted{next})
+		}
+	}
+}
+
+// answer sends the first client what became of the execution.
+func (c *call) answer(end *ending) {
+	g := c.g
+	s := &end.status
+	switch {
+	case end.streamed && end.proof != replay.Complete:
+		panic(http.ErrAbortHandler) // the client must not take half a stream for a whole one
+	case end.streamed:
+	case end.proof == replay.Unsent:
+		c.notExecuted(unsentStatus(end), s)
+	case end.proof == replay.Broken:
+		c.outcomeUnknown(end)
+	case end.answer.Status == http.StatusMethodNotAllowed:
+		c.decorate(s, http.StatusNotImplemented)
+		g.write(c.w, c.r, g.problem(problemMethodRefused).about(g, s))
+	default:
+		c.decorate(s, end.answer.Status)
+		w, sent := unlessStalled(c.w, end.answer.Size, g.cfg.Patience)
+		defer sent()
+		if err := replay.Send(w, c.r, end.answer); err != nil {
+			g.log.Debug().Err(err).Stringer("id", c.id).Msg("the client left before it had the answer")
+		}
+	}
+}
+
+// unsentStatus tells a timeout and a shortage from a refusal.
+func unsentStatus(end *ending) int {
+	switch {
+	case end.timedOut:
+		return http.StatusGatewayTimeout
+	case errors.Is(end.err, replay.ErrBusy):
+		return http.StatusServiceUnavailable
+	default:
+		return http.StatusBadGateway
+	}
+}
+
+// notExecuted says that surely nothing was sent.
+func (c *call) notExecuted(code int, s *status) {
+	g := c.g
+	s.setState(c.w.Header(), false)
+	p := g.problem(problemNotExecuted).about(g, s)
+	p.Status = code
+	g.write(c.w, c.r, p)
+}
+
+// outcomeUnknown says that nobody knows. After a panic of the handler the whole answer is sent first, and then the
+// panic goes on up, to whoever catches the program's panics.
+func (c *call) outcomeUnknown(end *ending) {
+	g := c.g
+	s := &end.status
+	c.decorate(s, http.StatusBadGateway)
+	p := g.problem(problemOutcomeUnknown).about(g, s)
+	p.Status = http.StatusBadGateway
+	if end.timedOut {
+		p.Status = http.StatusGatewayTimeout
+	}
+	p.Detail = reason(end, nil)
+	g.write(c.w, c.r, p)
+	if end.panicked != nil {
+		_ = http.NewResponseController(c.w).Flush() // best effort: the connection ends now
+		panic(end.panicked)
+	}
+}

@@ -1,0 +1,112 @@
+package core
+
+import (
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/subtle"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/dunglas/httpsfv"
+
+	"github.com/postonce/poe/internal/replay"
+)
+
+// blindBody is the largest body that is read before anybody has looked whether the action is still unused, in bytes.
+const blindBody = 64 << 10
+
+// complete reads the body before anything is claimed: it must be within the limit, whole, and the one that was
+// announced. It answers and returns false where it is not.
+func (c *call) complete(s *status) bool {
+	g := c.g
+	s.setState(c.w.Header(), false)
+	var k *kind
+	switch err := c.readBody(); {
+	case err == nil && c.digestsMatch(c.body):
+		return true
+	case err == nil:
+		k = problemDigestMismatch
+	case errors.Is(err, replay.ErrTooLarge):
+		k = problemTooLarge
+	case errors.Is(err, replay.ErrSpoolFull):
+		c.notExecuted(http.StatusServiceUnavailable, s)
+		return false
+	default:
+		k = problemIncompleteBody
+	}
+	g.write(c.w, c.r, g.problem(k).about(g, s))
+	return false
+}
+
+// readBody reads the body into the spool, once; how that ended is remembered.
+func (c *call) readBody() error {
+	g := c.g
+	switch {
+	case c.body != nil:
+	case c.r.ContentLength > g.cfg.MaxBody:
+		return replay.ErrTooLarge
+	default:
+		c.body = g.cfg.Spool.New()
+		c.body.Expect(c.r.ContentLength)
+		lift := limitRead(c.w, g.cfg.Patience)
+		_, c.bodyErr = c.body.CopyLimited(c.r.Body, g.cfg.MaxBody)
+		lift()
+	}
+	return c.bodyErr
+}
+
+// digestsMatch compares the body with the digest in the token, and with what the client says in Content-Digest
+// (RFC 9530). Algorithms that we do not know are no reason to refuse; a field that cannot be read is.
+func (c *call) digestsMatch(body *replay.Body) bool {
+	sum := body.Digest()
+	if c.claims.Digest != ([32]byte{}) && subtle.ConstantTimeCompare(c.claims.Digest[:], sum[:]) != 1 {
+		return false
+	}
+	lines := c.r.Header.Values("Content-Digest")
+	if len(lines) == 0 {
+		return true
+	}
+	d, err := httpsfv.UnmarshalDictionary(lines)
+	if err != nil {
+		return false
+	}
+	for _, name := range d.Names() {
+		member, _ := d.Get(name)
+		item, ok := member.(httpsfv.Item)
+		said, isBytes := item.Value.([]byte)
+		if !ok || !isBytes {
+			return false
+		}
+		switch name {
+		case "sha-256":
+			if subtle.ConstantTimeCompare(said, sum[:]) != 1 {
+				return false
+			}
+		case "sha-512":
+			h := sha512.New()
+			if _, err := io.Copy(h, body.Reader()); err != nil || subtle.ConstantTimeCompare(said, h.Sum(nil)) != 1 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// sum returns the digest of this request's body, unless the client waits to be asked for it, or it is over the limit,
+// or does not arrive: then nothing is compared.
+func (c *call) sum() ([32]byte, bool) {
+	switch {
+	case c.body != nil:
+		return c.body.Digest(), c.bodyErr == nil
+	case c.r.Method != c.claims.Method, expectsContinue(c.r), c.r.ContentLength > c.g.cfg.MaxBody, c.r.Body == nil:
+		return [32]byte{}, false
+	}
+	defer limitRead(c.w, c.g.cfg.Patience)()
+	h := sha256.New()
+	n, err := io.Copy(h, io.LimitReader(c.r.Body, c.g.cfg.MaxBody+1))
+	if err != nil || n > c.g.cfg.MaxBody {
+		return [32]byte{}, false
+	}
+	return [32]byte(h.Sum(nil)), true
+}

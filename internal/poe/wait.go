@@ -1,0 +1,65 @@
+package core
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/dunglas/httpsfv"
+
+	"github.com/postonce/poe/internal/store"
+)
+
+// patience reads Prefer: wait (RFC 7240, section 4.3) and returns until when the client waits.
+func (g *Gate) patience(r *http.Request) time.Time {
+	prefer := r.Header["Prefer"]
+	if len(prefer) == 0 {
+		return time.Time{}
+	}
+	d, err := httpsfv.UnmarshalDictionary(prefer)
+	if err != nil {
+		return time.Time{}
+	}
+	member, ok := d.Get("wait")
+	if !ok {
+		return time.Time{}
+	}
+	item, _ := member.(httpsfv.Item)
+	seconds, ok := item.Value.(int64)
+	if !ok || seconds <= 0 {
+		return time.Time{}
+	}
+	return g.now().Add(min(time.Duration(min(seconds, 86400))*time.Second, g.cfg.MaxWait))
+}
+
+// await blocks until somebody else's execution of id has ended, the client is no longer willing to wait, or there is
+// no room for another waiter. It tells whether it is worth looking again.
+func (g *Gate) await(ctx context.Context, id store.ID, until time.Time) bool {
+	left := until.Sub(g.now())
+	if until.IsZero() || left <= 0 {
+		return false
+	}
+	select {
+	case g.waiters <- struct{}{}:
+	default:
+		return false
+	}
+	defer func() { <-g.waiters }()
+	ctx, cancel := context.WithTimeout(ctx, left)
+	defer cancel()
+	if fl := g.flights.of(id); fl != nil {
+		fl.await(ctx)
+		return ctx.Err() == nil
+	}
+	// It runs elsewhere: the ledger is asked again now and then.
+	pause := time.NewTimer(min(left, pollEvery))
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
+}
+
+// pollEvery is how often a waiter asks the ledger for an action that runs in another process.
+const pollEvery = 200 * time.Millisecond
