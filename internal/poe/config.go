@@ -112,7 +112,7 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-var paramName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,31}$`)
+var paramName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,31}$`)
 
 // validate reports everything that is wrong with c after withDefaults.
 func (c *Config) validate() error {
@@ -127,7 +127,7 @@ func (c *Config) validate() error {
 	say(c.Spool == nil, "no spool given")
 	say(!strings.HasPrefix(c.Prefix, "/") || !strings.HasSuffix(c.Prefix, "/") || len(c.Prefix) < 3 || !validTarget(c.Prefix),
 		"prefix %q must begin and end with a slash and have something between", c.Prefix)
-	say(!paramName.MatchString(c.Param), "parameter name %q must be a letter followed by letters, digits or dashes", c.Param)
+	say(!paramName.MatchString(c.Param), "parameter name %q must be a letter followed by letters, digits, dashes or underscores", c.Param)
 	say(c.TTL < time.Second, "ttl %s is under a second", c.TTL)
 	say(c.Retention < time.Second, "retention %s is under a second", c.Retention)
 	say(c.Timeout < 0, "timeout %s is negative", c.Timeout)
