@@ -15,7 +15,7 @@ func (c *call) attempt(s *status) (lost bool) {
 	g := c.g
 	record := s.record
 	record.Principal = c.claims.Principal
-	record.Request = store.Blob{Size: c.body.Size(), Digest: c.body.Digest()}
+	record.Request = store.Blob{Size: c.body.Size(), Digest: c.digest}
 	record.Status, record.Finished = 0, time.Time{} // those were an earlier attempt's
 	delete(c.w.Header(), "Poe-State")               // it said unused
 	end := g.execute(withInbound(c.r.Context(), c.withoutToken), &action{

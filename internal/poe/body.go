@@ -52,6 +52,7 @@ func (c *call) readBody() error {
 		lift := limitRead(c.w, g.cfg.Patience)
 		_, c.bodyErr = c.body.CopyLimited(c.r.Body, g.cfg.MaxBody)
 		lift()
+		c.digest = c.body.Digest()
 	}
 	return c.bodyErr
 }
@@ -59,7 +60,7 @@ func (c *call) readBody() error {
 // digestsMatch compares the body with the digest in the token, and with what the client says in Content-Digest
 // (RFC 9530). Algorithms that we do not know are no reason to refuse; a field that cannot be read is.
 func (c *call) digestsMatch(body *replay.Body) bool {
-	sum := body.Digest()
+	sum := c.digest
 	if c.claims.Digest != ([32]byte{}) && subtle.ConstantTimeCompare(c.claims.Digest[:], sum[:]) != 1 {
 		return false
 	}
@@ -98,7 +99,7 @@ func (c *call) digestsMatch(body *replay.Body) bool {
 func (c *call) sum() ([32]byte, bool) {
 	switch {
 	case c.body != nil:
-		return c.body.Digest(), c.bodyErr == nil
+		return c.digest, c.bodyErr == nil
 	case c.r.Method != c.claims.Method, expectsContinue(c.r), c.r.ContentLength > c.g.cfg.MaxBody, c.r.Body == nil:
 		return [32]byte{}, false
 	}

@@ -33,6 +33,7 @@ type call struct {
 	principal [32]byte
 	body      *replay.Body // nil until it was read
 	bodyErr   error        // how reading it ended
+	digest    [32]byte     // SHA-256 of what was read
 	waits     time.Time    // until when the client is willing to wait; zero: not at all
 	late      bool         // the ledger has refused a claim as expired
 	blind     bool         // nobody has looked yet where the action stands

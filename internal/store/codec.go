@@ -93,13 +93,16 @@ func putFixed(b []byte, n protowire.Number, v []byte) []byte {
 	return b
 }
 
+// A nested message is one within the record.
+type nested interface{ append(b []byte) []byte }
+
 // putNested writes a message within the message, unless it is empty. Its length is known only once it is written, so it is
 // written behind room for the shortest length, and moved by what a longer one needs.
-func putNested(b []byte, n protowire.Number, write func([]byte) []byte) []byte {
+func putNested[M nested](b []byte, n protowire.Number, m M) []byte {
 	before := len(b)
 	b = append(protowire.AppendTag(b, n, protowire.BytesType), 0)
 	from := len(b)
-	b = write(b)
+	b = m.append(b)
 	size := len(b) - from
 	if size == 0 {
 		return b[:before]
@@ -129,15 +132,15 @@ func (r *Record) Append(b []byte) []byte {
 	for i := range r.Names {
 		b = putBytes(b, fName, r.Names[i][:])
 	}
-	b = putNested(b, fRequest, r.Request.append)
-	b = putNested(b, fResponse, r.Response.append)
+	b = putNested(b, fRequest, &r.Request)
+	b = putNested(b, fResponse, &r.Response)
 	b = putInt(b, fStatus, uint64(r.Status)) //nolint:gosec // 0 or a status code
 	b = putTime(b, fClaimed, r.Claimed)
 	b = putTime(b, fFinished, r.Finished)
 	b = putTime(b, fExpires, r.Expires)
 	b = putTime(b, fDue, r.Due)
 	for i := range r.History {
-		b = putNested(b, fEvent, r.History[i].append)
+		b = putNested(b, fEvent, &r.History[i])
 	}
 	return b
 }
