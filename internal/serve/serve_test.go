@@ -17,6 +17,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
+	"net/textproto"
 	"os"
 	"path/filepath"
 	"strings"
@@ -425,4 +427,38 @@ func TestPassThrough(t *testing.T) {
 		}
 	}
 	close(more)
+}
+
+// Early hints to a guarded POST reach its client and are not part of what is kept.
+func TestEarlyHints(t *testing.T) {
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Link", "</a.css>; rel=preload")
+		w.WriteHeader(http.StatusEarlyHints)
+		w.Header().Del("Link")
+		_, _ = io.WriteString(w, "done")
+	}))
+	defer app.Close()
+	s := run(t, config(t, app.URL))
+	uri := mint(t, s.at.URL, "/orders")
+	var hints []string
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+		hints = append(hints, fmt.Sprint(code, h["Link"], h["Poe-State"]))
+		return nil
+	}})
+	res, body, err := ask(ctx, "POST", uri, "x")
+	if err != nil || res.StatusCode != 200 || body != "done" {
+		t.Fatalf("%v %q %v", res, body, err)
+	}
+	if want := "103 [</a.css>; rel=preload] []"; len(hints) != 1 || hints[0] != want {
+		t.Errorf("hints %q, want one %q", hints, want)
+	}
+	for _, when := range []string{"first answer", "outcome"} {
+		if links := res.Header.Values("Link"); len(links) != 1 || !strings.Contains(links[0], `rel="status"`) || !strings.HasPrefix(res.Header.Get("POE-State"), "done;") {
+			t.Errorf("%s: %v", when, res.Header)
+		}
+		res, body = get(t, uri)
+		if body != "done" {
+			t.Errorf("outcome %q", body)
+		}
+	}
 }
