@@ -21,7 +21,7 @@ func withAction(ctx context.Context, r *store.Record) context.Context {
 
 // withInbound lets an in-process executor have the client's request: routers keep path variables in it that
 // nothing else carries.
-func withInbound(ctx context.Context, request func() *http.Request) context.Context {
+func withInbound(ctx context.Context, request func(context.Context) *http.Request) context.Context {
 	return context.WithValue(ctx, inboundKey{}, request)
 }
 
@@ -49,8 +49,8 @@ func (e HandlerExecutor) Execute(ctx context.Context, q *replay.Request, rec *re
 // with a context that outlives the client.
 func inProcess(ctx context.Context, q *replay.Request) (*http.Request, error) {
 	var r *http.Request
-	if inbound, ok := ctx.Value(inboundKey{}).(func() *http.Request); ok {
-		r = inbound().WithContext(ctx)
+	if inbound, ok := ctx.Value(inboundKey{}).(func(context.Context) *http.Request); ok {
+		r = inbound(ctx)
 	} else {
 		u, err := url.ParseRequestURI(q.Target)
 		if err != nil {

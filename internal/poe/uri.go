@@ -49,7 +49,7 @@ func (g *Gate) door(c *call) {
 		return
 	}
 	if c.r.Method == http.MethodOptions {
-		c.pass.ServeHTTP(c.w, g.passable(c.withoutToken()))
+		c.pass.ServeHTTP(c.w, g.passable(c.withoutToken(c.r.Context())))
 		return
 	}
 	c.route.cors(c.w.Header(), c.r)
@@ -115,10 +115,10 @@ func (c *call) refuseStranger() bool {
 	return false
 }
 
-// withoutToken returns the request as the application may see it: without the parameter.
-func (c *call) withoutToken() *http.Request {
-	out := new(http.Request)
-	*out = *c.r
+// withoutToken returns the request as the application may see it: without the parameter, and under
+// ctx.
+func (c *call) withoutToken(ctx context.Context) *http.Request {
+	out := c.r.WithContext(ctx)
 	u := *c.r.URL
 	_, u.RawQuery, _ = strings.Cut(c.target, "?")
 	u.ForceQuery = false

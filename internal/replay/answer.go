@@ -102,6 +102,12 @@ func (r *Recorder) sniff(next []byte) {
 	if _, ok := r.frozen["Content-Type"]; ok || r.head() || r.frozen.Get("Content-Encoding") != "" {
 		return
 	}
+	if content, ok := r.body.Bytes(); ok && len(next) == 0 {
+		if len(content) > 0 {
+			r.frozen.Set("Content-Type", http.DetectContentType(content))
+		}
+		return
+	}
 	var first [512]byte // all that DetectContentType looks at
 	n, err := r.body.ReadAt(first[:], 0)
 	if err != nil && err != io.EOF { //nolint:errorlint // io.ReaderAt says EOF itself

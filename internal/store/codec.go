@@ -93,19 +93,18 @@ func putFixed(b []byte, n protowire.Number, v []byte) []byte {
 	return b
 }
 
-// A nested message is one within the record.
-type nested interface{ append(b []byte) []byte }
-
-// putNested writes a message within the message, unless it is empty. Its length is known only once it is written, so it is
-// written behind room for the shortest length, and moved by what a longer one needs.
-func putNested[M nested](b []byte, n protowire.Number, m M) []byte {
-	before := len(b)
+// begin begins a message within the message. Its length is known only once it is written, so it is written behind room for
+// the shortest length; end moves it by what a longer one needs. Closures would do the same and cost an allocation each.
+func begin(b []byte, n protowire.Number) (out []byte, from int) {
 	b = append(protowire.AppendTag(b, n, protowire.BytesType), 0)
-	from := len(b)
-	b = m.append(b)
+	return b, len(b)
+}
+
+// end ends the message that begins at from, and takes it off again if it is empty.
+func end(b []byte, n protowire.Number, from int) []byte {
 	size := len(b) - from
 	if size == 0 {
-		return b[:before]
+		return b[:from-1-protowire.SizeTag(n)]
 	}
 	if more := protowire.SizeVarint(uint64(size)) - 1; more > 0 { //nolint:gosec // a length
 		b = append(b, make([]byte, more)...)
@@ -113,6 +112,16 @@ func putNested[M nested](b []byte, n protowire.Number, m M) []byte {
 	}
 	protowire.AppendVarint(b[:from-1], uint64(size)) //nolint:gosec // a length
 	return b
+}
+
+func putBlob(b []byte, n protowire.Number, p *Blob) []byte {
+	b, from := begin(b, n)
+	return end(p.append(b), n, from)
+}
+
+func putEvent(b []byte, n protowire.Number, e *Event) []byte {
+	b, from := begin(b, n)
+	return end(e.append(b), n, from)
 }
 
 // Append appends the encoding of r, without its id, to b.
@@ -132,15 +141,15 @@ func (r *Record) Append(b []byte) []byte {
 	for i := range r.Names {
 		b = putBytes(b, fName, r.Names[i][:])
 	}
-	b = putNested(b, fRequest, &r.Request)
-	b = putNested(b, fResponse, &r.Response)
+	b = putBlob(b, fRequest, &r.Request)
+	b = putBlob(b, fResponse, &r.Response)
 	b = putInt(b, fStatus, uint64(r.Status)) //nolint:gosec // 0 or a status code
 	b = putTime(b, fClaimed, r.Claimed)
 	b = putTime(b, fFinished, r.Finished)
 	b = putTime(b, fExpires, r.Expires)
 	b = putTime(b, fDue, r.Due)
 	for i := range r.History {
-		b = putNested(b, fEvent, &r.History[i])
+		b = putEvent(b, fEvent, &r.History[i])
 	}
 	return b
 }

@@ -128,12 +128,11 @@ type encoded struct {
 }
 
 func encode(c *store.Change) *encoded {
-	size := 0
-	for i := range c.Put {
-		r := &c.Put[i].Record
-		size += 256 + len(r.Request.Head) + len(r.Request.Content) + len(r.Response.Head) + len(r.Response.Content)
+	e, ok := encodings.Get().(*encoded)
+	if !ok {
+		e = &encoded{bytes: make([]byte, 0, 1024)}
 	}
-	e := &encoded{change: c, bytes: make([]byte, 0, size), ends: make([]int, 0, len(c.Put))}
+	e.change, e.bytes, e.ends = c, e.bytes[:0], e.ends[:0]
 	for i := range c.Put {
 		e.bytes = c.Put[i].Record.Append(e.bytes)
 		e.ends = append(e.ends, len(e.bytes))
