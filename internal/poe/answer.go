@@ -57,9 +57,10 @@ func (c *call) request(attempt uint16) *replay.Request {
 	return q
 }
 
-// inform passes an interim answer on (RFC 9110, section 15.2), except 100: the client's body is here already.
+// inform passes an interim answer on (RFC 9110, section 15.2), except 100, since the client's body is
+// here already, and except to HTTP/1.0, which has none.
 func (c *call) inform(status int, h http.Header) {
-	if status == http.StatusContinue {
+	if status == http.StatusContinue || !c.r.ProtoAtLeast(1, 1) {
 		return
 	}
 	own := c.w.Header()
@@ -99,6 +100,8 @@ func (c *call) answer(end *ending) {
 	g := c.g
 	s := &end.status
 	switch {
+	case end.streamed && end.panicked != nil:
+		panic(end.panicked) // goes on up, and ends the connection as well
 	case end.streamed && end.proof != replay.Complete:
 		panic(http.ErrAbortHandler) // the client must not take half a stream for a whole one
 	case end.streamed:

@@ -107,20 +107,26 @@ const claimMargin = time.Minute
 // writeTries is how often a write whose result is unknown is made; each repeat finds its own term.
 const writeTries = 3
 
-// repeatWrite makes a write, and makes it again while nobody knows whether it was done.
+// repeatWrite makes a write, and makes it again while nobody knows whether it was done. A repeat that is refused because of
+// what it finds says that the write was not done, or it would have found its own term. One that is refused because the
+// ledger is away says nothing of the tries before it: then the error is theirs, and the write stays unknown.
 func repeatWrite(ctx context.Context, write func() (store.Record, error)) (store.Record, error) {
-	first, err := write()
-	if err == nil || store.Refused(err) {
-		return first, err
+	first, unknown := write()
+	if unknown == nil || store.Refused(unknown) {
+		return first, unknown
 	}
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval = 20 * time.Millisecond
 	return backoff.Retry(ctx, func() (store.Record, error) {
 		r, err := write()
-		if err != nil && store.Refused(err) {
+		switch {
+		case errors.Is(err, store.ErrUnavailable):
+			return r, unknown
+		case err != nil && store.Refused(err):
 			return r, backoff.Permanent(err)
+		default:
+			return r, err
 		}
-		return r, err
 	}, backoff.WithBackOff(pause), backoff.WithMaxTries(writeTries-1))
 }
 

@@ -216,6 +216,26 @@ func TestLedgerTrouble(t *testing.T) {
 			t.Fatalf("released: %d, executed %d times", res.StatusCode, b.executed.Load())
 		}
 	})
+	t.Run("a ledger that goes away says nothing of the claim before", func(t *testing.T) {
+		tries := 0
+		spy := &spyStore{
+			claim: func(store.Record) error {
+				if tries++; tries > 1 {
+					return store.ErrUnavailable
+				}
+				return nil
+			},
+			after: func(store.Record) error { return errDisk }, // the first one was written unheard
+		}
+		b := spied(t, spy)
+		uri := b.mint("/orders")
+		wantProblem(t, b.do("POST", uri, "x"), 503, "ledger-unavailable")
+		spy.claim, spy.after = nil, nil
+		core.Housekeeping(t.Context(), b.gate)
+		if res := b.do("POST", uri, "x"); res.StatusCode != 201 || b.executed.Load() != 1 {
+			t.Fatalf("the claim was not released: %d, executed %d times", res.StatusCode, b.executed.Load())
+		}
+	})
 	t.Run("an outcome that cannot be stored is delivered as unknown and never repeated", func(t *testing.T) {
 		spy := &spyStore{advance: func(store.Record) error { return errDisk }}
 		b := spied(t, spy)
@@ -546,6 +566,26 @@ func TestEventStream(t *testing.T) {
 	wantProblem(t, b.do("GET", uri, ""), 410, "outcome-purged")
 	leave() // the stream is the client's alone: it ends with it
 	<-gone
+}
+
+// A handler that panics in the middle of a stream: its action is done, and the panic goes on up.
+func TestPanicOfAStream(t *testing.T) {
+	b := newBench(t, nil)
+	b.app = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: 1\n\n")
+		panic("boom")
+	}
+	uri := b.mint("/orders")
+	func() {
+		defer func() {
+			if p := recover(); p != "boom" {
+				t.Errorf("the panic did not go on up: %v", p)
+			}
+		}()
+		b.handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", uri, nil))
+	}()
+	wantProblem(t, b.do("POST", uri, ""), 405, "consumed")
 }
 
 // A handler that overstays its time is not run again while it is at work, and its late answer is recorded.

@@ -115,8 +115,7 @@ func (c *call) refuseStranger() bool {
 	return false
 }
 
-// withoutToken returns the request as the application may see it: without the parameter, and under
-// ctx.
+// withoutToken returns the request as the application may see it: without the parameter, under ctx.
 func (c *call) withoutToken(ctx context.Context) *http.Request {
 	out := c.r.WithContext(ctx)
 	u := *c.r.URL

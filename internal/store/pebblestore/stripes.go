@@ -8,7 +8,7 @@ import (
 	"github.com/postonce/poe/internal/store"
 )
 
-// count is how many stripes there are: enough that writers seldom meet by chance, few enough to be cheap (100 kB).
+// count is how many stripes there are: enough that writers seldom meet by chance, few enough to be cheap (128 KiB).
 const count = 4096
 
 // stripes are the locks of the ledger. An id and a name each have one, by their random bits.
