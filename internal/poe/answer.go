@@ -18,8 +18,8 @@ func (c *call) attempt(s *status) (lost bool) {
 	record.Request = store.Blob{Size: c.body.Size(), Digest: c.digest}
 	record.Status, record.Finished = 0, time.Time{} // those were an earlier attempt's
 	delete(c.w.Header(), "Poe-State")               // it said unused
-	end := g.execute(withInbound(c.r.Context(), c.withoutToken), &action{
-		record: record, route: c.route, request: c.request, exec: c.exec, inform: c.inform, stream: c.stream,
+	end := g.execute(c.r.Context(), &action{
+		record: record, route: c.route, request: c.request, exec: c.exec, inbound: c.withoutToken, inform: c.inform, stream: c.stream,
 	})
 	defer end.release()
 	switch {
@@ -49,10 +49,11 @@ func (c *call) request(attempt uint16) *replay.Request {
 	q := &replay.Request{
 		Method: c.claims.Method, Target: c.target, Host: c.r.Host, Header: g.endToEnd(c.r.Header), Trailer: c.r.Trailer,
 		Body: c.body, RemoteAddr: c.r.RemoteAddr, TLS: c.r.TLS,
-		ForwardHeader: map[string]string{"POE-Id": c.id.String()},
 	}
+	id := c.id.String()
+	q.ForwardHeader = map[string]string{"POE-Id": id}
 	if len(q.Header["Idempotency-Key"]) == 0 {
-		q.ForwardHeader["Idempotency-Key"] = `"` + c.id.String() + "." + strconv.Itoa(int(attempt)+1) + `"`
+		q.ForwardHeader["Idempotency-Key"] = `"` + id + "." + strconv.Itoa(int(attempt)+1) + `"`
 	}
 	return q
 }

@@ -23,6 +23,7 @@ type action struct {
 	route   *route
 	request func(attempt uint16) *replay.Request // what is sent; only the claim knows which attempt it is
 	exec    Executor
+	inbound func(context.Context) *http.Request                        // the client's request, for an executor in this process; may be nil
 	inform  func(status int, h http.Header)                            // 1xx for the client; may be nil
 	stream  func(*status, *replay.Answer) (http.ResponseWriter, error) // the client's writer, for what is passed through
 }
@@ -69,7 +70,8 @@ func (g *Gate) execute(ctx context.Context, a *action) (end ending) {
 	}
 	defer g.flights.end(a.record.ID, fl)
 
-	claimed, err := g.claim(context.WithoutCancel(ctx), a.record)
+	detached := context.WithoutCancel(ctx)
+	claimed, err := g.claim(detached, a.record)
 	switch {
 	case errors.Is(err, store.ErrTaken):
 		g.metrics.claims.WithLabelValues("taken").Inc()
@@ -78,9 +80,10 @@ func (g *Gate) execute(ctx context.Context, a *action) (end ending) {
 		g.metrics.claims.WithLabelValues("refused").Inc()
 		return ending{refused: err}
 	}
-	g.metrics.claims.WithLabelValues("won").Inc()
+	g.metrics.won.Inc()
 	// The commit point: from here on the action is executed, by nobody else and never again.
-	g.run(ctx, fl, a, claimed, &end)
+	a.record = claimed
+	g.run(flown{flight: fl, client: ctx, detached: detached}, a, &end)
 	return end
 }
 
@@ -130,17 +133,22 @@ func repeatWrite(ctx context.Context, write func() (store.Record, error)) (store
 	}, backoff.WithBackOff(pause), backoff.WithMaxTries(writeTries-1))
 }
 
-// run attempts the claimed action and settles it.
-func (g *Gate) run(ctx context.Context, fl *flight, a *action, claimed store.Record, end *ending) {
-	client := ctx
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(client))
+// flown is a flight with its contexts: the client's, which ends with the client, and the ledger's, which does not end.
+type flown struct {
+	*flight
+	client, detached context.Context //nolint:containedctx // the parameters of one call
+}
+
+// run attempts the claimed action, whose record a holds, and settles it.
+func (g *Gate) run(f flown, a *action, end *ending) {
+	ctx, cancel := context.WithCancelCause(f.detached)
 	defer cancel(nil)
 	// A timer of our own, not a deadline: an answer that streams may take longer.
 	timer := time.AfterFunc(g.cfg.Timeout, func() { cancel(context.DeadlineExceeded) })
 	defer timer.Stop()
-	g.flights.executing(fl, cancel)
+	g.flights.executing(f.flight, cancel)
 
-	end.status = status{phase: running, record: claimed}
+	end.status = status{phase: running, record: a.record}
 	settledAtHead := false
 	end.recorder = replay.NewRecorder(replay.RecorderConfig{
 		Spool: g.cfg.Spool, Limit: g.cfg.MaxResponse, Inform: a.inform,
@@ -149,9 +157,9 @@ func (g *Gate) run(ctx context.Context, fl *flight, a *action, claimed store.Rec
 			// What follows is the client's alone, and ends with it.
 			settledAtHead = true
 			timer.Stop()
-			context.AfterFunc(client, func() { cancel(context.Canceled) })
-			g.settle(ctx, a, end, head)
-			g.flights.end(a.record.ID, fl)
+			context.AfterFunc(f.client, func() { cancel(context.Canceled) })
+			g.settle(f.detached, a, end, head)
+			g.flights.end(a.record.ID, f.flight)
 			if a.stream == nil {
 				return nil, nil
 			}
@@ -159,13 +167,13 @@ func (g *Gate) run(ctx context.Context, fl *flight, a *action, claimed store.Rec
 		},
 	})
 	started := g.now()
-	g.attempt(withAction(ctx, &claimed), a, end)
-	g.metrics.execution.WithLabelValues(end.proof.String()).Observe(g.now().Sub(started).Seconds())
+	g.attempt(&execution{Context: ctx, id: a.record.ID, inbound: a.inbound}, a, end)
+	g.metrics.executed[end.proof].Observe(g.now().Sub(started).Seconds())
 	if settledAtHead {
 		end.streamed = true
 		return
 	}
-	g.settle(ctx, a, end, end.answer)
+	g.settle(f.detached, a, end, end.answer)
 }
 
 // attempt executes once and finds the proof. A panic is a broken execution: how far the handler got is unknown.
@@ -191,9 +199,8 @@ func (g *Gate) attempt(ctx context.Context, a *action, end *ending) {
 	end.answer = answer
 }
 
-// settle makes durable what became of the action. answer is nil unless it is complete, or streams.
+// settle makes durable what became of the action, whatever became of the client: ctx must not end with it. answer is nil unless it is complete, or streams.
 func (g *Gate) settle(ctx context.Context, a *action, end *ending, answer *replay.Answer) {
-	ctx = context.WithoutCancel(ctx)
 	claimed := end.status.record
 	next := claimed
 	next.Term, next.Finished, next.Due = g.newTerm(), g.now(), time.Time{}
@@ -214,7 +221,11 @@ func (g *Gate) settle(ctx context.Context, a *action, end *ending, answer *repla
 		next.Note(event(&next, "engine", reason(end, answer)))
 	}
 	end.status = g.advance(ctx, &claimed, next)
-	g.metrics.settled.WithLabelValues(end.status.phase.word()).Inc()
+	if c := g.metrics.rested[end.status.phase]; c != nil {
+		c.Inc()
+	} else { // where a late answer found it
+		g.metrics.settled.WithLabelValues(end.status.phase.word()).Inc()
+	}
 	if end.status.phase == unknown {
 		g.log.Warn().Stringer("id", claimed.ID).Str("route", claimed.Route).Str("why", reason(end, answer)).
 			Msg("nobody knows whether this action was executed")

@@ -34,7 +34,7 @@ type Gate struct {
 	waiters   chan struct{} // one for each request that may wait for another
 	draining  atomic.Bool
 	orphans   orphans
-	macs      sync.Pool // of hash.Hash, keyed with the ledger's secret
+	macs      sync.Pool // of *mac, keyed with the ledger's secret
 	own       http.Handler
 	metrics   *metrics
 	log       zerolog.Logger
@@ -68,7 +68,7 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 		log:       cfg.Log,
 	}
 	secret := cfg.Store.Secret()
-	g.macs.New = func() any { return hmac.New(sha256.New, secret[:]) }
+	g.macs.New = func() any { return &mac{Hash: hmac.New(sha256.New, secret[:])} }
 	if g.metrics, err = newMetrics(g, cfg.Metrics); err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
@@ -79,18 +79,14 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 // now returns the time in UTC, to the millisecond, as the ledger keeps it. It does not run backwards: what was
 // called expired once is not valid again because a clock was set back.
 func (g *Gate) now() time.Time {
-	g.clock.Raise()
-	return g.clock.Now().UTC().Truncate(time.Millisecond)
+	return g.clock.Tick().UTC().Truncate(time.Millisecond)
 }
 
-// mac returns a reset keyed hash; the caller puts it back into g.macs.
-func (g *Gate) mac() hash.Hash {
-	m, ok := g.macs.Get().(hash.Hash)
-	if !ok {
-		panic("a pool of hashes gave something else")
-	}
-	m.Reset()
-	return m
+// A mac is a keyed hash with room for what goes in and out, which would be allocated anew each time.
+type mac struct {
+	hash.Hash
+	in  []byte
+	out [sha256.Size]byte
 }
 
 // resources routes what lies under the prefix.
@@ -133,11 +129,11 @@ func (g *Gate) Once(exec Executor, pass http.Handler) http.Handler {
 		target := requestTarget(r)
 		rest, token, found, ok := splitToken(target, g.cfg.Param)
 		if found {
-			g.metrics.requests.WithLabelValues("poe").Inc()
+			g.metrics.viaPOE.Inc()
 			g.door(&call{g: g, w: w, r: r, uri: target, target: rest, token: token, wellFormed: ok, exec: exec, pass: pass})
 			return
 		}
-		g.metrics.requests.WithLabelValues("none").Inc()
+		g.metrics.viaNone.Inc()
 		g.plain(w, r, target, pass)
 	})
 }

@@ -15,14 +15,24 @@ type (
 	inboundKey struct{}
 )
 
-func withAction(ctx context.Context, r *store.Record) context.Context {
-	return context.WithValue(ctx, actionKey{}, r.ID)
+// An execution is the context of one: it carries the action's id, and the client's request for an executor in this
+// process, since routers keep path variables in it that nothing else carries.
+type execution struct {
+	context.Context //nolint:containedctx // it is one
+	id              store.ID
+	inbound         func(context.Context) *http.Request // may be nil
 }
 
-// withInbound lets an in-process executor have the client's request: routers keep path variables in it that
-// nothing else carries.
-func withInbound(ctx context.Context, request func(context.Context) *http.Request) context.Context {
-	return context.WithValue(ctx, inboundKey{}, request)
+// Value returns what is under key here, or in what was there before.
+func (e *execution) Value(key any) any {
+	switch key.(type) {
+	case actionKey:
+		return e.id
+	case inboundKey:
+		return e.inbound
+	default:
+		return e.Context.Value(key)
+	}
 }
 
 // ActionID returns the id of the action that is being executed under ctx, and whether there is one.
@@ -49,7 +59,7 @@ func (e HandlerExecutor) Execute(ctx context.Context, q *replay.Request, rec *re
 // with a context that outlives the client.
 func inProcess(ctx context.Context, q *replay.Request) (*http.Request, error) {
 	var r *http.Request
-	if inbound, ok := ctx.Value(inboundKey{}).(func(context.Context) *http.Request); ok {
+	if inbound, ok := ctx.Value(inboundKey{}).(func(context.Context) *http.Request); ok && inbound != nil {
 		r = inbound(ctx)
 	} else {
 		u, err := url.ParseRequestURI(q.Target)

@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/postonce/poe/internal/replay"
 )
 
 // metrics counts what operators ask first: is anything executed, refused, or unknown. No label ever comes from a
@@ -18,6 +20,24 @@ type metrics struct {
 	replayed  prometheus.Counter
 	unstored  prometheus.Counter
 	swept     prometheus.Counter
+
+	// Those that most requests count, found once.
+	viaPOE, viaNone, won prometheus.Counter
+	rested               map[phase]prometheus.Counter
+	executed             map[replay.Proof]prometheus.Observer
+}
+
+// resolve finds the counters of the hot path, and so shows them from the start, at zero.
+func (m *metrics) resolve() {
+	m.viaPOE, m.viaNone, m.won = m.requests.WithLabelValues("poe"), m.requests.WithLabelValues("none"), m.claims.WithLabelValues("won")
+	m.rested = map[phase]prometheus.Counter{}
+	for _, p := range []phase{unused, done, unknown, burned} {
+		m.rested[p] = m.settled.WithLabelValues(p.word())
+	}
+	m.executed = map[replay.Proof]prometheus.Observer{}
+	for _, p := range []replay.Proof{replay.Unsent, replay.Complete, replay.Broken} {
+		m.executed[p] = m.execution.WithLabelValues(p.String())
+	}
 }
 
 // newMetrics makes them and registers them with reg, unless that is nil.
@@ -42,6 +62,7 @@ func newMetrics(g *Gate, reg prometheus.Registerer) (*metrics, error) {
 		unstored: counter("unstored_total", "Outcomes that the ledger could not store."),
 		swept:    counter("swept_total", "Records forgotten after their retention."),
 	}
+	m.resolve()
 	if reg == nil {
 		return m, nil
 	}

@@ -20,11 +20,11 @@ import (
 // refMAC is how much of the keyed hash goes into a ref: 128 bits that nobody guesses.
 const refMAC = 16
 
-// ref returns the unguessable part of an outcome's address. It is made from the id with the ledger's
+// appendRef appends the unguessable part of an outcome's address. It is made from the id with the ledger's
 // secret, so it needs no room in the record, and no index.
-func (g *Gate) ref(id store.ID) string {
+func (g *Gate) appendRef(b []byte, id store.ID) []byte {
 	mac := g.refMAC(id)
-	return base64.RawURLEncoding.EncodeToString(append(id[:], mac[:refMAC]...))
+	return base64.RawURLEncoding.AppendEncode(b, append(id[:], mac[:refMAC]...))
 }
 
 func (g *Gate) refMAC(id store.ID) [32]byte { return g.hash("outcome", string(id[:])) }

@@ -78,19 +78,22 @@ func (g *Gate) whoIs(r *http.Request, c *route) [32]byte {
 // hash is the keyed hash under which names are derived: its parts are length-prefixed, so that no two lists of
 // parts run together.
 func (g *Gate) hash(purpose string, parts ...string) [32]byte {
-	m := g.mac()
-	defer g.macs.Put(m)
-	var n [4]byte
-	for i := -1; i < len(parts); i++ {
-		part := purpose
-		if i >= 0 {
-			part = parts[i]
-		}
-		binary.BigEndian.PutUint32(n[:], uint32(len(part))) //nolint:gosec // fields are limited by the server
-		m.Write(n[:])
-		m.Write([]byte(part))
+	m, ok := g.macs.Get().(*mac)
+	if !ok {
+		panic("a pool of hashes gave something else")
 	}
-	var sum [32]byte
-	m.Sum(sum[:0])
-	return sum
+	defer g.macs.Put(m)
+	m.in = appendPart(m.in[:0], purpose)
+	for _, part := range parts {
+		m.in = appendPart(m.in, part)
+	}
+	m.Reset()
+	m.Write(m.in)
+	m.Sum(m.out[:0])
+	return m.out
+}
+
+func appendPart(b []byte, part string) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(len(part))) //nolint:gosec // fields are limited by the server
+	return append(b, part...)
 }

@@ -116,7 +116,7 @@ func (g *Gate) abandon(ctx context.Context, id store.ID, due time.Time) (bool, e
 	if err != nil {
 		return false, fmt.Errorf("abandoning %s: %w", id, err)
 	}
-	g.metrics.settled.WithLabelValues(unknown.word()).Inc()
+	g.metrics.rested[unknown].Inc()
 	return true, nil
 }
 

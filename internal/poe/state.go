@@ -47,7 +47,7 @@ func (s *status) setState(h http.Header, replayed bool) {
 	b := make([]byte, 0, 96)
 	b = append(b, s.phase.word()...)
 	b = append(b, `;id="`...)
-	b = append(b, s.record.ID.String()...)
+	b, _ = s.record.ID.AppendText(b) // never fails
 	b = append(b, '"')
 	if s.record.Status != 0 {
 		b = append(b, ";status="...)
@@ -67,17 +67,27 @@ func (s *status) setState(h http.Header, replayed bool) {
 func (g *Gate) outcomePath(s *status) string {
 	switch s.phase {
 	case running, accepted, sent, done, unknown:
-		return g.cfg.Prefix + "outcomes/" + g.ref(s.record.ID)
+		return string(g.appendOutcome(nil, s.record.ID))
 	default:
 		return ""
 	}
 }
 
+func (g *Gate) appendOutcome(b []byte, id store.ID) []byte {
+	b = append(append(b, g.cfg.Prefix...), "outcomes/"...)
+	return g.appendRef(b, id)
+}
+
 // linkOutcome puts the outcome link on an answer. The context is named by an anchor, because what
 // the answer to an unsafe request represents has no address of its own (RFC 8288, section 3.2).
 func (g *Gate) linkOutcome(h http.Header, s *status, anchor string) {
-	if p := g.outcomePath(s); p != "" {
-		h.Add("Link", "<"+p+`>; rel="status"; anchor="`+anchor+`"`)
+	switch s.phase {
+	case running, accepted, sent, done, unknown:
+		b := make([]byte, 0, 128+len(anchor))
+		b = append(g.appendOutcome(append(b, '<'), s.record.ID), `>; rel="status"; anchor="`...)
+		b = append(append(b, anchor...), '"')
+		h["Link"] = append(h["Link"], string(b))
+	default: // it has no outcome
 	}
 }
 

@@ -286,7 +286,7 @@ func (c *call) burn() {
 			c.ledgerTrouble(err, unknown) // whether it is burned now
 			return
 		}
-		g.metrics.settled.WithLabelValues(burned.word()).Inc()
+		g.metrics.rested[burned].Inc()
 		g.front.Add(got)
 	}
 }

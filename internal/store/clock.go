@@ -43,8 +43,18 @@ func (c *Clock) Now() time.Time {
 
 // Raise lifts the floor to the present, as far as that is to be believed, and returns the floor.
 // What a write stamps into the ledger comes from here, and so does the time up to which shelves are swept.
-func (c *Clock) Raise() time.Time {
+func (c *Clock) Raise() time.Time { return c.raise(c.wall()) }
+
+// Tick raises the floor and returns what Now does, with one look at the wall clock.
+func (c *Clock) Tick() time.Time {
 	now := c.wall()
+	if f := c.raise(now); now.Before(f) {
+		return f
+	}
+	return now
+}
+
+func (c *Clock) raise(now time.Time) time.Time {
 	believed := c.start.Round(0).Add(c.elapsed(now) + tolerance)
 	ms := min(now.UnixMilli(), believed.UnixMilli())
 	for {

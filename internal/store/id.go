@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -57,6 +58,17 @@ func ParseID(s string) (ID, error) {
 
 // String returns the canonical form.
 func (id ID) String() string { return uuid.UUID(id).String() }
+
+// AppendText appends the canonical form to b. It never fails (encoding.TextAppender).
+func (id ID) AppendText(b []byte) ([]byte, error) {
+	for i, part := range [...][]byte{id[:4], id[4:6], id[6:8], id[8:10], id[10:]} {
+		if i > 0 {
+			b = append(b, '-')
+		}
+		b = hex.AppendEncode(b, part)
+	}
+	return b, nil
+}
 
 // IsZero tells whether id is the zero id, which names nothing.
 func (id ID) IsZero() bool { return id == ID{} }

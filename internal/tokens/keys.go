@@ -200,7 +200,7 @@ func (j *jwk) parseSecret(k *key) error {
 	case len(secret) < minSecret:
 		return fmt.Errorf("k must hold at least %d bytes, not %d", minSecret, len(secret))
 	}
-	k.method, k.public, k.private = jwt.SigningMethodHS256, secret, secret
+	k.method, k.public, k.private = newHS256(secret), secret, secret
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"strings"
 	"sync/atomic"
@@ -38,6 +39,20 @@ type Ring struct {
 type loaded struct {
 	Keys
 	verified *lru.Cache[string, Claims] // nil: nothing is remembered
+	met      doorkeeper
+}
+
+// A doorkeeper lets a token into the cache the second time that it is met: most are used once, and remembering
+// those would cost more than it saves. It forgets; then a token is let in a little later.
+type doorkeeper struct {
+	seed   maphash.Seed
+	prints [1 << 13]atomic.Uint32
+}
+
+// again tells whether token was met before, as far as it is remembered.
+func (d *doorkeeper) again(token string) bool {
+	sum := maphash.String(d.seed, token)
+	return d.prints[sum%uint64(len(d.prints))].Swap(uint32(sum>>32)|1) == uint32(sum>>32)|1 //nolint:gosec // a part of the hash
 }
 
 // NewRing returns a ring of these keys. It fails if cfg has no Audience or a negative MaxLifetime, or if there are no keys.
@@ -81,7 +96,7 @@ func Ephemeral(cfg Config, random io.Reader) (*Ring, error) {
 
 // use makes r work with keys from now on, and forget what it verified by others.
 func (r *Ring) use(keys Keys) error {
-	next := &loaded{Keys: keys}
+	next := &loaded{Keys: keys, met: doorkeeper{seed: maphash.MakeSeed()}}
 	if r.cache > 0 {
 		var err error
 		if next.verified, err = lru.New[string, Claims](r.cache); err != nil {
@@ -161,7 +176,7 @@ func (r *Ring) verify(keys *loaded, token string) (Claims, error) {
 		return c, nil
 	}
 	c, err := r.open(keys.Keys, token)
-	if err == nil {
+	if err == nil && keys.met.again(token) {
 		// A clone: the token is a piece of a request's line, which the cache would keep as a whole.
 		keys.verified.Add(strings.Clone(token), c)
 	}

@@ -71,7 +71,9 @@ func (c *Config) fatal(reason string) {
 	select {}
 }
 
-const memTableSize = 8 << 20
+// memTableSize is how much is written before a table is made of it, in bytes. A large one saves compactions and, since it lies on Go's
+// heap, garbage collections: 8 % of the processor time of a POST against one of 8 MiB.
+const memTableSize = 32 << 20
 
 func (c *Config) options(cache *pebble.Cache) *pebble.Options {
 	o := &pebble.Options{

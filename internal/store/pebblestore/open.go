@@ -31,6 +31,7 @@ type Store struct {
 	meta  meta
 
 	stripes stripes
+	fresh   fresh
 	commits committer
 	shelves shelves
 	sweeper sweeper
@@ -95,6 +96,9 @@ func (s *Store) open() (err error) {
 		return err
 	}
 	s.clock = store.NewClock(s.c.Clock, s.meta.floor)
+	if err := s.fresh.begin(s.db, uint64(s.clock.Raise().UnixMilli())+1); err != nil { //nolint:gosec // since 1970
+		return err
+	}
 	s.commits.begin(s)
 	s.shelves.begin(s.c.FS, s.c.FS.PathJoin(s.c.Dir, "bodies"))
 	return nil

@@ -76,6 +76,9 @@ func (s *Store) settledHolder(n store.Name) (store.ID, error) {
 
 // record reads a record. The caller holds the stripe of id, or the gate for writing.
 func (s *Store) record(id store.ID) (store.Record, error) {
+	if s.fresh.absent(id) {
+		return store.Record{}, store.ErrNotFound
+	}
 	v, closer, err := s.db.Get(recordKey(id))
 	if err != nil {
 		return store.Record{}, readError(err)

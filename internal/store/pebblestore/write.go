@@ -71,6 +71,9 @@ func (s *Store) try(ctx context.Context, v *view, decide decision) (store.Record
 	if err != nil || len(change.Put) == 0 {
 		return rec, err
 	}
+	for i := range change.Put {
+		s.fresh.writing(change.Put[i].Record.ID)
+	}
 	e := encode(&change)
 	err = s.commits.submit(e.fill)
 	e.free()
