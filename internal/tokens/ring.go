@@ -52,7 +52,7 @@ type doorkeeper struct {
 // again tells whether token was met before, as far as it is remembered.
 func (d *doorkeeper) again(token string) bool {
 	sum := maphash.String(d.seed, token)
-	return d.prints[sum%uint64(len(d.prints))].Swap(uint32(sum>>32)|1) == uint32(sum>>32)|1 //nolint:gosec // a part of the hash
+	return d.prints[sum%uint64(len(d.prints))].Swap(uint32(sum>>32)|1) == uint32(sum>>32)|1
 }
 
 // NewRing returns a ring of these keys. It fails if cfg has no Audience or a negative MaxLifetime, or if there are no keys.

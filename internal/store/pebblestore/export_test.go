@@ -1,6 +1,10 @@
 package pebblestore
 
-import "github.com/cockroachdb/pebble/v2"
+import (
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/postonce/poe/internal/store"
+)
 
 // Flush moves what is in memory into a table, as Pebble does by itself when enough has gathered.
 func (s *Store) Flush() error { return s.db.Flush() }
@@ -30,3 +34,12 @@ func (s *Store) Names() (n int) {
 	}
 	return n
 }
+
+// MaxFresh is how many young ids are known to be there before the count begins anew.
+const MaxFresh = maxFresh
+
+// Absent tells what is said of id without a look into the database.
+func (s *Store) Absent(id store.ID) bool { return s.fresh.absent(id) }
+
+// Note has it that a record of id is about to be written.
+func (s *Store) Note(id store.ID) { s.fresh.writing(id) }

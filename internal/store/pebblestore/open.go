@@ -96,7 +96,7 @@ func (s *Store) open() (err error) {
 		return err
 	}
 	s.clock = store.NewClock(s.c.Clock, s.meta.floor)
-	if err := s.fresh.begin(s.db, uint64(s.clock.Raise().UnixMilli())+1); err != nil { //nolint:gosec // since 1970
+	if err := s.fresh.begin(s.db, uint64(s.clock.Raise().UnixMilli())+1); err != nil {
 		return err
 	}
 	s.commits.begin(s)
@@ -232,6 +232,7 @@ func (s *Store) Close() error {
 // release gives back what open took, as far as it got.
 func (s *Store) release() error {
 	var errs []error
+	s.commits.end()
 	if s.db != nil {
 		errs = append(errs, s.db.Close())
 	}

@@ -1,0 +1,92 @@
+package pebblestore_test
+
+import (
+	"crypto/rand"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/pebblestore"
+)
+
+// minted makes an id as if it had been minted at some time from at, kept for days.
+func minted(t *testing.T, after time.Duration, days int) store.ID {
+	t.Helper()
+	id, err := store.NewID(at.Add(after), days, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func claimOf(id store.ID) store.Record {
+	return store.Record{ID: id, Term: newTerm(), State: store.Running, Method: "POST", Target: "/orders", Due: at.Add(time.Hour)}
+}
+
+// TestAnEarlierProcessesRecordsAreNeverTakenForAbsent: its clock may have been ahead of ours, on any shelf. What is said
+// to be absent without a look can be claimed a second time.
+func TestAnEarlierProcessesRecordsAreNeverTakenForAbsent(t *testing.T) {
+	fs := vfs.NewMem()
+	first, err := open(t, fs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []store.ID
+	for _, days := range []int{0, 1, 31, 400} { // the youngest lies on a shelf in the middle
+		for _, after := range []time.Duration{-time.Hour, 0, time.Millisecond, time.Duration(days%100) * time.Minute} {
+			ids = append(ids, minted(t, after, days))
+		}
+	}
+	for _, id := range ids {
+		if _, err := first.Claim(t.Context(), claimOf(id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second := mustOpen(t, fs)
+	for _, id := range ids {
+		if second.Absent(id) {
+			t.Errorf("%s, kept for %d days, is said to be absent", id, id.Days())
+		}
+		if _, err := second.Claim(t.Context(), claimOf(id)); !errors.Is(err, store.ErrTaken) {
+			t.Errorf("claiming %s again: %v", id, err)
+		}
+	}
+	young := minted(t, 2*time.Hour, 31)
+	if !second.Absent(young) {
+		t.Error("an id that is younger than all is not known to be absent: nothing is gained")
+	}
+	if _, err := second.Claim(t.Context(), claimOf(young)); err != nil {
+		t.Fatal(err)
+	}
+	if second.Absent(young) {
+		t.Error("what was just written is said to be absent")
+	}
+	if _, err := second.Claim(t.Context(), claimOf(young)); !errors.Is(err, store.ErrTaken) {
+		t.Errorf("claiming what was just written: %v", err)
+	}
+}
+
+// TestWhatIsNoLongerRememberedIsNotAbsent: the memory is bounded, and what falls out of it is looked up again.
+func TestWhatIsNoLongerRememberedIsNotAbsent(t *testing.T) {
+	s := mustOpen(t, vfs.NewMem())
+	ids := make([]store.ID, 2*pebblestore.MaxFresh+10)
+	for i := range ids {
+		// Not in the order of their minting: URIs are used later than others that were minted after them.
+		ids[i] = minted(t, time.Second+time.Duration(i*7919%len(ids))*time.Millisecond, 31)
+		s.Note(ids[i])
+	}
+	for _, id := range ids {
+		if s.Absent(id) {
+			t.Fatalf("%s was written, and is said to be absent", id)
+		}
+	}
+	if !s.Absent(minted(t, time.Hour, 31)) {
+		t.Error("nothing is known to be absent any more")
+	}
+}
