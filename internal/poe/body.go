@@ -105,8 +105,12 @@ func (c *call) sum() ([32]byte, bool) {
 	}
 	defer limitRead(c.w, c.g.cfg.Patience)()
 	h := sha256.New()
-	n, err := io.Copy(h, io.LimitReader(c.r.Body, c.g.cfg.MaxBody+1))
-	if err != nil || n > c.g.cfg.MaxBody {
+	limit := c.g.cfg.MaxBody
+	if c.r.ContentLength >= 0 {
+		limit = c.r.ContentLength // at most MaxBody; io.Copy makes its buffer as large as what it is to read
+	}
+	n, err := io.Copy(h, io.LimitReader(c.r.Body, limit+1))
+	if err != nil || n > limit {
 		return [32]byte{}, false
 	}
 	return [32]byte(h.Sum(nil)), true
