@@ -14,7 +14,7 @@ type mintCmd struct {
 	URL     string        `arg:"" help:"What is to be done, e.g. https://api.example.com/orders."`
 	Count   int           `default:"1" placeholder:"N" help:"How many."`
 	TTL     time.Duration `placeholder:"TIME" help:"How long they may wait; the route's time if not given, and at most that."`
-	Method  string        `placeholder:"METHOD" help:"What they are for (POST)."`
+	Method  string        `placeholder:"METHOD" help:"What they are for: POST, PUT, PATCH or DELETE; the route's first, POST before others."`
 	JSON    bool          `help:"Print ids and expiry as well."`
 	Timeout time.Duration `default:"30s" placeholder:"TIME" help:"For the answer (${default})."`
 	Remote  remote        `embed:""`

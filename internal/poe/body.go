@@ -103,6 +103,19 @@ func (c *call) sum() ([32]byte, bool) {
 	case c.r.Method != c.claims.Method, expectsContinue(c.r), c.r.ContentLength > c.g.cfg.MaxBody, c.r.Body == nil:
 		return [32]byte{}, false
 	}
+	sum, err := c.bodySum()
+	return sum, err == nil
+}
+
+// bodySum returns the digest of this request's body, even where the client waits to be asked for it. Its errors are
+// replay.ErrTooLarge, and why the body did not arrive.
+func (c *call) bodySum() ([32]byte, error) {
+	switch {
+	case c.body != nil:
+		return c.digest, c.bodyErr
+	case c.r.ContentLength > c.g.cfg.MaxBody:
+		return [32]byte{}, replay.ErrTooLarge
+	}
 	defer limitRead(c.w, c.g.cfg.Patience)()
 	h := sha256.New()
 	limit := c.g.cfg.MaxBody
@@ -110,8 +123,11 @@ func (c *call) sum() ([32]byte, bool) {
 		limit = c.r.ContentLength // at most MaxBody; io.Copy makes its buffer as large as what it is to read
 	}
 	n, err := io.Copy(h, io.LimitReader(c.r.Body, limit+1))
-	if err != nil || n > limit {
-		return [32]byte{}, false
+	switch {
+	case err != nil:
+		return [32]byte{}, err
+	case n > limit:
+		return [32]byte{}, replay.ErrTooLarge
 	}
-	return [32]byte(h.Sum(nil)), true
+	return [32]byte(h.Sum(nil)), nil
 }

@@ -62,9 +62,6 @@ func (g *Gate) mintable(m *MintRequest) (*route, error) {
 	if m.Method != "" && !slices.Contains(unsafeMethods, m.Method) {
 		return nil, badParam("method", "%q is not one of POST, PUT, PATCH and DELETE", m.Method)
 	}
-	if m.Method != "" && m.Method != http.MethodPost {
-		return nil, badParam("method", "this version mints URIs for POST only")
-	}
 	if g.Owns(path) {
 		return nil, ErrUnknownTarget
 	}
@@ -77,9 +74,6 @@ func (g *Gate) mintable(m *MintRequest) (*route, error) {
 	}
 	if m.Method == "" {
 		m.Method = rt.mints()
-		if m.Method != http.MethodPost {
-			return nil, badParam("method", "the route takes no POST, and this version mints URIs for POST only")
-		}
 	}
 	if m.TTL == 0 {
 		m.TTL = rt.TTL
@@ -143,7 +137,7 @@ func (g *Gate) serveNew(w http.ResponseWriter, r *http.Request) {
 	}
 	rt.cors(w.Header(), r)
 	g.addLinks(w.Header(), all[:min(count, 10)])
-	g.writeMinted(w, r, m.Target, all)
+	g.writeMinted(w, r, &m, all)
 }
 
 func (g *Gate) refuseMint(w http.ResponseWriter, r *http.Request, err error) {
@@ -244,7 +238,7 @@ func (g *Gate) addLinks(h http.Header, all []Minted) {
 	h["Poe-Links"] = []string{strings.Join(quoted, ", ")}
 }
 
-func (g *Gate) writeMinted(w http.ResponseWriter, r *http.Request, target string, all []Minted) {
+func (g *Gate) writeMinted(w http.ResponseWriter, r *http.Request, m *MintRequest, all []Minted) {
 	switch negotiateMint(r) {
 	case "text/plain":
 		h := w.Header()
@@ -254,7 +248,7 @@ func (g *Gate) writeMinted(w http.ResponseWriter, r *http.Request, target string
 			_, _ = w.Write([]byte(all[i].URI + "\n")) // the client has gone: nothing to undo
 		}
 	case "text/html":
-		g.writePage(w, http.StatusOK, "new.html", newPage{Target: target, URIs: all})
+		g.writePage(w, http.StatusOK, "new.html", newPage{Method: m.Method, Target: m.Target, URIs: all})
 	default:
 		writeMintedJSON(w, all)
 	}

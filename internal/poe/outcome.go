@@ -127,7 +127,7 @@ func (g *Gate) serveOutcome(w http.ResponseWriter, r *http.Request) {
 	}
 	switch s.phase {
 	case done:
-		g.repeat(w, r, &s)
+		g.repeat(w, r, &s, replay.OutcomeStatus(s.record.Status))
 	case unused, running, accepted, sent, unknown:
 		g.writeState(w, r, &s)
 	default:
@@ -137,7 +137,7 @@ func (g *Gate) serveOutcome(w http.ResponseWriter, r *http.Request) {
 }
 
 // repeat answers with the stored outcome, or says that it was not kept.
-func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status) {
+func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code int) {
 	rec := &s.record
 	var content io.ReadSeeker
 	switch rec.Response.Where {
@@ -177,7 +177,7 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status) {
 	out, sent := unlessStalled(w, rec.Response.Size, g.cfg.Patience)
 	defer sent()
 	err = replay.Repeat(out, r, replay.Stored{
-		Status: replay.OutcomeStatus(rec.Status), Header: head, Trailer: trailer,
+		Status: code, Header: head, Trailer: trailer,
 		Content: content, Size: rec.Response.Size, Target: rec.Target,
 	})
 	if errors.Is(err, replay.ErrIncomplete) { // nothing was written: what is stored is not all there

@@ -29,6 +29,7 @@ type (
 		Receipt string
 	}
 	newPage struct {
+		Method string
 		Target string
 		URIs   []Minted
 	}

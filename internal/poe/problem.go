@@ -35,6 +35,8 @@ var (
 		"The link works once, and it has worked: the request was executed, and will not be executed again, however often it is sent. Follow the outcome to see the original answer."}
 	problemRunning = &kind{"running", 409, retrySame, "This is being done right now",
 		"An earlier copy of the request is being executed. Nothing is executed a second time. Wait a moment and repeat the same request, or look at the outcome."}
+	problemBodyDiffers = &kind{"body-differs", 409, retryNever, "The link was used with another body",
+		"The link works once, and it has worked, for another request than this one: what you sent now was not executed, and will not be with this link. Follow the outcome to see what was."}
 	problemOutcomeUnknown = &kind{"outcome-unknown", 409, retrySame, "Nobody knows yet whether this was done",
 		"The request was sent to the application, but no complete answer came back: it may have been executed, or not. It will not be sent again by itself. Repeating the same request is safe and shows whether more is known; sending a new one may do it twice. If it stays like this, ask the operator. Operators: if an answer of a gateway in between surely means that nothing was done, list its status under release on the route."}
 	problemNeverUsed = &kind{"never-used", 410, retryNew, "The link has expired, and was never used",
@@ -60,7 +62,7 @@ var (
 	problemDigestMismatch = &kind{"digest-mismatch", 400, retryNever, "The body is not the one that was announced",
 		"The digest of the body differs from the one in Content-Digest, or from the one that the link is bound to. Nothing was executed and the link is still unused."}
 	problemIncompleteBody = &kind{"incomplete-body", 400, retrySame, "The request did not arrive whole",
-		"The connection ended, or broke the rules of HTTP, before the whole body was here. Nothing was executed and the link is still unused: repeat the same request."}
+		"The connection ended, or broke the rules of HTTP, before the whole body was here. Nothing was executed because of it, and the link is as it was before: repeat the same request."}
 	problemCallbackRefused = &kind{"callback-refused", 400, retryNever, "The callback address is not allowed",
 		"Nothing was executed and no link was made. The server's configuration allows no callback to that address."}
 	problemMethodRefused = &kind{"method-refused", 501, retryNever, "The application does not take this method there",
@@ -73,7 +75,7 @@ var (
 
 // problems lists every kind.
 var problems = []*kind{
-	problemNotFound, problemUnknownTarget, problemConsumed, problemRunning, problemOutcomeUnknown,
+	problemNotFound, problemUnknownTarget, problemConsumed, problemRunning, problemBodyDiffers, problemOutcomeUnknown,
 	problemNeverUsed, problemExpired, problemBurned, problemGone, problemOutcomePurged,
 	problemTooLarge, problemPOERequired, problemCrossOrigin, problemOtherPrincipal, problemBadParameter,
 	problemDigestMismatch, problemIncompleteBody, problemCallbackRefused, problemMethodRefused,

@@ -99,6 +99,11 @@ var problemCases = []problemCase{
 		}
 		return b.send(r)
 	}},
+	{"body-differs", 409, "never", func(b *bench, _ *tampered, f ...string) *http.Response {
+		uri := b.issueOf("PUT", "/things").URI
+		b.do("PUT", uri, "apples")
+		return b.do("PUT", uri, "pears", f...)
+	}},
 	{"callback-refused", 400, "never", func(b *bench, _ *tampered, f ...string) *http.Response {
 		return b.do("GET", "/poe/new?for=/orders&callback=https://example.com/", "", f...)
 	}},
@@ -127,7 +132,7 @@ func problemBench(t *testing.T) (*bench, *tampered) {
 	t.Helper()
 	return newTampered(t, func(c *core.Config) {
 		c.MaxBody, c.MaxResponse = 1000, 1000
-		c.Routes = []core.Route{{Match: "POST /required", Require: true}, {Name: "default", Match: "POST *"}}
+		c.Routes = []core.Route{{Match: "POST /required", Require: true}, {Name: "default", Match: "POST,PUT *"}}
 	})
 }
 
@@ -210,7 +215,7 @@ func TestLogsTellNoSecrets(t *testing.T) {
 	for _, tc := range problemCases {
 		b, ledger := newTampered(t, func(c *core.Config) {
 			c.MaxBody, c.MaxResponse, c.Log = 1000, 1000, zerolog.New(&log).Level(zerolog.TraceLevel)
-			c.Routes = []core.Route{{Match: "POST /required", Require: true}, {Name: "default", Match: "POST *"}}
+			c.Routes = []core.Route{{Match: "POST /required", Require: true}, {Name: "default", Match: "POST,PUT *"}}
 		})
 		tc.produce(b, ledger, "Authorization: Basic "+credentials)
 		metrics, err := b.metrics.Gather()

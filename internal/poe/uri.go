@@ -187,15 +187,23 @@ func (c *call) show() {
 	g.linkOutcome(c.w.Header(), &s, c.uri)
 	switch s.phase {
 	case done:
-		g.repeat(c.w, c.r, &s)
+		g.repeat(c.w, c.r, &s, replay.OutcomeStatus(s.record.Status))
 	case unused:
-		c.w.Header().Set("Allow", "GET, HEAD, POST, DELETE")
+		c.w.Header().Set("Allow", c.permitted())
 		g.writeState(c.w, c.r, &s)
 	case running, accepted, sent, unknown:
 		g.writeState(c.w, c.r, &s)
 	default:
 		c.refuse(&s)
 	}
+}
+
+// permitted is Allow while the action is unused.
+func (c *call) permitted() string {
+	if c.claims.Method == http.MethodPost {
+		return "GET, HEAD, POST, DELETE"
+	}
+	return "GET, HEAD, " + c.claims.Method // nobody could tell its DELETE from one that burns
 }
 
 // once answers the signed method: it executes the action, unless it was, is, or can no longer be.
@@ -221,6 +229,9 @@ func (c *call) once() {
 			return
 		case s.phase == running && g.await(c.r.Context(), c.id, c.waits):
 			continue
+		case s.phase == done && c.claims.Method != http.MethodPost:
+			c.replay(&s)
+			return
 		}
 		c.refuse(&s)
 		return
@@ -246,6 +257,27 @@ func (c *call) claimBlindly() bool {
 	lost := c.attempt(&s)
 	c.blind = false
 	return !lost
+}
+
+// replay answers a request that was executed before, by PUT, PATCH or DELETE, with the answer that it got then. Whoever sends
+// another body is told so: the answer is not about theirs.
+func (c *call) replay(s *status) {
+	g := c.g
+	sum, err := c.bodySum()
+	var k *kind
+	switch {
+	case errors.Is(err, replay.ErrTooLarge), err == nil && sum != s.record.Request.Digest:
+		k = problemBodyDiffers // a body over the limit is not the one that was executed
+	case err != nil:
+		k = problemIncompleteBody
+	}
+	g.linkOutcome(c.w.Header(), s, c.uri)
+	if k == nil {
+		g.repeat(c.w, c.r, s, s.record.Status)
+		return
+	}
+	s.setState(c.w.Header(), false)
+	g.write(c.w, c.r, g.problem(k).about(g, s))
 }
 
 // fresh is the record of an action that nobody has claimed.

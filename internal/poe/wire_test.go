@@ -178,7 +178,13 @@ type issue struct {
 // issue mints a POE URI.
 func (b *bench) issue(target string, fields ...string) issue {
 	b.t.Helper()
-	res := b.do("GET", "/poe/new?for="+strings.ReplaceAll(url.QueryEscape(target), "+", "%20"), "", fields...)
+	return b.issueOf("POST", target, fields...)
+}
+
+// issueOf mints a POE URI for a method.
+func (b *bench) issueOf(method, target string, fields ...string) issue {
+	b.t.Helper()
+	res := b.do("GET", "/poe/new?for="+strings.ReplaceAll(url.QueryEscape(target), "+", "%20")+"&method="+method, "", fields...)
 	var doc struct{ URIs []core.Minted }
 	if err := json.NewDecoder(res.Body).Decode(&doc); err != nil || res.StatusCode != 200 || len(doc.URIs) != 1 {
 		b.t.Fatalf("minting %s: %d, %v, %v", target, res.StatusCode, err, doc)

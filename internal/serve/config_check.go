@@ -240,17 +240,15 @@ func checkMatch(d *decoder, seen map[string]origin, path, match string) {
 	}
 }
 
-// checkMethod wants a method that this version can make happen once.
+// checkMethod wants a method that can be made to happen once.
 func checkMethod(d *decoder, path, method string) bool {
 	switch method {
-	case http.MethodPost:
+	case http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
 		return true
-	case http.MethodPut, http.MethodPatch, http.MethodDelete:
-		d.wrong(path, "protecting %s is not in this version of poe", method)
 	default:
 		d.wrong(path, "%q is not a method that can be protected", method)
+		return false
 	}
-	return false
 }
 
 // checkName wants names that tell routes apart.

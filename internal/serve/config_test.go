@@ -221,7 +221,6 @@ func TestMistakesOneByOne(t *testing.T) {
 		{"no match", "routes: [{name: a}]", `p:2:10: match: is missing: say what is protected, e.g. "POST /orders"`},
 		{"query", "protect: ['POST /a?b']", `p:2:11: protect: "POST /a?b" is not a method and a path (write "POST /orders")`},
 		{"template", "protect: ['POST /{a']", `p:2:11: protect: "POST /{a": unbalanced braces in "/{a"`},
-		{"later method", "protect: ['PUT /a']", `p:2:11: protect: protecting PUT is not in this version of poe`},
 		{"safe method", "protect: ['GET /a']", `p:2:11: protect: "GET" is not a method that can be protected`},
 		{"lower case", "protect: ['post /a']", `p:2:11: protect: "post" is not a method that can be protected`},
 		{"protected twice", "protect: [POST /a]\nroutes: [{match: POST /a}]", `p:3:18: match: "POST /a" is protected twice; first at p:2:11`},

@@ -17,9 +17,8 @@
 //     What it finds only while it reads (the holder of a name, the names of a released record) is added, and it
 //     starts again with the larger set.
 //  2. It reads, and store.DecideClaim or store.DecideAdvance decides.
-//  3. It joins the group that waits for the disk. One member of the group commits for all, with one sync, while
-//     the next group gathers; then it wakes a member of that one and leaves. No goroutine belongs to the
-//     store, and nobody leads for ever.
+//  3. It joins the group that waits for the disk. A goroutine of the store, which ends with Close, commits one group after
+//     the other, each with one sync, while the next one gathers.
 //  4. Only when the sync has ended does the write release its stripes. A Lookup takes the stripe for reading, and so
 //     never sees what a crash could take back.
 //
