@@ -39,16 +39,16 @@ func (x *thing) serve(w http.ResponseWriter, r *http.Request) {
 	case r.Method == "DELETE" && x.value == "":
 		w.WriteHeader(http.StatusNotFound)
 	case r.Method == "DELETE":
-		fmt.Fprintf(w, "deleted %s", x.value)
+		_, _ = fmt.Fprintf(w, "deleted %s", x.value)
 		x.value = ""
 	case r.Method == "PUT" || r.Method == "PATCH":
 		x.value = string(body)
 		w.Header().Set("Etag", `"`+x.value+`"`)
 		w.Header().Set("Location", "/things/1")
 		w.WriteHeader(http.StatusCreated)
-		fmt.Fprintf(w, "stored %s", x.value)
+		_, _ = fmt.Fprintf(w, "stored %s", x.value)
 	default:
-		fmt.Fprint(w, x.value)
+		_, _ = fmt.Fprint(w, x.value)
 	}
 }
 
