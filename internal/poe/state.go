@@ -83,10 +83,9 @@ func (g *Gate) appendOutcome(b []byte, id store.ID) []byte {
 func (g *Gate) linkOutcome(h http.Header, s *status, anchor string) {
 	switch s.phase {
 	case running, accepted, sent, done, unknown:
-		b := make([]byte, 0, 128+len(anchor))
-		b = append(g.appendOutcome(append(b, '<'), s.record.ID), `>; rel="status"; anchor="`...)
-		b = append(append(b, anchor...), '"')
-		h["Link"] = append(h["Link"], string(b))
+		var room [128]byte
+		path := g.appendOutcome(room[:0], s.record.ID)
+		h["Link"] = append(h["Link"], "<"+string(path)+`>; rel="status"; anchor="`+anchor+`"`)
 	default: // it has no outcome
 	}
 }
