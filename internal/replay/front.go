@@ -69,7 +69,8 @@ func (f *Front) Add(r store.Record) {
 	if r.State == store.Done || r.State == store.Burned {
 		e.content = slices.Clip(slices.Clone(r.Response.Content))
 		r.Response.Content = nil
-		e.record = slices.Clip(r.Append(nil))
+		var room [512]byte // most fit, and are then allocated once, at their size
+		e.record = slices.Clip(slices.Clone(r.Append(room[:0])))
 		e.cost = int64(overhead + len(e.record) + len(e.content))
 	}
 	f.mu.Lock()
