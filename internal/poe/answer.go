@@ -13,14 +13,15 @@ import (
 // attempt executes and answers. It returns true, without an answer, where somebody else has the action.
 func (c *call) attempt(s *status) (lost bool) {
 	g := c.g
-	record := s.record
+	end := &ending{status: status{phase: unused, record: s.record}}
+	record := &end.status.record
 	record.Principal = c.claims.Principal
 	record.Request = store.Blob{Size: c.body.Size(), Digest: c.digest}
 	record.Status, record.Finished = 0, time.Time{} // those were an earlier attempt's
 	delete(c.w.Header(), "Poe-State")               // it said unused
-	end := g.execute(c.r.Context(), &action{
-		record: record, route: c.route, request: c.request, exec: c.exec, inbound: c.withoutToken, inform: c.inform, stream: c.stream,
-	})
+	g.execute(c.r.Context(), &action{
+		route: c.route, request: c.request, exec: c.exec, inbound: c.withoutToken, inform: c.inform, stream: c.stream,
+	}, end)
 	defer end.release()
 	switch {
 	case end.lost:
@@ -38,7 +39,7 @@ func (c *call) attempt(s *status) (lost bool) {
 	case end.refused != nil:
 		c.ledgerTrouble(end.refused, unused)
 	default:
-		c.answer(&end)
+		c.answer(end)
 	}
 	return false
 }

@@ -17,9 +17,8 @@ import (
 	"github.com/postonce/poe/internal/store"
 )
 
-// An action is what a door hands to the engine: the record to claim, and how to execute it.
+// An action is what a door hands to the engine beside the record to claim: how to execute it.
 type action struct {
-	record  store.Record // as it is to be claimed: id, door, route, target, principal, digests, expiry
 	route   *route
 	request func(attempt uint16) *replay.Request // what is sent; only the claim knows which attempt it is
 	exec    Executor
@@ -28,7 +27,8 @@ type action struct {
 	stream  func(*status, *replay.Answer) (http.ResponseWriter, error) // the client's writer, for what is passed through
 }
 
-// An ending is how an attempt to execute ended.
+// An ending is how an attempt to execute ended. A door hands it in with the record as it is to be claimed: id, door, route,
+// target, principal, digests, expiry.
 type ending struct {
 	refused  error  // not nil: nothing was claimed and nothing was executed
 	lost     bool   // somebody else has the action; status is theirs where it is known
@@ -54,37 +54,42 @@ var errPanicked = errors.New("the handler panicked")
 
 // execute runs a at most once: claim, attempt, settle. It returns when the outcome is durable, or surely nothing
 // happened. ctx is the client's: it carries values, but its end does not end the execution.
-func (g *Gate) execute(ctx context.Context, a *action) (end ending) {
+func (g *Gate) execute(ctx context.Context, a *action, end *ending) {
 	if g.draining.Load() {
-		return ending{refused: errDraining}
+		end.refused = errDraining
+		return
 	}
 	select {
 	case g.slots <- struct{}{}:
 	default:
-		return ending{refused: errBusy}
+		end.refused = errBusy
+		return
 	}
 	defer func() { <-g.slots }()
-	fl, first := g.flights.begin(a.record.ID)
+	id := end.status.record.ID
+	fl, first := g.flights.begin(id)
 	if !first {
-		return ending{lost: true, status: status{phase: running, record: a.record}}
+		end.lost, end.status.phase = true, running
+		return
 	}
-	defer g.flights.end(a.record.ID, fl)
+	defer g.flights.end(id, fl)
 
 	detached := context.WithoutCancel(ctx)
-	claimed, err := g.claim(detached, a.record)
+	claimed, err := g.claim(detached, end.status.record)
 	switch {
 	case errors.Is(err, store.ErrTaken):
 		g.metrics.claims.WithLabelValues("taken").Inc()
-		return ending{lost: true, status: status{phase: phaseOf(claimed.State), record: claimed}}
+		end.lost, end.status = true, status{phase: phaseOf(claimed.State), record: claimed}
+		return
 	case err != nil:
 		g.metrics.claims.WithLabelValues("refused").Inc()
-		return ending{refused: err}
+		end.refused = err
+		return
 	}
 	g.metrics.won.Inc()
 	// The commit point: from here on the action is executed, by nobody else and never again.
-	a.record = claimed
-	g.run(flown{flight: fl, client: ctx, detached: detached}, a, &end)
-	return end
+	end.status = status{phase: running, record: claimed}
+	g.run(flown{flight: fl, client: ctx, detached: detached}, a, end)
 }
 
 // claim reserves the action durably. An error that leaves the claim unknown is met with the same claim again,
@@ -139,7 +144,7 @@ type flown struct {
 	client, detached context.Context //nolint:containedctx // the parameters of one call
 }
 
-// run attempts the claimed action, whose record a holds, and settles it.
+// run attempts the claimed action, whose record end holds, and settles it.
 func (g *Gate) run(f flown, a *action, end *ending) {
 	ctx, cancel := context.WithCancelCause(f.detached)
 	defer cancel(nil)
@@ -148,7 +153,7 @@ func (g *Gate) run(f flown, a *action, end *ending) {
 	defer timer.Stop()
 	g.flights.executing(f.flight, cancel)
 
-	end.status = status{phase: running, record: a.record}
+	id := end.status.record.ID
 	settledAtHead := false
 	end.recorder = replay.NewRecorder(replay.RecorderConfig{
 		Spool: g.cfg.Spool, Limit: g.cfg.MaxResponse, Inform: a.inform,
@@ -159,7 +164,7 @@ func (g *Gate) run(f flown, a *action, end *ending) {
 			timer.Stop()
 			context.AfterFunc(f.client, func() { cancel(context.Canceled) })
 			g.settle(f.detached, a, end, head)
-			g.flights.end(a.record.ID, f.flight)
+			g.flights.end(id, f.flight)
 			if a.stream == nil {
 				return nil, nil
 			}
@@ -167,7 +172,7 @@ func (g *Gate) run(f flown, a *action, end *ending) {
 		},
 	})
 	started := g.now()
-	g.attempt(&execution{Context: ctx, id: a.record.ID, inbound: a.inbound}, a, end)
+	g.attempt(&execution{Context: ctx, id: id, inbound: a.inbound}, a, end)
 	g.metrics.executed[end.proof].Observe(g.now().Sub(started).Seconds())
 	if settledAtHead {
 		end.streamed = true
@@ -182,7 +187,7 @@ func (g *Gate) attempt(ctx context.Context, a *action, end *ending) {
 		if p := recover(); p != nil {
 			end.proof, end.answer, end.panicked, end.err = replay.Broken, nil, p, errPanicked
 			if p != http.ErrAbortHandler { //nolint:errorlint // a panic value, compared as net/http does
-				g.log.Error().Stringer("id", a.record.ID).Interface("panic", p).Bytes("stack", debug.Stack()).Msg("a handler panicked")
+				g.log.Error().Stringer("id", end.status.record.ID).Interface("panic", p).Bytes("stack", debug.Stack()).Msg("a handler panicked")
 			}
 		}
 	}()
