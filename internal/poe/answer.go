@@ -2,6 +2,7 @@ package core
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -10,53 +11,116 @@ import (
 	"github.com/postonce/poe/internal/store"
 )
 
-// attempt executes and answers. It returns true, without an answer, where somebody else has the action.
+// attempt claims, executes and answers. It returns true, without an answer, where somebody else has the action.
 func (c *call) attempt(s *status) (lost bool) {
-	g := c.g
 	end := &ending{status: status{phase: unused, record: s.record}}
-	record := &end.status.record
-	record.Principal = c.claims.Principal
-	record.Request = store.Blob{Size: c.body.Size(), Digest: c.digest}
-	record.Status, record.Finished = 0, time.Time{} // those were an earlier attempt's
-	delete(c.w.Header(), "Poe-State")               // it said unused
-	g.execute(c.r.Context(), &action{
-		route: c.route, request: c.request, exec: c.exec, inbound: c.withoutToken, inform: c.inform, stream: c.stream,
-	}, end)
+	if p, err := c.prepare(&end.status.record); p != nil || err != nil {
+		return c.unprepared(s, p, err)
+	}
+	delete(c.w.Header(), "Poe-State") // it said unused
+	if c.deferred() {
+		c.accept(end)
+	} else {
+		c.g.execute(c.r.Context(), &action{
+			route: c.route, request: c.request, exec: c.exec, inbound: c.inbound, inform: c.inform, stream: c.stream,
+		}, end)
+	}
 	defer end.release()
 	switch {
 	case end.lost:
+		return c.lostTo(&end.status)
+	case end.refused != nil:
+		return c.unclaimed(s, end.refused)
+	default:
+		c.answer(end)
+		return false
+	}
+}
+
+// prepare completes the record that is to be claimed: whose it is, what was sent, and under which names.
+func (c *call) prepare(r *store.Record) (*problem, error) {
+	g := c.g
+	r.Principal = c.owner
+	r.Request = store.Blob{Size: c.body.Size(), Digest: c.digest}
+	r.Status, r.Finished = 0, time.Time{} // those were an earlier attempt's
+	if len(c.route.FreeOn) > 0 {
+		r.Request.Head = replay.EncodeHead(http.Header{"Host": {c.r.Host}}, nil) // what a Location is compared with
+	}
+	if p := c.guard(r); p != nil {
+		return p, nil
+	}
+	if r.ID.IsZero() {
+		id, err := store.NewID(g.now(), c.route.keyDays, g.cfg.Random)
+		if err != nil {
+			return nil, fmt.Errorf("naming an action: %w", err)
+		}
+		r.ID, r.Expires = id, id.Minted().Add(c.route.Retention)
+	}
+	if len(r.Names) == 0 && c.method == http.MethodPost && !c.route.has(doorPostPut) {
+		return nil, nil // nothing will ever be compared with it but the body's own digest
+	}
+	sum, err := c.sameness()
+	if err != nil {
+		return g.unsaid(err, problemKeyRequired), nil
+	}
+	r.Digest = sum
+	return nil, nil
+}
+
+// unprepared answers a request that cannot be claimed as it is. Nothing is said of it before somebody has looked where the
+// action stands.
+func (c *call) unprepared(s *status, p *problem, err error) (lost bool) {
+	switch {
+	case c.blind:
 		return true
-	case errors.Is(end.refused, store.ErrExpired):
+	case p != nil:
+		c.say(s)
+		c.g.write(c.w, c.r, p)
+	default:
+		c.g.log.Error().Err(err).Msg("preparing a claim")
+		c.notExecuted(http.StatusServiceUnavailable, s)
+	}
+	return false
+}
+
+// unclaimed answers a request whose claim was refused: surely nothing was executed.
+func (c *call) unclaimed(s *status, why error) (lost bool) {
+	switch {
+	case errors.Is(why, store.ErrExpired):
 		c.late = true
 		return true // the next look says what that means
-	case errors.Is(end.refused, errBusy), errors.Is(end.refused, errDraining):
+	case errors.Is(why, errBusy), errors.Is(why, errDraining):
 		if c.blind {
 			return true // it may have been done long ago: that it is unused is not said before that look
 		}
 		c.notExecuted(http.StatusServiceUnavailable, s)
-	case end.refused != nil && c.blind:
-		c.ledgerTrouble(end.refused, unknown)
-	case end.refused != nil:
-		c.ledgerTrouble(end.refused, unused)
+	case c.blind:
+		c.ledgerTrouble(why, unknown)
 	default:
-		c.answer(end)
+		c.ledgerTrouble(why, unused)
 	}
 	return false
 }
 
 // request returns what is executed.
-func (c *call) request(attempt uint16) *replay.Request {
+func (c *call) request(id store.ID, attempt uint16) *replay.Request {
 	g := c.g
 	q := &replay.Request{
-		Method: c.claims.Method, Target: c.target, Host: c.r.Host, Header: g.endToEnd(c.r.Header), Trailer: c.r.Trailer,
+		Method: c.method, Target: c.target, Host: c.r.Host, Header: g.endToEnd(c.r.Header), Trailer: c.r.Trailer,
 		Body: c.body, RemoteAddr: c.r.RemoteAddr, TLS: c.r.TLS,
 	}
-	id := c.id.String()
-	q.ForwardHeader = map[string]string{"POE-Id": id}
-	if len(q.Header["Idempotency-Key"]) == 0 {
-		q.ForwardHeader["Idempotency-Key"] = `"` + id + "." + strconv.Itoa(int(attempt)+1) + `"`
-	}
+	q.ForwardHeader = forwarded(q.Header, id, attempt)
 	return q
+}
+
+// forwarded is what tells the application about us: the action's id, and a key for each attempt unless the client sent one.
+func forwarded(h http.Header, id store.ID, attempt uint16) map[string]string {
+	text := id.String()
+	out := map[string]string{"POE-Id": text}
+	if len(h["Idempotency-Key"]) == 0 {
+		out["Idempotency-Key"] = `"` + text + "." + strconv.Itoa(int(attempt)+1) + `"`
+	}
+	return out
 }
 
 // inform passes an interim answer on (RFC 9110, section 15.2), except 100, since the client's body is
@@ -87,10 +151,10 @@ func (c *call) stream(s *status, head *replay.Answer) (http.ResponseWriter, erro
 // decorate puts on the first answer what it says of the action.
 func (c *call) decorate(s *status, code int) {
 	g, h := c.g, c.w.Header()
-	s.setState(h, false)
-	g.linkOutcome(h, s, c.uri)
+	c.say(s)
+	g.linkOutcome(h, s, c.anchor)
 	if code >= 200 && code < 300 && poeVersion(c.r.Header) {
-		m := MintRequest{Target: c.target, Method: c.claims.Method, TTL: c.route.TTL, Principal: c.principal}
+		m := MintRequest{Target: c.target, Method: c.method, TTL: c.route.TTL, Principal: c.principal}
 		if next, err := g.mint(c.route, &m); err == nil {
 			g.addLinks(h, []Minted{next})
 		}
@@ -102,6 +166,8 @@ func (c *call) answer(end *ending) {
 	g := c.g
 	s := &end.status
 	switch {
+	case s.phase == accepted:
+		c.accepted(s)
 	case end.streamed && end.panicked != nil:
 		panic(end.panicked) // goes on up, and ends the connection as well
 	case end.streamed && end.proof != replay.Complete:
@@ -139,7 +205,7 @@ func unsentStatus(end *ending) int {
 // notExecuted says that surely nothing was sent.
 func (c *call) notExecuted(code int, s *status) {
 	g := c.g
-	s.setState(c.w.Header(), false)
+	c.say(s)
 	p := g.problem(problemNotExecuted).about(g, s)
 	p.Status = code
 	g.write(c.w, c.r, p)

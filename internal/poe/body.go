@@ -5,12 +5,15 @@ import (
 	"crypto/sha512"
 	"crypto/subtle"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 
 	"github.com/dunglas/httpsfv"
 
+	"github.com/postonce/poe/internal/content"
 	"github.com/postonce/poe/internal/replay"
+	"github.com/postonce/poe/internal/store"
 )
 
 // blindBody is the largest body that is read before anybody has looked whether the action is still unused, in bytes.
@@ -20,23 +23,25 @@ const blindBody = 64 << 10
 // announced. It answers and returns false where it is not.
 func (c *call) complete(s *status) bool {
 	g := c.g
-	s.setState(c.w.Header(), false)
-	var k *kind
+	c.say(s)
+	var p *problem
 	switch err := c.readBody(); {
 	case err == nil && c.digestsMatch(c.body):
 		return true
 	case err == nil:
-		k = problemDigestMismatch
-	case errors.Is(err, replay.ErrTooLarge):
-		k = problemTooLarge
-	case errors.Is(err, replay.ErrSpoolFull):
-		c.notExecuted(http.StatusServiceUnavailable, s)
-		return false
+		p = g.problem(problemDigestMismatch)
 	default:
-		k = problemIncompleteBody
+		p = c.unread(err)
 	}
-	g.write(c.w, c.r, g.problem(k).about(g, s))
+	g.write(c.w, c.r, p.about(g, s))
 	return false
+}
+
+// source is the request, for who looks into it. Its body has been read.
+func (c *call) source() content.Source {
+	return content.Source{
+		Header: c.r.Header, Vars: c.route.vars(c.path()), Body: func() io.Reader { return c.body.Reader() }, Size: c.body.Size(), Digest: c.digest,
+	}
 }
 
 // readBody reads the body into the spool, once; how that ended is remembered.
@@ -105,6 +110,71 @@ func (c *call) sum() ([32]byte, bool) {
 	}
 	sum, err := c.bodySum()
 	return sum, err == nil
+}
+
+// sameness returns the digest by which another request is told from this one: method, target, media type and decoded content.
+func (c *call) sameness() ([32]byte, error) {
+	var sum [32]byte
+	var err error
+	if len(c.route.compare) > 0 {
+		sum, err = content.DigestOf(c.route.compare, c.source())
+	} else {
+		sum, err = content.Digest(c.source())
+	}
+	if err != nil {
+		return sum, fmt.Errorf("comparing requests: %w", err)
+	}
+	var in []byte
+	for _, part := range []string{c.method, c.target, string(sum[:]), c.salt} {
+		in = appendPart(in, part)
+	}
+	return sha256.Sum256(in), nil
+}
+
+// same tells whether this request is the one that was claimed as r. A body that did not arrive is a problem.
+func (c *call) same(r *store.Record) (bool, *problem) {
+	switch err := c.readBody(); {
+	case errors.Is(err, replay.ErrTooLarge): // so it is not the one that was executed
+		return false, nil
+	case err != nil:
+		return false, c.unread(err)
+	}
+	if r.Digest == [32]byte{} { // claimed without a name, which it got by an earlier attempt
+		return c.digest == r.Request.Digest && c.method == r.Method && c.target == r.Target, nil
+	}
+	sum, err := c.sameness()
+	if err != nil {
+		return false, nil //nolint:nilerr // it lacks what it would be compared by, which the first one had
+	}
+	return sum == r.Digest, nil
+}
+
+// unread is the problem of a body that is not here.
+func (c *call) unread(err error) *problem {
+	switch {
+	case errors.Is(err, replay.ErrTooLarge):
+		return c.g.problem(problemTooLarge)
+	case errors.Is(err, replay.ErrSpoolFull):
+		p := c.g.problem(problemNotExecuted)
+		p.Status = http.StatusServiceUnavailable
+		return p
+	default:
+		return c.g.problem(problemIncompleteBody)
+	}
+}
+
+// unlessSame returns what is wrong with this request for an action that was claimed by another one: k, or that its body did not arrive.
+func (c *call) unlessSame(s *status, k *kind) *problem {
+	same, trouble := c.same(&s.record)
+	if same {
+		return nil
+	}
+	p := c.about(k, s)
+	if trouble != nil {
+		trouble.State, trouble.Outcome = p.State, p.Outcome
+		return trouble
+	}
+	return p
 }
 
 // bodySum returns the digest of this request's body, even where the client waits to be asked for it. Its errors are

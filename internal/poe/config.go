@@ -40,6 +40,7 @@ type Config struct {
 	MaxBody     int64 // of a request, in bytes; above: 413; 10 MiB
 	MaxResponse int64 // kept of an answer, in bytes; above: outcome-purged; 32 MiB
 	MaxRunning  int   // executions at one time; above: 503 before the claim; 1024
+	Workers     int   // that execute what was accepted to be done later; 16
 	MaxWaiters  int   // requests that wait for an execution to end; above: answered at once; 1024
 	Front       int64 // memory for finished records, in bytes; 32 MiB
 
@@ -51,15 +52,24 @@ type Config struct {
 
 // A Route says which requests are protected and how. A zero field has the default in its comment.
 type Route struct {
-	Name      string        // stable; "default" for a single route, else its Match
-	Match     string        // "METHOD[,METHOD] /path/{template}", as gorilla/mux reads paths; required
-	Require   bool          // a plain request is answered 428
-	TTL       time.Duration // Config.TTL
-	Retention time.Duration // Config.Retention
-	Consume   Consume       // ConsumeSuccess
-	Release   []int         // answers that mean "not done"; nil: 408, 425, 429
-	Principal string        // "authorization" (default), "none", "header:NAME", "cookie:NAME"
-	Origins   []string      // other origins whose pages may use the URIs, e.g. "https://shop.example.com"
+	Name       string        // stable; "default" for a single route, else its Match
+	Match      string        // "METHOD[,METHOD] /path/{template}", as gorilla/mux reads paths; required
+	Doors      []string      // how clients may come, of "poe", "key", "repeatability", "post-put", "if-match", "if-none-match" and "async"; nil: poe, key and async
+	Require    bool          // a request that comes through none of the doors that name an action is refused
+	KeyHeaders []string      // fields that carry a key; nil: Idempotency-Key
+	Compare    []string      // what two requests under one name are the same by, e.g. "json:/amount"; nil: their whole bodies
+	ClientID   string        // where a request carries an id of the client's choice, e.g. "json:/id" or "path:id"; "": nowhere
+	Repeats    Repeats       // how a second request under a client id is answered; RepeatsAnswered
+	Unique     []string      // what is together a business key that only one action has, e.g. "json:/email"; nil: nothing
+	FreeOn     []string      // what gives it back: "DELETE" of the resource that was created; nil: only an operator
+	TTL        time.Duration // Config.TTL
+	Retention  time.Duration // Config.Retention
+	Consume    Consume       // ConsumeSuccess
+	Release    []int         // answers that mean "not done"; nil: 408, 425, 429
+	Async      bool          // every request is accepted with 202, and executed later
+	RetryFor   time.Duration // how long an accepted action is tried again while it is surely not done; 1 h
+	Principal  string        // "authorization" (default), "none", "header:NAME", "cookie:NAME"
+	Origins    []string      // other origins whose pages may use the URIs, e.g. "https://shop.example.com"
 }
 
 // Consume says which final answers use an action up.
@@ -69,6 +79,15 @@ type Consume uint8
 const (
 	ConsumeSuccess Consume = iota // 2xx, 3xx and failures (5xx); other 4xx leave it unused
 	ConsumeAny                    // every final answer that is not released
+)
+
+// Repeats says how the second request under a client id is answered.
+type Repeats uint8
+
+// The ways to answer it.
+const (
+	RepeatsAnswered Repeats = iota // with the answer of the first
+	RepeatsRefused                 // 409, with the link to it
 )
 
 // An Executor executes requests: the gateway's upstream, or a handler in this process.
@@ -95,6 +114,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxResponse, 32<<20)
 	setDefault(&c.MaxRunning, 1024)
 	setDefault(&c.MaxWaiters, 1024)
+	setDefault(&c.Workers, 16)
 	setDefault(&c.Front, 32<<20)
 	if c.Clock == nil {
 		c.Clock = time.Now
@@ -136,6 +156,7 @@ func (c *Config) validate() error {
 	say(c.MaxBody < 0, "max body %d is negative", c.MaxBody)
 	say(c.MaxResponse < 0, "max response %d is negative", c.MaxResponse)
 	say(c.MaxRunning < 0, "max running %d is negative", c.MaxRunning)
+	say(c.Workers < 0, "workers %d is negative", c.Workers)
 	say(c.MaxWaiters < 0, "max waiters %d is negative", c.MaxWaiters)
 	if c.PublicURL != "" {
 		u, err := url.Parse(c.PublicURL)

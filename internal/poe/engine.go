@@ -20,7 +20,7 @@ import (
 // An action is what a door hands to the engine beside the record to claim: how to execute it.
 type action struct {
 	route   *route
-	request func(attempt uint16) *replay.Request // what is sent; only the claim knows which attempt it is
+	request func(id store.ID, attempt uint16) *replay.Request // what is sent; only the claim knows which attempt it is
 	exec    Executor
 	inbound func(context.Context) *http.Request                        // the client's request, for an executor in this process; may be nil
 	inform  func(status int, h http.Header)                            // 1xx for the client; may be nil
@@ -191,7 +191,7 @@ func (g *Gate) attempt(ctx context.Context, a *action, end *ending) {
 			}
 		}
 	}()
-	end.proof, end.err = a.exec.Execute(ctx, a.request(end.status.record.Attempt), end.recorder)
+	end.proof, end.err = a.exec.Execute(ctx, a.request(end.status.record.ID, end.status.record.Attempt), end.recorder)
 	end.timedOut = timedOut(end.err) || errors.Is(context.Cause(ctx), context.DeadlineExceeded)
 	if end.proof != replay.Complete {
 		return
@@ -213,17 +213,22 @@ func (g *Gate) settle(ctx context.Context, a *action, end *ending, answer *repla
 	if answer != nil {
 		next.Status = answer.Status
 	}
-	switch next.State {
-	case store.Done:
+	if next.State == store.Unused && claimed.State == store.Sent {
+		g.later(a.route, &next, answer) // a client was told that it will be executed
+	} else if next.State == store.Unused && answer != nil {
+		next.Attempt++
+	}
+	if next.State == store.Done {
+		next.Request = withoutContent(claimed.Request)
 		next.Response = g.keep(ctx, &next, answer)
-	case store.Unused:
-		if answer != nil {
-			next.Attempt++
-		}
-		next.Note(event(&next, "engine", reason(end, answer)))
-	default:
+	} else {
+		next.Note(event(&claimed, &next, "engine", reason(end, answer)))
+	}
+	if next.State == store.Unknown {
 		next.Due = store.Person
-		next.Note(event(&next, "engine", reason(end, answer)))
+	}
+	if next.State == store.Queued { // it has not come to rest
+		next.Finished = time.Time{}
 	}
 	end.status = g.advance(ctx, &claimed, next)
 	if c := g.metrics.rested[end.status.phase]; c != nil {
@@ -263,9 +268,8 @@ func streamedVerdict(s store.State) store.State {
 // advance writes next in the place of claimed and returns where the action stands then. If the ledger cannot store it the
 // action is unknown to everybody else, so this client is told the same.
 func (g *Gate) advance(ctx context.Context, claimed *store.Record, next store.Record) status {
-	got, err := repeatWrite(ctx, func() (store.Record, error) {
-		return g.store.Advance(ctx, claimed.Term, next, store.Also{})
-	})
+	also := g.also(claimed, &next)
+	got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, claimed.Term, next, also) })
 	switch {
 	case err == nil:
 		g.front.Add(got)
@@ -285,11 +289,12 @@ func (g *Gate) late(ctx context.Context, stands, next store.Record) status {
 	r := stands
 	if stands.State == store.Unknown && next.State != store.Unknown {
 		r = next
-		r.History = stands.History
+		r.Names, r.History = stands.Names, stands.History
 	}
 	r.Term = g.newTerm()
 	r.Note(store.Event{At: g.now(), From: stands.State, To: r.State, Who: "engine", Why: "a late answer arrived", Status: next.Status})
-	got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, stands.Term, r, store.Also{}) })
+	also := g.also(&stands, &r)
+	got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, stands.Term, r, also) })
 	g.log.Warn().Err(err).Stringer("id", next.ID).Int("status", next.Status).Stringer("state", stands.State).
 		Msg("a late answer arrived for an action that was settled without it")
 	if err != nil {
@@ -317,9 +322,9 @@ func (g *Gate) keep(ctx context.Context, r *store.Record, answer *replay.Answer)
 	return b
 }
 
-// event is the line of history with which a running action came to be what r says.
-func event(r *store.Record, who, why string) store.Event {
-	return store.Event{At: r.Finished, From: store.Running, To: r.State, Who: who, Why: why, Status: r.Status}
+// event is the line of history with which an action that was under way came to be what next says.
+func event(claimed, next *store.Record, who, why string) store.Event {
+	return store.Event{At: next.Finished, From: claimed.State, To: next.State, Who: who, Why: why, Status: next.Status}
 }
 
 // reason says in one line, fit for a receipt, why an execution ended as it did. It tells nothing of the inside:

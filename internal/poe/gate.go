@@ -33,6 +33,8 @@ type Gate struct {
 	slots     chan struct{} // one for each execution that may run
 	waiters   chan struct{} // one for each request that may wait for another
 	draining  atomic.Bool
+	working   atomic.Bool   // whether accepted actions are executed
+	nudged    chan struct{} // wakes the workers
 	orphans   orphans
 	macs      sync.Pool // of *mac, keyed with the ledger's secret
 	own       http.Handler
@@ -65,6 +67,7 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 		restored:  floor.Minted,
 		slots:     make(chan struct{}, cfg.MaxRunning),
 		waiters:   make(chan struct{}, cfg.MaxWaiters),
+		nudged:    make(chan struct{}, 1),
 		log:       cfg.Log,
 	}
 	secret := cfg.Store.Secret()
@@ -93,6 +96,8 @@ type mac struct {
 func (g *Gate) resources() http.Handler {
 	m := mux.NewRouter().SkipClean(true).UseEncodedPath()
 	sub := m.PathPrefix(g.cfg.Prefix).Subrouter()
+	sub.HandleFunc("/outcomes/{ref}", g.serveCancel).Methods(http.MethodDelete)
+	sub = sub.NewRoute().Subrouter()
 	sub.Use(readOnly)
 	sub.HandleFunc("/new", g.serveNew)
 	sub.HandleFunc("/outcomes/{ref}", g.serveOutcome)
@@ -122,44 +127,54 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.own.ServeHT
 // Owns tells whether the path is one of the gate's own resources.
 func (g *Gate) Owns(path string) bool { return strings.HasPrefix(path, g.cfg.Prefix) }
 
-// Once guards what exec executes: a request with a POE URI goes through its door, everything else goes to pass,
+// Once guards what exec executes: a request that comes through a door of its route is executed once, everything else goes to pass,
 // which is the same application without a guard.
 func (g *Gate) Once(exec Executor, pass http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodDelete && g.routes.watchDeletions() {
+			d := g.deletion(w, r)
+			defer d.head(http.StatusOK) // a handler that wrote nothing
+			w = d
+		}
 		target := requestTarget(r)
 		rest, token, found, ok := splitToken(target, g.cfg.Param)
 		if found {
 			g.metrics.viaPOE.Inc()
-			g.door(&call{g: g, w: w, r: r, uri: target, target: rest, token: token, wellFormed: ok, exec: exec, pass: pass})
+			g.door(&call{g: g, w: w, r: r, anchor: target, target: rest, token: token, wellFormed: ok, exec: exec, pass: pass})
+			return
+		}
+		rt := g.routes.protecting(r)
+		if rt != nil && g.enter(&call{g: g, w: w, r: r, target: target, route: rt, exec: exec, pass: pass}) {
 			return
 		}
 		g.metrics.viaNone.Inc()
+		if rt != nil && rt.Require {
+			g.requireDoor(w, r, rt, target)
+			return
+		}
 		g.plain(w, r, target, pass)
 	})
 }
 
 // plain serves a request without a door.
 func (g *Gate) plain(w http.ResponseWriter, r *http.Request, target string, pass http.Handler) {
-	switch r.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions:
-		rt := g.routes.page(r.URL.Path)
-		if rt == nil {
-			break
-		}
-		if r.Method != http.MethodOptions {
-			lw := &linkWriter{ResponseWriter: w, add: varyPOE}
-			defer lw.head(http.StatusOK) // a handler that wrote nothing
-			w = lw
-		}
-		if poeVersion(r.Header) {
-			g.withLinks(w, r, rt, target, pass)
-			return
-		}
-	case http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
-		if rt := g.routes.find(r.Method, r.URL.Path); rt != nil && rt.Require {
-			g.requirePOE(w, r, rt, target)
-			return
-		}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions {
+		pass.ServeHTTP(w, g.passable(r))
+		return
+	}
+	rt := g.routes.page(r.URL.Path)
+	if rt == nil {
+		pass.ServeHTTP(w, g.passable(r))
+		return
+	}
+	if r.Method != http.MethodOptions {
+		lw := &linkWriter{ResponseWriter: w, add: varyPOE}
+		defer lw.head(http.StatusOK) // a handler that wrote nothing
+		w = lw
+	}
+	if poeVersion(r.Header) {
+		g.withLinks(w, r, rt, target, pass)
+		return
 	}
 	pass.ServeHTTP(w, g.passable(r))
 }

@@ -27,6 +27,7 @@ type bench struct {
 	t       *testing.T
 	gate    *core.Gate
 	store   store.Store
+	keys    *tokens.Ring
 	metrics *prometheus.Registry
 	handler http.Handler // the gate's resources and the guarded application
 
@@ -70,7 +71,7 @@ func newBench(t *testing.T, change func(*core.Config)) *bench {
 	if change != nil {
 		change(&cfg)
 	}
-	b.store = cfg.Store
+	b.store, b.keys = cfg.Store, cfg.Keys
 	if b.gate, err = core.New(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}

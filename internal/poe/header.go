@@ -104,7 +104,7 @@ var (
 )
 
 // exposed are the fields of ours that a page of another origin may read.
-const exposed = "POE-State, POE-Links, Link, Location, Retry-After, Allow"
+const exposed = "POE-State, POE-Links, Link, Location, Retry-After, Allow, Idempotent-Replayed, Idempotency-Expires, Repeatability-Result, Preference-Applied"
 
 // cors puts the route's CORS fields on an answer of ours (Fetch standard): only for an origin that the route lists.
 func (c *route) cors(h http.Header, r *http.Request) {

@@ -69,7 +69,7 @@ func (g *Gate) mintable(m *MintRequest) (*route, error) {
 	if m.Method == "" {
 		rt = g.routes.page(path)
 	}
-	if rt == nil {
+	if rt == nil || !rt.has(doorPOE) {
 		return nil, ErrUnknownTarget
 	}
 	if m.Method == "" {
@@ -88,7 +88,7 @@ func (g *Gate) mintable(m *MintRequest) (*route, error) {
 func (g *Gate) mint(rt *route, m *MintRequest) (Minted, error) {
 	now := g.now()
 	days := rt.days
-	if m.TTL != rt.TTL {
+	if m.TTL != rt.TTL && days != 0 {
 		var err error
 		if days, err = keepFor(m.TTL, rt.Retention); err != nil {
 			return Minted{}, err
@@ -279,38 +279,49 @@ func (g *Gate) withLinks(w http.ResponseWriter, r *http.Request, rt *route, targ
 	for _, name := range []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range", "Range"} {
 		out.Header.Del(name)
 	}
-	lw := &linkWriter{ResponseWriter: w, add: func(h http.Header) { g.addLinks(h, []Minted{fresh}) }}
+	lw := &linkWriter{ResponseWriter: w, add: func(h http.Header, _ int) { g.addLinks(h, []Minted{fresh}) }}
 	pass.ServeHTTP(lw, out)
 	lw.head(http.StatusOK) // where a handler wrote nothing
 }
 
-// requirePOE answers 428 to a plain request where a door is required, with the URI that would do.
-func (g *Gate) requirePOE(w http.ResponseWriter, r *http.Request, rt *route, target string) {
+// requireDoor answers a plain request where a door is required: 428 with the URI that would do, or 400 where there is only a key
+// to bring.
+func (g *Gate) requireDoor(w http.ResponseWriter, r *http.Request, rt *route, target string) {
+	rt.cors(w.Header(), r)
+	guardHeader(w.Header())
+	switch {
+	case rt.has(doorPOE):
+	case rt.has(doorKey), rt.has(doorRepeatable):
+		g.write(w, r, g.problem(problemKeyRequired))
+		return
+	default:
+		g.write(w, r, g.problem(problemPreconditionRequired))
+		return
+	}
 	m := MintRequest{Target: target, Method: r.Method, Principal: g.whoIs(r, rt)}
 	if _, err := g.mintable(&m); err == nil {
 		if fresh, err := g.mint(rt, &m); err == nil {
 			g.addLinks(w.Header(), []Minted{fresh})
 		}
 	}
-	rt.cors(w.Header(), r)
 	g.write(w, r, g.problem(problemPOERequired))
 }
 
 // varyPOE says that an answer depends on the POE field. It is said last, because handlers set Vary without a look at it.
-func varyPOE(h http.Header) { h.Add("Vary", "POE") }
+func varyPOE(h http.Header, _ int) { h.Add("Vary", "POE") }
 
 // A linkWriter adds fields to an answer at the moment its head is written. It can be hijacked and copied to as
 // directly as the writer that it wraps: applications ask for both by type.
 type linkWriter struct {
 	http.ResponseWriter
-	add  func(http.Header)
+	add  func(h http.Header, code int)
 	done bool
 }
 
 func (l *linkWriter) head(status int) {
 	if !l.done && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		l.done = true
-		l.add(l.Header())
+		l.add(l.Header(), status)
 	}
 }
 

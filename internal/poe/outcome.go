@@ -131,7 +131,8 @@ func (g *Gate) serveOutcome(w http.ResponseWriter, r *http.Request) {
 	case unused, running, accepted, sent, unknown:
 		g.writeState(w, r, &s)
 	default:
-		c := &call{g: g, w: w, r: r, id: s.record.ID}
+		c := &call{g: g, w: w, r: r}
+		c.naming = byNothing{c}
 		c.refuse(&s)
 	}
 }

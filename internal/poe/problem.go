@@ -57,6 +57,24 @@ var (
 		"Nothing was executed. A link of ours can only be used by our own pages, unless the route lists the other origin."}
 	problemOtherPrincipal = &kind{"other-principal", 403, retryNever, "This belongs to somebody else",
 		"The link was made for another user. Nothing was executed and nothing is shown. Sign in as the one it was made for."}
+	problemKeyRequired = &kind{"key-required", 400, retryNever, "This needs a key",
+		"Nothing was executed. Send the request with a key of your own choice, new for each thing that is to be done once, such as a UUID in Idempotency-Key: then it can be repeated safely."}
+	problemKeyInvalid = &kind{"key-invalid", 400, retryNever, "The key cannot be used",
+		"Nothing was executed. The detail says what is wrong with it."}
+	problemKeyReused = &kind{"key-reused", 422, retryNew, "The key was used for something else",
+		"The key names another request: its method, target or body was another one. This request was not executed, and will not be under this key. If it is meant, send it with a new key."}
+	problemKeyExpired = &kind{"key-expired", 409, retryNever, "The key was used too long ago",
+		"The request that it names was settled long ago, and its answer is no longer repeated. Nothing was executed now. Before you send it with a new key, find out whether it was done then."}
+	problemPrincipalChanged = &kind{"principal-changed", 409, retryNever, "The key was used by somebody else",
+		"A key like this one is not chosen twice by chance: it is the same request, under other credentials. It was not executed now, so that a new login does not do it twice. Repeat it with the credentials that it was first sent with, or find out whether it was done."}
+	problemPreconditionFailed = &kind{"precondition-failed", 412, retryNever, "What the request was made for is not so any more",
+		"Nothing was executed. Look at the resource as it is now, and decide anew whether the request is still meant."}
+	problemDuplicate = &kind{"duplicate", 409, retryNever, "There is one already",
+		"Only one request can have this id, or this value, and an earlier one has it. This one was not executed. If it was meant as the same, follow the outcome; if not, choose another value."}
+	problemPreconditionRequired = &kind{"precondition-required", 428, retryNew, "This needs to say what it changes",
+		"Nothing was executed. Get the resource, and send the request again with its ETag in If-Match: then no change of somebody else is overwritten, and the request can be repeated safely."}
+	problemNotRepeatable = &kind{"not-repeatable", 501, retryNever, "Requests are not repeatable there",
+		"Nothing was executed. The server does not keep answers under a Repeatability-Request-ID for this target: send the request without it, or with what the target offers."}
 	problemBadParameter = &kind{"bad-parameter", 400, retryNever, "A parameter cannot be used",
 		"No link was made. The detail names the parameter and says why."}
 	problemDigestMismatch = &kind{"digest-mismatch", 400, retryNever, "The body is not the one that was announced",
@@ -77,7 +95,9 @@ var (
 var problems = []*kind{
 	problemNotFound, problemUnknownTarget, problemConsumed, problemRunning, problemBodyDiffers, problemOutcomeUnknown,
 	problemNeverUsed, problemExpired, problemBurned, problemGone, problemOutcomePurged,
-	problemTooLarge, problemPOERequired, problemCrossOrigin, problemOtherPrincipal, problemBadParameter,
+	problemTooLarge, problemPOERequired, problemCrossOrigin, problemOtherPrincipal,
+	problemKeyRequired, problemKeyInvalid, problemKeyReused, problemKeyExpired, problemPrincipalChanged,
+	problemPreconditionFailed, problemDuplicate, problemPreconditionRequired, problemNotRepeatable, problemBadParameter,
 	problemDigestMismatch, problemIncompleteBody, problemCallbackRefused, problemMethodRefused,
 	problemNotExecuted, problemLedgerUnavailable,
 }
@@ -113,7 +133,9 @@ func (g *Gate) problem(k *kind) *problem {
 // about adds what is known of the action. The outcome is in the body as well as in Link, for clients that do not
 // read anchored links.
 func (p *problem) about(g *Gate, s *status) *problem {
-	p.State = s.phase.word()
+	if !s.record.ID.IsZero() {
+		p.State = s.phase.word()
+	}
 	p.Outcome = g.outcomePath(s)
 	return p
 }

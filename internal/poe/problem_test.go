@@ -104,6 +104,39 @@ var problemCases = []problemCase{
 		b.do("PUT", uri, "apples")
 		return b.do("PUT", uri, "pears", f...)
 	}},
+	{"key-required", 400, "never", func(b *bench, _ *tampered, f ...string) *http.Response {
+		return b.do("POST", "/keyed", "x", f...)
+	}},
+	{"key-invalid", 400, "never", func(b *bench, _ *tampered, f ...string) *http.Response {
+		return b.do("POST", "/keyed", "x", append(f, "Idempotency-Key: a, b")...)
+	}},
+	{"key-reused", 422, "new", func(b *bench, _ *tampered, f ...string) *http.Response {
+		b.do("POST", "/keyed", "apples", append(f, "Idempotency-Key: k")...)
+		return b.do("POST", "/keyed", "pears", append(f, "Idempotency-Key: k")...)
+	}},
+	{"key-expired", 409, "never", func(b *bench, _ *tampered, f ...string) *http.Response {
+		b.do("POST", "/keyed", "apples", append(f, "Idempotency-Key: k")...)
+		b.advance(31 * store.Day)
+		return b.do("POST", "/keyed", "apples", append(f, "Idempotency-Key: k")...)
+	}},
+	{"principal-changed", 409, "never", func(b *bench, _ *tampered, f ...string) *http.Response {
+		b.do("POST", "/keyed", "apples", alice, uuidKey)
+		return b.do("POST", "/keyed", "apples", append(f, uuidKey)...)
+	}},
+	{"duplicate", 409, "never", func(b *bench, _ *tampered, f ...string) *http.Response {
+		b.do("POST", "/unique/1", "apples", f...)
+		return b.do("POST", "/unique/1", "pears", f...)
+	}},
+	{"precondition-failed", 412, "never", func(b *bench, _ *tampered, f ...string) *http.Response {
+		b.do("PUT", "/tagged", "apples", append(f, `If-Match: "v1"`)...)
+		return b.do("PUT", "/tagged", "pears", append(f, `If-Match: "v1"`)...)
+	}},
+	{"precondition-required", 428, "new", func(b *bench, _ *tampered, f ...string) *http.Response {
+		return b.do("PUT", "/tagged", "apples", f...)
+	}},
+	{"not-repeatable", 501, "never", func(b *bench, _ *tampered, f ...string) *http.Response {
+		return b.do("POST", "/orders", "x", append(f, "Repeatability-Request-ID: r", sentNow)...)
+	}},
 	{"callback-refused", 400, "never", func(b *bench, _ *tampered, f ...string) *http.Response {
 		return b.do("GET", "/poe/new?for=/orders&callback=https://example.com/", "", f...)
 	}},
@@ -132,7 +165,9 @@ func problemBench(t *testing.T) (*bench, *tampered) {
 	t.Helper()
 	return newTampered(t, func(c *core.Config) {
 		c.MaxBody, c.MaxResponse = 1000, 1000
-		c.Routes = []core.Route{{Match: "POST /required", Require: true}, {Name: "default", Match: "POST,PUT *"}}
+		c.Routes = []core.Route{{Match: "POST /required", Require: true}, {Match: "POST /keyed", Doors: []string{"key"}, Require: true},
+			{Match: "POST /unique/{id}", Unique: []string{"path:id"}}, {Match: "PUT /tagged", Doors: []string{"if-match"}, Require: true},
+			{Name: "default", Match: "POST,PUT *"}}
 	})
 }
 
@@ -215,7 +250,9 @@ func TestLogsTellNoSecrets(t *testing.T) {
 	for _, tc := range problemCases {
 		b, ledger := newTampered(t, func(c *core.Config) {
 			c.MaxBody, c.MaxResponse, c.Log = 1000, 1000, zerolog.New(&log).Level(zerolog.TraceLevel)
-			c.Routes = []core.Route{{Match: "POST /required", Require: true}, {Name: "default", Match: "POST,PUT *"}}
+			c.Routes = []core.Route{{Match: "POST /required", Require: true}, {Match: "POST /keyed", Doors: []string{"key"}, Require: true},
+				{Match: "POST /unique/{id}", Unique: []string{"path:id"}}, {Match: "PUT /tagged", Doors: []string{"if-match"}, Require: true},
+				{Name: "default", Match: "POST,PUT *"}}
 		})
 		tc.produce(b, ledger, "Authorization: Basic "+credentials)
 		metrics, err := b.metrics.Gather()

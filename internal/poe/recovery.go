@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -25,7 +26,7 @@ func (g *Gate) Recover(ctx context.Context) error {
 	if g.store.Exclusive() {
 		due = store.Person.Add(-time.Millisecond)
 	}
-	n, err := g.overdue(ctx, due)
+	n, err := g.overdue(ctx, due, watch{})
 	if err != nil {
 		return fmt.Errorf("recovering: %w", err)
 	}
@@ -41,16 +42,18 @@ func (g *Gate) Run(ctx context.Context) error {
 	look, sweep := time.NewTicker(time.Second), time.NewTicker(time.Minute)
 	defer look.Stop()
 	defer sweep.Stop()
+	seen := watch{}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-look.C:
 			g.releaseOrphans(ctx)
-			if _, err := g.overdue(ctx, g.now()); err != nil && ctx.Err() == nil {
+			if _, err := g.overdue(ctx, g.now(), seen); err != nil && ctx.Err() == nil {
 				g.log.Error().Err(err).Msg("looking for abandoned actions")
 			}
 		case <-sweep.C:
+			clear(seen)
 			if err := g.sweep(ctx); err != nil && ctx.Err() == nil {
 				g.log.Error().Err(err).Msg("sweeping the ledger")
 			}
@@ -58,14 +61,20 @@ func (g *Gate) Run(ctx context.Context) error {
 	}
 }
 
-// overdue marks as unknown what is running, due, and not alive in this process. It returns how many it marked.
-func (g *Gate) overdue(ctx context.Context, due time.Time) (int, error) {
+// A watch remembers what on the agenda waits for a worker, so that it is not looked up again each time. It is forgotten now and then.
+type watch map[store.ID]struct{}
+
+// overdue marks as unknown what is under way, due, and not alive in this process. It returns how many it marked. What waits for a
+// worker is left to it, and stands on the same agenda: w keeps it from hiding what comes after it.
+func (g *Gate) overdue(ctx context.Context, due time.Time, w watch) (int, error) {
 	total := 0
 	for {
-		ids, err := g.store.Agenda(ctx, due, agendaPage)
+		ids, err := g.store.Agenda(ctx, due, len(w)+agendaPage)
 		if err != nil {
 			return total, fmt.Errorf("reading the agenda: %w", err)
 		}
+		full := len(ids) == len(w)+agendaPage
+		ids = slices.DeleteFunc(ids, func(id store.ID) bool { _, seen := w[id]; return seen })
 		marked := make([]bool, len(ids))
 		group, ctx := errgroup.WithContext(ctx)
 		group.SetLimit(recoverAtOnce)
@@ -78,14 +87,14 @@ func (g *Gate) overdue(ctx context.Context, due time.Time) (int, error) {
 		if err := group.Wait(); err != nil {
 			return total, err
 		}
-		n := 0
-		for _, m := range marked {
+		for i, m := range marked {
 			if m {
-				n++
+				total++
+			} else {
+				w[ids[i]] = struct{}{}
 			}
 		}
-		total += n
-		if len(ids) < agendaPage || n == 0 {
+		if !full || len(ids) == 0 {
 			return total, nil
 		}
 	}
@@ -103,13 +112,14 @@ func (g *Gate) abandon(ctx context.Context, id store.ID, due time.Time) (bool, e
 	if err != nil {
 		return false, fmt.Errorf("looking up %s: %w", id, err)
 	}
-	if r.State != store.Running || r.Due.After(due) {
+	if r.State != store.Running && r.State != store.Sent || r.Due.After(due) {
 		return false, nil
 	}
-	was := r.Term
-	r.State, r.Term, r.Finished, r.Due = store.Unknown, g.newTerm(), g.now(), store.Person
-	r.Note(event(&r, "recovery", "the process that executed it ended before an answer was recorded"))
-	_, err = repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, was, r, store.Also{}) })
+	next := r
+	next.State, next.Term, next.Finished, next.Due = store.Unknown, g.newTerm(), g.now(), store.Person
+	next.Note(event(&r, &next, "recovery", "the process that executed it ended before an answer was recorded"))
+	also := g.also(&r, &next)
+	_, err = repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, r.Term, next, also) })
 	if errors.Is(err, store.ErrStale) {
 		return false, nil // its owner lives, and was quicker
 	}
@@ -130,15 +140,31 @@ func (g *Gate) releaseOrphans(ctx context.Context) {
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return // the ledger is still away
 		}
-		if err == nil && r.Term == term && r.State == store.Running {
-			r.State, r.Term, r.Finished, r.Due = store.Unused, g.newTerm(), g.now(), time.Time{}
-			r.Note(event(&r, "engine", "nothing was sent: the ledger did not confirm the claim in time"))
-			if _, err := g.store.Advance(ctx, term, r, store.Also{}); err != nil && !errors.Is(err, store.ErrStale) {
-				return
-			}
+		if err == nil && r.Term == term && !g.release(ctx, r) {
+			return
 		}
 		g.orphans.remove(id)
 	}
+}
+
+// release takes back a mark under which surely nothing was sent. It returns false where the ledger does not answer.
+func (g *Gate) release(ctx context.Context, r store.Record) bool {
+	next := r
+	switch r.State {
+	case store.Running:
+		next.State, next.Due = store.Unused, time.Time{}
+	case store.Sent:
+		next.State, next.Due = store.Queued, g.now()
+	default:
+		return true
+	}
+	next.Term, next.Finished = g.newTerm(), g.now()
+	next.Note(event(&r, &next, "engine", "nothing was sent: the ledger did not confirm the claim in time"))
+	if next.State == store.Queued { // it has not come to rest
+		next.Finished = time.Time{}
+	}
+	_, err := g.store.Advance(ctx, r.Term, next, g.also(&r, &next))
+	return err == nil || errors.Is(err, store.ErrStale)
 }
 
 // sweep forgets what is past, step by step.

@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"github.com/gorilla/mux"
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/postonce/poe/internal/content"
 )
 
 // unsafe lists the methods that a route can protect, in the order in which one is picked for minting.
@@ -25,7 +28,11 @@ type route struct {
 	template  *mux.Route // nil where the path is literal or every path matches
 	every     bool
 	principal principal
-	days      int // that an id minted with the full ttl asks to be kept
+	clientID  []content.Place // one, or none
+	unique    []content.Place
+	compare   []content.Place // what two requests are the same by; none: their whole bodies
+	days      int             // that an id minted with the full ttl asks to be kept
+	keyDays   int             // the same for an action that a client has named: it is remembered for one more retention after its name has expired
 	origin    *http.CrossOriginProtection
 }
 
@@ -61,6 +68,7 @@ func newRoute(cfg *Config, r Route) (*route, error) {
 	setDefault(&c.Name, r.Match)
 	setDefault(&c.TTL, cfg.TTL)
 	setDefault(&c.Retention, cfg.Retention)
+	setDefault(&c.RetryFor, time.Hour)
 	if c.Release == nil {
 		c.Release = []int{http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests}
 	}
@@ -72,9 +80,17 @@ func newRoute(cfg *Config, r Route) (*route, error) {
 	if c.TTL < time.Second {
 		errs = append(errs, fmt.Errorf("ttl %s is under a second", c.TTL))
 	}
+	if c.RetryFor < 0 {
+		errs = append(errs, fmt.Errorf("retry for %s is negative", c.RetryFor))
+	}
 	var err error
 	c.days, err = keepFor(c.TTL, c.Retention)
 	errs = append(errs, err)
+	if err == nil {
+		c.keyDays, err = keepFor(c.Retention, c.Retention)
+		errs = append(errs, err)
+	}
+	errs = append(errs, c.parseDoors(), c.parsePlaces())
 	c.principal, err = parsePrincipal(r.Principal)
 	errs = append(errs, err)
 	c.origin = http.NewCrossOriginProtection()
@@ -83,6 +99,72 @@ func newRoute(cfg *Config, r Route) (*route, error) {
 	}
 	return c, errors.Join(errs...)
 }
+
+// parseDoors checks which doors lead to the route.
+func (c *route) parseDoors() error {
+	if c.Doors == nil {
+		c.Doors = usualDoors
+	}
+	var errs []error
+	for i, word := range c.Doors {
+		switch {
+		case !slices.Contains(doorWords, word):
+			errs = append(errs, fmt.Errorf("door %q: must be one of %s", word, strings.Join(doorWords, ", ")))
+		case slices.Contains(c.Doors[:i], word):
+			errs = append(errs, fmt.Errorf("door %q is there twice", word))
+		}
+	}
+	if c.KeyHeaders == nil {
+		c.KeyHeaders = []string{"Idempotency-Key"}
+	}
+	for _, name := range c.KeyHeaders {
+		if !httpguts.ValidHeaderFieldName(name) {
+			errs = append(errs, fmt.Errorf("key header %q is not a field name", name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// parsePlaces reads where a request carries an id or a business key. An action with a business key is kept until the key is given back.
+func (c *route) parsePlaces() error {
+	var errs []error
+	parse := func(text string) content.Place {
+		p, err := content.ParsePlace(text)
+		errs = append(errs, err)
+		return p
+	}
+	if c.ClientID != "" {
+		c.clientID = []content.Place{parse(c.ClientID)}
+	}
+	for _, text := range c.Unique {
+		c.unique = append(c.unique, parse(text))
+		c.days, c.keyDays = 0, 0
+	}
+	for _, text := range c.Compare {
+		c.compare = append(c.compare, parse(text))
+	}
+	for _, method := range c.FreeOn {
+		if method != http.MethodDelete {
+			errs = append(errs, fmt.Errorf("free on %q: must be DELETE", method))
+		}
+	}
+	if len(c.FreeOn) > 0 && len(c.Unique) == 0 {
+		errs = append(errs, errors.New("free on DELETE, but nothing is unique"))
+	}
+	return errors.Join(errs...)
+}
+
+// vars returns the variables that the route's template finds in a path.
+func (c *route) vars(cleaned string) map[string]string {
+	var m mux.RouteMatch
+	if c.template != nil {
+		c.template.Match(&http.Request{Method: http.MethodPost, URL: &url.URL{Path: cleaned}}, &m)
+	}
+	return m.Vars
+}
+
+// has tells whether a door leads to the route.
+func (c *route) has(door string) bool { return slices.Contains(c.Doors, door) }
 
 // parseMatch reads "METHOD[,METHOD] /path", or "METHOD *" for every path.
 func (c *route) parseMatch() error {
@@ -140,12 +222,29 @@ func (rs routes) find(method, decoded string) *route {
 	return nil
 }
 
+// protecting returns the route of an unsafe request, or nil.
+func (rs routes) protecting(r *http.Request) *route {
+	if !slices.Contains(unsafeMethods, r.Method) {
+		return nil
+	}
+	return rs.find(r.Method, r.URL.Path)
+}
+
+// watchDeletions tells whether it matters to any route that a resource is deleted.
+func (rs routes) watchDeletions() bool {
+	return slices.ContainsFunc(rs, func(r *route) bool { return len(r.FreeOn) > 0 || r.has(doorNoneMatch) })
+}
+
 // page returns the route that a page at the path mints for: one that takes POST before any other; or nil.
 func (rs routes) page(decoded string) *route {
-	if r := rs.find(http.MethodPost, decoded); r != nil {
-		return r
+	r := rs.find(http.MethodPost, decoded)
+	if r == nil {
+		r = rs.find("", decoded)
 	}
-	return rs.find("", decoded)
+	if r == nil || !r.has(doorPOE) {
+		return nil
+	}
+	return r
 }
 
 // named returns the route with that name, or nil.

@@ -43,7 +43,11 @@ type status struct {
 }
 
 // setState puts POE-State on an answer: an RFC 9651 item, e.g. done;id="…";status=201;at=@1763750000.
+// Of an action that has no id yet, since nobody has claimed the name, nothing is said.
 func (s *status) setState(h http.Header, replayed bool) {
+	if s.record.ID.IsZero() {
+		return
+	}
 	b := make([]byte, 0, 96)
 	b = append(b, s.phase.word()...)
 	b = append(b, `;id="`...)

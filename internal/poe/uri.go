@@ -4,40 +4,16 @@ import (
 	"context"
 	"crypto/subtle"
 	"errors"
-	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
-	"github.com/postonce/poe/internal/tokens"
 )
 
-// A call is a request to a POE URI on its way through the door.
-type call struct {
-	g          *Gate
-	w          http.ResponseWriter
-	r          *http.Request
-	uri        string // the POE URI as received: path and query
-	target     string // without our parameter
-	token      string
-	wellFormed bool // the parameter is the last one, and the only one of its name
-	exec       Executor
-	pass       http.Handler
-
-	route     *route
-	claims    tokens.Claims
-	id        store.ID
-	principal [32]byte
-	body      *replay.Body // nil until it was read
-	bodyErr   error        // how reading it ended
-	digest    [32]byte     // SHA-256 of what was read
-	waits     time.Time    // until when the client is willing to wait; zero: not at all
-	late      bool         // the ledger has refused a claim as expired
-	blind     bool         // nobody has looked yet where the action stands
-}
+// byURI is the naming of a request to a POE URI: the token carries the action's id.
+type byURI struct{ *call }
 
 // The door of POE URIs: docs/protocol.md, "The POE URI". Checks run in the order of that section, and the first that
 // fails answers.
@@ -49,18 +25,21 @@ func (g *Gate) door(c *call) {
 		return
 	}
 	if c.r.Method == http.MethodOptions {
-		c.pass.ServeHTTP(c.w, g.passable(c.withoutToken(c.r.Context())))
+		out := c.inbound(c.r.Context())
+		out.Method = http.MethodOptions
+		c.pass.ServeHTTP(c.w, g.passable(out))
 		return
 	}
 	c.route.cors(c.w.Header(), c.r)
 	if c.refuseStranger() {
 		return
 	}
-	switch c.r.Method {
-	case http.MethodGet, http.MethodHead:
+	switch {
+	case c.r.Method == http.MethodGet, c.r.Method == http.MethodHead:
 		c.show()
-	case c.claims.Method:
+	case c.r.Method == c.claims.Method, c.puts():
 		c.waits = g.patience(c.r)
+		c.guards = g.guardsOf(c)
 		c.once()
 	default:
 		c.burn()
@@ -86,13 +65,17 @@ func (c *call) identify() error {
 	if !ok {
 		return errNotOurs
 	}
-	c.claims, c.id = claims, store.ID(claims.ID)
-	if c.route = g.routes.find(claims.Method, path); c.route == nil {
+	c.claims, c.id, c.method, c.owner = claims, store.ID(claims.ID), claims.Method, claims.Principal
+	c.naming = byURI{c}
+	if c.route = g.routes.find(claims.Method, path); c.route == nil || !c.route.has(doorPOE) {
 		return errNotOurs
 	}
 	allowed := []string{claims.Method, http.MethodGet, http.MethodHead, http.MethodOptions}
 	if claims.Method == http.MethodPost {
 		allowed = append(allowed, http.MethodDelete)
+	}
+	if c.puts() {
+		allowed = append(allowed, http.MethodPut)
 	}
 	if !slices.Contains(allowed, c.r.Method) {
 		return errNotOurs
@@ -115,23 +98,20 @@ func (c *call) refuseStranger() bool {
 	return false
 }
 
-// withoutToken returns the request as the application may see it: without the parameter, under ctx.
-func (c *call) withoutToken(ctx context.Context) *http.Request {
-	out := c.r.WithContext(ctx)
-	u := *c.r.URL
-	_, u.RawQuery, _ = strings.Cut(c.target, "?")
-	u.ForceQuery = false
-	out.URL, out.RequestURI = &u, c.target
-	if out.Form != nil { // somebody before us has parsed it, our parameter included
-		out.Form = maps.Clone(out.Form)
-		delete(out.Form, c.g.cfg.Param)
+// recall tells whether the id may be claimed without a look: nobody is known to have it, and its absence proves something.
+func (c byURI) recall() (status, bool) {
+	g := c.g
+	s := status{phase: unused, record: c.fresh()}
+	if g.flights.of(c.id) != nil {
+		return s, false
 	}
-	return out
+	_, finished := g.front.Get(c.id)
+	return s, !finished && g.absent(c.id, c.claims.Expires, g.now()) == unused
 }
 
-// status finds out where the action stands now. running is told from the flights of this process without asking
-// the ledger; everything else is what the ledger has made durable.
-func (c *call) status(ctx context.Context) (status, error) {
+// find tells running from the flights of this process without asking the ledger; everything else is what the ledger
+// has made durable.
+func (c byURI) find(ctx context.Context) (status, error) {
 	g := c.g
 	s := status{record: c.fresh()}
 	if g.flights.of(c.id) != nil {
@@ -174,7 +154,7 @@ func (g *Gate) absent(id store.ID, expires, now time.Time) phase {
 // show answers GET and HEAD.
 func (c *call) show() {
 	g := c.g
-	s, err := c.status(c.r.Context())
+	s, err := c.naming.find(c.r.Context())
 	if err != nil {
 		c.ledgerTrouble(err, unknown)
 		return
@@ -184,7 +164,7 @@ func (c *call) show() {
 			s.record.Attempt = r.Attempt
 		}
 	}
-	g.linkOutcome(c.w.Header(), &s, c.uri)
+	g.linkOutcome(c.w.Header(), &s, c.anchor)
 	switch s.phase {
 	case done:
 		g.repeat(c.w, c.r, &s, replay.OutcomeStatus(s.record.Status))
@@ -200,90 +180,40 @@ func (c *call) show() {
 
 // permitted is Allow while the action is unused.
 func (c *call) permitted() string {
-	if c.claims.Method == http.MethodPost {
+	switch {
+	case c.claims.Method == http.MethodPost && c.route.has(doorPostPut):
+		return "GET, HEAD, POST, PUT, DELETE"
+	case c.claims.Method == http.MethodPost:
 		return "GET, HEAD, POST, DELETE"
 	}
 	return "GET, HEAD, " + c.claims.Method // nobody could tell its DELETE from one that burns
 }
 
-// once answers the signed method: it executes the action, unless it was, is, or can no longer be.
-func (c *call) once() {
-	g := c.g
-	if c.claimBlindly() {
-		return
+// misuse: a URI for PUT, PATCH or DELETE repeats its answer, and that is not about another body.
+func (c byURI) misuse(s *status) *problem {
+	if c.replays() && s.phase == done {
+		return c.unlessSame(s, problemBodyDiffers)
 	}
-	// A client that says no more may still listen: what its body was, or the end of its half of the connection, is no
-	// reason to tell it that the ledger is away.
-	ctx := context.WithoutCancel(c.r.Context())
-	for {
-		s, err := c.status(ctx)
-		if err != nil {
-			c.ledgerTrouble(err, unknown)
-			return
-		}
-		switch {
-		case s.phase == unused:
-			if c.complete(&s) && c.attempt(&s) {
-				continue // somebody else was quicker: look again
-			}
-			return
-		case s.phase == running && g.await(c.r.Context(), c.id, c.waits):
-			continue
-		case s.phase == done && c.claims.Method != http.MethodPost:
-			c.replay(&s)
-			return
-		}
-		c.refuse(&s)
-		return
-	}
+	return nil
 }
 
-// claimBlindly goes straight to the claim, which looks for itself, and so spares most first POSTs a question to the ledger. It
-// does so only where the order of the checks cannot be told from outside: the body is small and on its way, and
-// nothing is wrong with it. Where it returns false nothing was answered and nothing was executed.
-func (c *call) claimBlindly() bool {
-	g := c.g
-	if c.r.ContentLength < 0 || c.r.ContentLength > min(blindBody, g.cfg.MaxBody) || expectsContinue(c.r) || g.flights.of(c.id) != nil {
-		return false
-	}
-	if _, finished := g.front.Get(c.id); finished || g.absent(c.id, c.claims.Expires, g.now()) != unused {
-		return false // absence would prove nothing, so the claim must not rest on it
-	}
-	if c.readBody() != nil || !c.digestsMatch(c.body) {
-		return false
-	}
-	c.blind = true
-	s := status{phase: unused, record: c.fresh()}
-	lost := c.attempt(&s)
-	c.blind = false
-	return !lost
-}
+// replays tells whether the URI repeats the stored answer, where a POST gets 405.
+func (c byURI) replays() bool { return c.r.Method != http.MethodPost }
 
-// replay answers a request that was executed before, by PUT, PATCH or DELETE, with the answer that it got then. Whoever sends
-// another body is told so: the answer is not about theirs.
-func (c *call) replay(s *status) {
-	g := c.g
-	sum, err := c.bodySum()
-	var k *kind
-	switch {
-	case errors.Is(err, replay.ErrTooLarge), err == nil && sum != s.record.Request.Digest:
-		k = problemBodyDiffers // a body over the limit is not the one that was executed
-	case err != nil:
-		k = problemIncompleteBody
-	}
-	g.linkOutcome(c.w.Header(), s, c.uri)
-	if k == nil {
-		g.repeat(c.w, c.r, s, s.record.Status)
+func (c byURI) repeat(s *status) {
+	if c.replays() {
+		c.replay(s)
 		return
 	}
-	s.setState(c.w.Header(), false)
-	g.write(c.w, c.r, g.problem(k).about(g, s))
+	c.refuse(s)
 }
+
+func (byURI) mark(http.Header, *status, bool) {}
 
 // fresh is the record of an action that nobody has claimed.
 func (c *call) fresh() store.Record {
 	return store.Record{
-		ID: c.id, Door: "poe", Route: c.route.Name, Method: c.claims.Method, Target: c.claims.Target, Expires: c.claims.Expires,
+		ID: c.id, Door: doorPOE, Route: c.route.Name, Method: c.claims.Method, Target: c.claims.Target, Expires: c.claims.Expires,
 	}
 }
 
@@ -291,14 +221,18 @@ func (c *call) fresh() store.Record {
 func (c *call) burn() {
 	g := c.g
 	for {
-		s, err := c.status(c.r.Context())
+		s, err := c.naming.find(c.r.Context())
 		if err != nil {
 			c.ledgerTrouble(err, unknown)
 			return
 		}
 		if s.phase == burned {
-			s.setState(c.w.Header(), false)
+			c.say(&s)
 			c.w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		if s.phase == accepted {
+			c.cancel(&s)
 			return
 		}
 		if s.phase != unused {
@@ -306,7 +240,7 @@ func (c *call) burn() {
 			return
 		}
 		record := s.record
-		record.Principal = c.claims.Principal
+		record.Principal = c.owner
 		record.State, record.Term, record.Status, record.Finished = store.Burned, g.newTerm(), 0, g.now()
 		ctx := context.WithoutCancel(c.r.Context())
 		got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Claim(ctx, record) })
@@ -323,49 +257,6 @@ func (c *call) burn() {
 	}
 }
 
-// refuse answers an unsafe method on an action that cannot be executed (any more), and GET on one that is over.
-func (c *call) refuse(s *status) {
-	g, h := c.g, c.w.Header()
-	s.setState(h, false)
-	safe := c.r.Method == http.MethodGet || c.r.Method == http.MethodHead
-	if !safe {
-		g.linkOutcome(h, s, c.uri)
-	}
-	var p *problem
-	switch s.phase {
-	case done:
-		h.Set("Allow", "GET, HEAD")
-		p = c.consumed(s)
-	case running, accepted, sent:
-		p = g.problem(problemRunning)
-	case unknown:
-		p = g.problem(problemOutcomeUnknown)
-	case burned:
-		p = g.problem(problemBurned)
-	case neverUsed:
-		p = g.problem(problemNeverUsed)
-	case expired:
-		p = g.problem(problemExpired)
-		p.Attempts, p.LastStatus = s.record.Attempts(), lastStatus(&s.record)
-	case gone, unused:
-		p = g.problem(problemGone)
-	}
-	g.write(c.w, c.r, p.about(g, s))
-}
-
-// lastStatus returns the last answer that there was, which may be that of an attempt before the latest.
-func lastStatus(r *store.Record) int {
-	if r.Status != 0 {
-		return r.Status
-	}
-	for _, e := range slices.Backward(r.History) {
-		if e.Status != 0 {
-			return e.Status
-		}
-	}
-	return 0
-}
-
 // consumed is the 405: whose POST won, when, and with which result.
 func (c *call) consumed(s *status) *problem {
 	p := c.g.problem(problemConsumed)
@@ -375,16 +266,4 @@ func (c *call) consumed(s *status) *problem {
 		p.RequestMatches = &same
 	}
 	return p
-}
-
-// ledgerTrouble says that the ledger does not answer: nothing is ever executed unclaimed. p is unused where the
-// claim failed, since nothing was sent, and unknown where not even the state could be read.
-func (c *call) ledgerTrouble(err error, p phase) {
-	g := c.g
-	g.log.Error().Err(err).Stringer("id", c.id).Msg("asking the ledger")
-	s := status{phase: p, record: store.Record{ID: c.id}}
-	s.setState(c.w.Header(), false)
-	answer := g.problem(problemLedgerUnavailable)
-	answer.State = p.word() // and no outcome: its address would not answer either
-	g.write(c.w, c.r, answer)
 }

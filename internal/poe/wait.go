@@ -12,15 +12,7 @@ import (
 
 // patience reads Prefer: wait (RFC 7240, section 4.3) and returns until when the client waits.
 func (g *Gate) patience(r *http.Request) time.Time {
-	prefer := r.Header["Prefer"]
-	if len(prefer) == 0 {
-		return time.Time{}
-	}
-	d, err := httpsfv.UnmarshalDictionary(prefer)
-	if err != nil {
-		return time.Time{}
-	}
-	member, ok := d.Get("wait")
+	member, ok := preference(r, "wait")
 	if !ok {
 		return time.Time{}
 	}

@@ -80,6 +80,19 @@ func weighs(params string) bool {
 	return true
 }
 
+// Decoded returns content without the codings that h says it has (RFC 9110, section 8.4), and false if that cannot be done: some may
+// have been read by then. Without codings it is content itself. done, if not nil, ends its use. Memory is bounded, the length is not.
+func Decoded(h http.Header, content io.Reader) (decoded io.Reader, done func(), ok bool) {
+	codings := contentCodings(h)
+	if len(codings) == 0 {
+		return content, func() {}, true
+	}
+	return decode(content, codings)
+}
+
+// Coded tells whether h says that the content has codings.
+func Coded(h http.Header) bool { return len(contentCodings(h)) > 0 }
+
 // decode returns content without its codings, and false if that cannot be done: some may have been read by then. Memory is
 // bounded by the decoders' windows, however long the content becomes.
 func decode(content io.Reader, codings []string) (decoded io.Reader, done func(), ok bool) {

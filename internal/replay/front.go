@@ -19,6 +19,8 @@ type Front struct {
 	mu   sync.Mutex
 	lru  *simplelru.LRU[store.ID, entry]
 	held int64
+	// named leads from the names of held records to their ids. Where two records list a name it leads to the one that was added last.
+	named map[store.Name]store.ID
 }
 
 // An entry is a finished record, encoded as the ledger does it. As one piece of memory without pointers it costs the
@@ -26,6 +28,7 @@ type Front struct {
 type entry struct {
 	record  []byte // all of it but the answer's content
 	content []byte // of the answer, read only
+	names   []store.Name
 	cost    int64
 }
 
@@ -34,14 +37,43 @@ const share = 8
 
 // overhead is what an entry costs beside its record and content: the LRU's list element with the entry, its place in the map, and
 // what allocations are rounded up by, in bytes.
-const overhead = 320
+const overhead = 344
+
+// nameOverhead is what a name costs: its place in the map and in the entry, in bytes.
+const nameOverhead = 160
 
 // NewFront returns a front that holds at most that many bytes; 0 or less: nothing.
 func NewFront(bytes int64) *Front {
-	f := &Front{budget: bytes}
+	f := &Front{budget: bytes, named: make(map[store.Name]store.ID)}
 	// The bound is ours, in bytes; NewLRU fails only for a size below one.
-	f.lru, _ = simplelru.NewLRU(math.MaxInt, func(_ store.ID, e entry) { f.held -= e.cost })
+	f.lru, _ = simplelru.NewLRU(math.MaxInt, f.left)
 	return f
+}
+
+// left takes off what an entry that leaves has cost, and its names.
+func (f *Front) left(id store.ID, e entry) {
+	f.held -= e.cost
+	for _, n := range e.names {
+		if f.named[n] == id {
+			delete(f.named, n)
+		}
+	}
+}
+
+// Named returns the record with that name if it is here, as Get does. A name may have been given back, or taken over, elsewhere:
+// the ledger alone says whether it still leads there.
+func (f *Front) Named(n store.Name) (store.Record, bool) {
+	f.mu.Lock()
+	id, ok := f.named[n]
+	f.mu.Unlock()
+	if !ok {
+		return store.Record{}, false
+	}
+	r, ok := f.Get(id)
+	if !ok || !slices.Contains(r.Names, n) { // it has left or changed in between
+		return store.Record{}, false
+	}
+	return r, true
 }
 
 // Get returns the record with that id if it is here. The content of its answer is shared and read only.
@@ -71,7 +103,8 @@ func (f *Front) Add(r store.Record) {
 		r.Response.Content = nil
 		var room [512]byte // most fit, and are then allocated once, at their size
 		e.record = slices.Clip(slices.Clone(r.Append(room[:0])))
-		e.cost = int64(overhead + len(e.record) + len(e.content))
+		e.names = slices.Clone(r.Names)
+		e.cost = int64(overhead + len(e.record) + len(e.content) + nameOverhead*len(e.names))
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -81,6 +114,9 @@ func (f *Front) Add(r store.Record) {
 	}
 	f.lru.Add(r.ID, e)
 	f.held += e.cost
+	for _, n := range e.names {
+		f.named[n] = r.ID
+	}
 	for f.held > f.budget && f.lru.Len() > 0 {
 		f.lru.RemoveOldest()
 	}

@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pgregory.net/rapid"
+
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
 )
@@ -135,6 +137,7 @@ func TestFrontCountsHonestly(t *testing.T) {
 			for i := range records {
 				r := done(0, size)
 				r.ID = store.ID{byte(i), byte(i >> 8)}
+				r.Names = []store.Name{{byte(i), byte(i >> 8)}}
 				f.Add(r)
 			}
 			for range 3 {
@@ -149,5 +152,79 @@ func TestFrontCountsHonestly(t *testing.T) {
 			t.Logf("says %d bytes a record, takes %d", said/records, real/records)
 			runtime.KeepAlive(f)
 		})
+	}
+}
+
+// A name leads to the record that was added last with it, for as long as that is held and lists it.
+func TestFrontByName(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		const ids, names = 4, 3
+		f := replay.NewFront(1 << 20)
+		held, leads := map[byte][]store.Name{}, map[store.Name]byte{}
+		leave := func(id byte) {
+			for n, to := range leads {
+				if to == id {
+					delete(leads, n)
+				}
+			}
+			delete(held, id)
+		}
+		rt.Repeat(map[string]func(*rapid.T){
+			"add": func(rt *rapid.T) {
+				id := rapid.ByteRange(1, ids).Draw(rt, "id")
+				r := done(id, 10)
+				r.Names = nil
+				for n := range byte(names) {
+					if rapid.Bool().Draw(rt, "named") {
+						r.Names = append(r.Names, store.Name{n + 1})
+					}
+				}
+				leave(id)
+				if rapid.Bool().Draw(rt, "finished") {
+					held[id] = r.Names
+					for _, n := range r.Names {
+						leads[n] = id
+					}
+				} else {
+					r.State = store.Running
+				}
+				f.Add(r)
+			},
+			"remove": func(rt *rapid.T) {
+				id := rapid.ByteRange(1, ids).Draw(rt, "id")
+				leave(id)
+				f.Remove(store.ID{id})
+			},
+			"": func(rt *rapid.T) {
+				for n := range byte(names) {
+					name := store.Name{n + 1}
+					got, ok := f.Named(name)
+					want, there := leads[name]
+					if ok != there || ok && got.ID != (store.ID{want}) {
+						rt.Fatalf("name %d leads to %v, %v; want %d, %v", n, got.ID, ok, want, there)
+					}
+				}
+			},
+		})
+	})
+}
+
+// What leaves takes its names along.
+func TestFrontForgetsNames(t *testing.T) {
+	f := replay.NewFront(8 << 10)
+	for i := range 1000 {
+		r := done(0, 40)
+		r.ID = store.ID{byte(i), byte(i >> 8)}
+		r.Names = []store.Name{{byte(i), byte(i >> 8), 1}}
+		f.Add(r)
+	}
+	found := 0
+	for i := range 1000 {
+		if _, ok := f.Named(store.Name{byte(i), byte(i >> 8), 1}); ok {
+			found++
+		}
+	}
+	if n, _ := f.Usage(); found != n || n == 0 {
+		t.Errorf("%d names of %d records", found, n)
 	}
 }

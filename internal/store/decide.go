@@ -60,6 +60,9 @@ func DecideClaim(v View, r Record, now time.Time) (Record, Change, error) {
 		return held, Change{}, ErrTaken
 	default:
 		r.Attempt, r.History = held.Attempt, held.History
+		if r.Names, err = stillOwn(v, r.Names, &held); err != nil {
+			return Record{}, Change{}, err
+		}
 	}
 	if err := claimable(&r, now); err != nil {
 		return Record{}, Change{}, err
@@ -68,14 +71,36 @@ func DecideClaim(v View, r Record, now time.Time) (Record, Change, error) {
 	if holder, err := c.bind(v, &r); err != nil {
 		return holder, Change{}, err
 	}
+	return r, c, nil
+}
+
+// stillOwn returns names with those of held that lead to it. One that was taken over is another's now.
+func stillOwn(v View, names []Name, held *Record) ([]Name, error) {
+	out := slices.Clip(names)
 	for _, n := range held.Names {
-		if !slices.Contains(r.Names, n) {
-			if err := c.free(v, n, r.ID); err != nil {
-				return Record{}, Change{}, err
-			}
+		if slices.Contains(out, n) {
+			continue
+		}
+		id, err := v.Holder(n)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return nil, err
+		}
+		if err == nil && id == held.ID {
+			out = append(out, n)
 		}
 	}
-	return r, c, nil
+	return out, checkNames(out)
+}
+
+// union returns a with those of b that are not in it. It writes into neither.
+func union(a, b []Name) []Name {
+	out := slices.Clip(a)
+	for _, n := range b {
+		if !slices.Contains(out, n) {
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 // claimable tells whether r may still enter the ledger: absence proves that it never ran, and it has not expired.
@@ -151,6 +176,13 @@ func DecideAdvance(v View, w Advance, now time.Time) (Record, Change, error) {
 	if r.Names, err = c.leave(v, &held, w.Also.Free); err != nil {
 		return Record{}, Change{}, err
 	}
+	for _, n := range w.Also.Take {
+		c.Bind = append(c.Bind, Binding{Name: n, ID: r.ID})
+	}
+	r.Names = union(r.Names, w.Also.Take)
+	if err := checkNames(r.Names); err != nil {
+		return Record{}, Change{}, err
+	}
 	c.Put = append(c.Put, Put{Was: held.Due, Record: r})
 	if holder, err := c.spawn(v, w.Also.Spawn, now); err != nil {
 		return holder, Change{}, err
@@ -175,6 +207,12 @@ func (w *Advance) check() error {
 	if err := checkNames(w.Also.Free); err != nil {
 		return err
 	}
+	if err := checkNames(w.Also.Take); err != nil {
+		return err
+	}
+	if shared(w.Also.Free, w.Also.Take) {
+		return invalid("a name to free and to take")
+	}
 	if len(w.Also.Spawn) > MaxSpawn {
 		return invalid("%d children", len(w.Also.Spawn))
 	}
@@ -185,6 +223,9 @@ func (w *Advance) check() error {
 		}
 		if c.State != Queued || c.Parent != w.Record.ID || c.ID == w.Record.ID {
 			return invalid("child %d is not queued, or not of this parent", i)
+		}
+		if shared(w.Also.Take, c.Names) {
+			return invalid("child %d has a name that its parent takes", i)
 		}
 		for j := range i {
 			if w.Also.Spawn[j].ID == c.ID || shared(w.Also.Spawn[j].Names, c.Names) {

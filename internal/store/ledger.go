@@ -59,6 +59,7 @@ func (k Key) Name() (Name, bool) { return k.name, k.byName }
 // Also is what happens in the same durable write as an Advance.
 type Also struct {
 	Free  []Name   // names of the record that become free
+	Take  []Name   // names that from then on lead to the record, whoever they led to
 	Spawn []Record // children: Queued, with the record as their Parent, and absent so far
 }
 
@@ -76,7 +77,7 @@ type Ledger interface {
 	// names and agenda entry in one write that is durable when Claim returns.
 	//
 	// At most one caller, in any process, gets a given id or name. A record that was released keeps its Attempt and
-	// History, whatever r says. Its names it must bring again: the ones that r does not bring become free.
+	// History, whatever r says, and its names: the ones that r does not bring stay too.
 	// The record as written is returned.
 	//
 	// If the id, or a name, is taken it returns the holder's record and ErrTaken; an id that is taken beats ErrExpired, which
@@ -91,8 +92,9 @@ type Ledger interface {
 	// then an earlier try of this write was done, and Advance succeeds. If there is no record it returns ErrStale alone.
 	//
 	// States move as Moves says. What the action is (Kind, Parent, Principal, Door, Route, Method, Target) stays, and Attempt does
-	// not sink. Names are not added by Advance, and stay even if r leaves them out; the
-	// ones in also.Free, which must be the record's, leave it. If a child's id or name is taken nothing is done, and it
+	// not sink. Names are not added by r, and stay even if r leaves them out; the
+	// ones in also.Free, which must be the record's, leave it. The ones in also.Take join it, and lead to it from then on; a record that
+	// they led to before still lists them, and no write of it, nor its sweep, takes them away from the new one. If a child's id or name is taken nothing is done, and it
 	// returns the holder and ErrTaken; a child on a past shelf, or one that has expired, is ErrExpired. A record that is Done or Burned cannot be changed (ErrInvalid),
 	// except that Done may become Done again to purge its body, free names or extend its history, with the same
 	// Status, Finished, and length and digest of the answer.

@@ -97,16 +97,6 @@ func TestFreeNamesAreGone(t *testing.T) {
 			_, err := s.Advance(t.Context(), r.Term, settled(r, nil), store.Also{Free: r.Names})
 			return err
 		}},
-		{"by a claim that does not bring it again", func(s *pebblestore.Store, r store.Record) error {
-			back, again := r, r
-			back.State, back.Term, back.Due = store.Unused, newTerm(), time.Time{}
-			again.Names, again.Term = nil, newTerm()
-			_, err := s.Advance(t.Context(), r.Term, back, store.Also{})
-			if err == nil {
-				_, err = s.Claim(t.Context(), again)
-			}
-			return err
-		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := mustOpen(t, vfs.NewMem())

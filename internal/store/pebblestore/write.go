@@ -25,7 +25,7 @@ func (s *Store) Claim(ctx context.Context, r store.Record) (store.Record, error)
 
 // Advance implements store.Ledger.
 func (s *Store) Advance(ctx context.Context, was store.Term, r store.Record, also store.Also) (store.Record, error) {
-	set := stripeSet{}.withRecord(r.ID, also.Free)
+	set := stripeSet{}.withRecord(r.ID, also.Free).withRecord(r.ID, also.Take)
 	for i := range also.Spawn {
 		set = set.withRecord(also.Spawn[i].ID, also.Spawn[i].Names)
 	}

@@ -28,6 +28,8 @@ func childCases() []testCase {
 		all = append(all, testCase{"invalid: " + name, func(t *testing.T, k *kit) { childInvalid(t, k, spoil) }})
 	}
 	return append(all,
+		testCase{"a callback is done in one write", childDelivered},
+		testCase{"a callback waits, and waits for a person", childWaits},
 		testCase{"invalid: two with one id", func(t *testing.T, k *kit) {
 			childrenInvalid(t, k, func(a, b *store.Record) { b.ID = a.ID })
 		}},
@@ -141,4 +143,30 @@ func childrenInvalid(t *testing.T, k *kit, spoil func(a, b *store.Record)) {
 	k.wants(r)
 	k.absent(store.ByID(a.ID))
 	k.onAgenda(r.ID)
+}
+
+func childDelivered(t *testing.T, k *kit) {
+	r := k.mustClaim(k.claim(store.Running))
+	callback, request := k.child(r), k.child(r)
+	request.Kind = store.Compensation
+	k.mustAdvance(r.Term, k.next(r, store.Done), store.Also{Spawn: []store.Record{callback, request}})
+	k.wants(k.mustMove(callback, store.Done))
+	_, err := k.Advance(t.Context(), request.Term, k.next(request, store.Done), store.Also{})
+	refused(t, err, store.ErrInvalid)
+	k.wants(request)
+	k.onAgenda(request.ID)
+}
+
+func childWaits(_ *testing.T, k *kit) {
+	r := k.mustClaim(k.claim(store.Running))
+	c := k.child(r)
+	k.mustAdvance(r.Term, k.next(r, store.Done), store.Also{Spawn: []store.Record{c}})
+	for _, due := range []time.Time{k.after(time.Hour), store.Person} {
+		next := k.next(c, store.Queued)
+		next.Attempt, next.Due = c.Attempt+1, due
+		next.Note(store.Event{At: k.clock(), From: store.Queued, To: store.Queued, Who: "engine", Why: "answered 500", Status: 500})
+		c = k.mustAdvance(c.Term, next, store.Also{})
+		k.wants(next)
+		k.onAgenda(c.ID)
+	}
 }

@@ -17,7 +17,7 @@ import (
 // checkModel runs random sequences against a ledger and, beside it, against a few maps.
 func checkModel(t *testing.T, open Open) {
 	rapid.Check(t, func(rt *rapid.T) {
-		m := &model{rt: rt, names: names(5), held: map[store.ID]store.Record{}}
+		m := &model{rt: rt, names: names(5), held: map[store.ID]store.Record{}, leads: map[store.Name]store.ID{}}
 		m.kit = &kit{t: t}
 		m.now.Store(start.UnixMilli())
 		m.in = open(t, m.clock)
@@ -43,16 +43,13 @@ type model struct {
 	ids   []store.ID
 	names []store.Name
 	held  map[store.ID]store.Record
+	leads map[store.Name]store.ID
 }
 
 // holder returns who holds n.
 func (m *model) holder(n store.Name) (store.Record, bool) {
-	for _, r := range m.held {
-		if slices.Contains(r.Names, n) {
-			return r, true
-		}
-	}
-	return store.Record{}, false
+	r, ok := m.held[m.leads[n]]
+	return r, ok
 }
 
 func (m *model) pickNames(rt *rapid.T, from []store.Name) []store.Name {
@@ -78,6 +75,9 @@ func (m *model) claimAny(rt *rapid.T) {
 	}
 	if reason == nil {
 		m.held[r.ID] = want
+		for _, n := range want.Names {
+			m.leads[n] = r.ID
+		}
 	}
 	if reason == nil || errors.Is(reason, store.ErrTaken) && held(m, r.ID) {
 		m.equal(rt, got, want)
@@ -101,6 +101,11 @@ func (m *model) judge(r store.Record) (store.Record, error) {
 		}
 	}
 	r.Attempt, r.History = old.Attempt, old.History
+	for _, n := range old.Names {
+		if m.leads[n] == r.ID && !slices.Contains(r.Names, n) {
+			r.Names = append(r.Names, n)
+		}
+	}
 	return r, nil
 }
 
@@ -121,7 +126,11 @@ func (m *model) advanceAny(rt *rapid.T) {
 		next.Note(store.Event{At: m.clock(), From: r.State, To: to, Who: "engine"})
 	}
 	free := m.pickNames(rt, r.Names)
-	got, err := m.Advance(m.t.Context(), r.Term, next, store.Also{Free: free})
+	var take []store.Name
+	if rapid.Bool().Draw(rt, "takes") {
+		take = slices.DeleteFunc(m.pickNames(rt, m.names), func(n store.Name) bool { return slices.Contains(free, n) })
+	}
+	got, err := m.Advance(m.t.Context(), r.Term, next, store.Also{Free: free, Take: take})
 	if !slices.Contains(drawing[r.State], to) {
 		if !errors.Is(err, store.ErrInvalid) {
 			rt.Fatalf("from %s to %s got %v", r.State, to, err)
@@ -132,6 +141,17 @@ func (m *model) advanceAny(rt *rapid.T) {
 		rt.Fatalf("from %s to %s got %v", r.State, to, err)
 	}
 	next.Names = slices.DeleteFunc(slices.Clone(r.Names), func(n store.Name) bool { return slices.Contains(free, n) })
+	for _, n := range free {
+		if m.leads[n] == r.ID {
+			delete(m.leads, n)
+		}
+	}
+	for _, n := range take {
+		m.leads[n] = r.ID
+		if !slices.Contains(next.Names, n) {
+			next.Names = append(next.Names, n)
+		}
+	}
 	if len(next.Names) == 0 {
 		next.Names = nil
 	}
@@ -168,6 +188,7 @@ func (m *model) sweepAll(*rapid.T) {
 	for id, r := range m.held {
 		if id.Shelf() < store.ShelfOf(m.clock()) && !r.State.Open() {
 			delete(m.held, id)
+			maps.DeleteFunc(m.leads, func(_ store.Name, to store.ID) bool { return to == id })
 		}
 	}
 }

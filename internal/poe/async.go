@@ -1,0 +1,291 @@
+package core
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dunglas/httpsfv"
+
+	"github.com/postonce/poe/internal/replay"
+	"github.com/postonce/poe/internal/store"
+)
+
+// The rider of asynchronous execution: the request is stored, 202 goes out with the outcome's address (RFC 9110, section 15.3.3;
+// RFC 7240, section 4.1), and a worker executes it.
+
+// deferred tells whether the request is to be executed later: the route does so with all, or the client prefers it. A preference
+// may be ignored, and is where nobody works.
+func (c *call) deferred() bool {
+	if !c.g.working.Load() {
+		return false
+	}
+	return c.route.Async || c.route.has(doorAsync) && prefers(c.r, "respond-async")
+}
+
+// preference returns a member of Prefer (RFC 7240, section 2).
+func preference(r *http.Request, name string) (httpsfv.Member, bool) {
+	lines := r.Header["Prefer"]
+	if len(lines) == 0 {
+		return nil, false
+	}
+	d, err := httpsfv.UnmarshalDictionary(lines)
+	if err != nil {
+		return nil, false
+	}
+	return d.Get(name)
+}
+
+func prefers(r *http.Request, name string) bool {
+	_, ok := preference(r, name)
+	return ok
+}
+
+// accept makes the request durable, to be executed later. It returns when it is, or surely is not; an error that leaves it unknown is the
+// ending's err.
+func (c *call) accept(end *ending) {
+	g := c.g
+	if g.draining.Load() {
+		end.refused = errDraining
+		return
+	}
+	r := &end.status.record
+	now := g.now()
+	r.Kind, r.State, r.Term, r.Claimed, r.Due = store.Request, store.Queued, g.newTerm(), now, now
+	ctx := context.WithoutCancel(c.r.Context())
+	if err := c.keepRequest(ctx, r); err != nil {
+		end.refused = fmt.Errorf("%w: storing a request: %w", store.ErrUnavailable, err)
+		return
+	}
+	got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Claim(ctx, *r) })
+	switch {
+	case err == nil:
+		g.metrics.won.Inc()
+		end.status = status{phase: accepted, record: got}
+		g.nudge()
+	case errors.Is(err, store.ErrTaken):
+		g.metrics.claims.WithLabelValues("taken").Inc()
+		end.lost, end.status = true, status{phase: phaseOf(got.State), record: got}
+	case store.Refused(err):
+		g.metrics.claims.WithLabelValues("refused").Inc()
+		end.refused = err
+	default:
+		g.log.Error().Err(err).Stringer("id", r.ID).Msg("accepting: nobody knows whether it was written")
+		end.status.phase, end.err = unknown, err
+	}
+}
+
+// keepRequest puts all that is needed to execute the request later into its record, and a large body beside it.
+func (c *call) keepRequest(ctx context.Context, r *store.Record) error {
+	q := c.request(r.ID, 0)
+	q.Header.Set("Host", q.Host) // net/http keeps it out of the fields, so it is free
+	q.Header.Set("Remote-Addr", q.RemoteAddr)
+	q.Header.Del("Remote-Tls")
+	if q.TLS != nil {
+		q.Header.Set("Remote-Tls", "1")
+	}
+	r.Request.Head = replay.EncodeHead(q.Header, q.Trailer)
+	if r.Request.Size > store.InlineLimit {
+		r.Request.Where, r.Request.Part = store.Beside, store.Part{Term: r.Term}
+		_, err := c.g.store.Put(ctx, r.ID, r.Request.Part, c.body.Reader())
+		return err
+	}
+	body, err := io.ReadAll(c.body.Reader())
+	r.Request.Where, r.Request.Content = store.Inline, body
+	return err
+}
+
+// accepted answers that the request is stored and will be executed; or, if the client waits and the end comes in time, with that.
+func (c *call) accepted(s *status) {
+	g := c.g
+	for underWay(s.phase) && g.await(c.r.Context(), s.record.ID, c.waits) {
+		now, err := g.stands(c.r.Context(), s.record.ID)
+		if err != nil {
+			break
+		}
+		*s = now
+	}
+	switch s.phase {
+	case done:
+		c.replay(s)
+		return
+	case accepted, sent, running:
+		c.decorate(s, http.StatusAccepted)
+		c.w.Header().Set("Preference-Applied", "respond-async")
+		c.w.Header().Set("Location", g.outcomePath(s))
+		g.writeState(c.w, c.r, s)
+	default:
+		c.refuse(s)
+	}
+}
+
+// storedRequest is what a worker sends: the request as it was accepted. Its body must be released.
+func (g *Gate) storedRequest(ctx context.Context, r *store.Record) (*replay.Request, error) {
+	h, trailer, err := replay.DecodeHead(r.Request.Head)
+	if err != nil {
+		return nil, err
+	}
+	q := &replay.Request{Method: r.Method, Target: r.Target, Host: h.Get("Host"), RemoteAddr: h.Get("Remote-Addr"), Header: h, Trailer: trailer}
+	if h.Get("Remote-Tls") != "" {
+		q.TLS = &tls.ConnectionState{}
+	}
+	for _, name := range []string{"Host", "Remote-Addr", "Remote-Tls"} {
+		h.Del(name)
+	}
+	var content io.Reader = strings.NewReader(string(r.Request.Content))
+	if r.Request.Where == store.Beside {
+		file, err := g.store.Open(ctx, r.ID, r.Request.Part)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = file.Close() }() // read only
+		content = file
+	}
+	q.Body = g.cfg.Spool.New()
+	n, err := q.Body.CopyLimited(content, r.Request.Size)
+	if err == nil && (n != r.Request.Size || q.Body.Digest() != r.Request.Digest) {
+		err = store.ErrCorrupt
+	}
+	if err != nil {
+		q.Body.Release()
+		return nil, err
+	}
+	return q, nil
+}
+
+// perform executes an accepted action, and settles it. The mark that says so is durable before the first byte goes out: after a crash it
+// tells what was sent from what was not.
+func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.Record) {
+	rt := g.routes.named(r.Route)
+	now := g.now()
+	switch {
+	case rt == nil:
+		g.postpone(ctx, r, "no route has its name any more")
+		return
+	case !now.Before(r.Claimed.Add(rt.RetryFor)):
+		g.giveUp(ctx, r)
+		return
+	}
+	q, err := g.storedRequest(ctx, &r)
+	if err != nil {
+		g.log.Error().Err(err).Stringer("id", r.ID).Msg("reading an accepted request")
+		g.postpone(ctx, r, "its request could not be read")
+		return
+	}
+	defer q.Body.Release()
+	next := r
+	next.State, next.Term, next.Due = store.Sent, g.newTerm(), now.Add(g.cfg.Timeout+claimMargin)
+	marked, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, r.Term, next, store.Also{}) })
+	if err != nil {
+		if !store.Refused(err) {
+			g.orphans.add(r.ID, next.Term) // nothing was sent under it
+		}
+		g.log.Error().Err(err).Stringer("id", r.ID).Msg("marking an accepted action as sent: it is not sent")
+		return
+	}
+	end := &ending{status: status{phase: sent, record: marked}}
+	defer end.release()
+	a := &action{route: rt, exec: exec, request: func(id store.ID, attempt uint16) *replay.Request {
+		q.ForwardHeader = forwarded(q.Header, id, attempt)
+		return q
+	}}
+	g.run(flown{flight: fl, client: ctx, detached: ctx}, a, end)
+}
+
+// postpone leaves an accepted action for a minute.
+func (g *Gate) postpone(ctx context.Context, r store.Record, why string) {
+	was := r.Term
+	r.Term, r.Due = g.newTerm(), g.now().Add(time.Minute)
+	g.log.Error().Stringer("id", r.ID).Str("route", r.Route).Str("why", why).Msg("an accepted action waits")
+	if _, err := g.store.Advance(ctx, was, r, store.Also{}); err != nil && !errors.Is(err, store.ErrStale) {
+		g.log.Error().Err(err).Stringer("id", r.ID).Msg("postponing")
+	}
+}
+
+// giveUp voids an accepted action of which no byte was ever sent, or which has been answered "not done" each time and is
+// past the time for another try.
+func (g *Gate) giveUp(ctx context.Context, r store.Record) {
+	if _, err := g.void(ctx, r, "engine", "it could not be executed within the time for that"); err != nil {
+		g.log.Error().Err(err).Stringer("id", r.ID).Msg("giving up an accepted action")
+	}
+}
+
+// void burns an accepted action, of which nothing was sent. store.ErrStale: it has moved on.
+func (g *Gate) void(ctx context.Context, r store.Record, who, why string) (store.Record, error) {
+	next := r
+	next.State, next.Term, next.Finished, next.Due = store.Burned, g.newTerm(), g.now(), time.Time{}
+	next.Request = withoutContent(r.Request)
+	next.Note(store.Event{At: next.Finished, From: r.State, To: next.State, Who: who, Why: why})
+	also := g.also(&r, &next)
+	got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, r.Term, next, also) })
+	if err == nil {
+		g.metrics.rested[burned].Inc()
+		g.front.Add(got)
+	}
+	return got, err
+}
+
+// withoutContent is what is kept of a request that will not be sent any more: what it may be compared by, and none of its credentials.
+func withoutContent(b store.Blob) store.Blob { return store.Blob{Size: b.Size, Digest: b.Digest} }
+
+// later decides what becomes of an accepted action after an attempt that surely did nothing: another one, with growing pauses, or as
+// Retry-After says; or, when the time for that is over, the answer that there is.
+func (g *Gate) later(rt *route, next *store.Record, answer *replay.Answer) {
+	pause := min(time.Second<<min(next.Attempt, 9), 5*time.Minute)
+	if answer != nil {
+		if s, err := strconv.Atoi(answer.Header.Get("Retry-After")); err == nil && s >= 0 {
+			pause = min(time.Duration(s)*time.Second, time.Hour)
+		}
+		next.Attempt++
+	}
+	due := next.Finished.Add(pause)
+	if answer != nil && !due.Before(next.Claimed.Add(rt.RetryFor)) {
+		next.State = store.Done
+		return
+	}
+	next.State, next.Due = store.Queued, due
+}
+
+// serveCancel is DELETE /poe/outcomes/<ref>: it voids an accepted action as long as nothing was sent.
+func (g *Gate) serveCancel(w http.ResponseWriter, r *http.Request) {
+	s, ok := g.visit(w, r)
+	if !ok {
+		return
+	}
+	c := &call{g: g, w: w, r: r, anchor: r.URL.Path, id: s.record.ID, route: g.routes.named(s.record.Route), method: s.record.Method}
+	c.naming = byNothing{c}
+	if c.route == nil || c.route.origin.Check(r) != nil {
+		g.write(w, r, g.problem(problemCrossOrigin))
+		return
+	}
+	c.cancel(&s)
+}
+
+// cancel voids an action that was accepted, and answers 204 where nothing will be sent.
+func (c *call) cancel(s *status) {
+	g := c.g
+	for s.phase == accepted {
+		got, err := g.void(context.WithoutCancel(c.r.Context()), s.record, "client", "cancelled before it was sent")
+		if err != nil && !errors.Is(err, store.ErrStale) {
+			c.ledgerTrouble(err, unknown)
+			return
+		}
+		*s = g.at(got, g.now())
+	}
+	switch s.phase {
+	case burned:
+		c.say(s)
+		c.w.WriteHeader(http.StatusNoContent)
+	case unused:
+		c.w.Header().Set("Allow", "GET, HEAD")
+		http.Error(c.w, "nothing was accepted that could be cancelled", http.StatusMethodNotAllowed)
+	default:
+		c.refuse(s)
+	}
+}

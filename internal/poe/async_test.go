@@ -1,0 +1,375 @@
+package core_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	core "github.com/postonce/poe/internal/poe"
+	"github.com/postonce/poe/internal/replay"
+	"github.com/postonce/poe/internal/store"
+)
+
+const later = "Prefer: respond-async"
+
+// deferring makes a bench where clients may ask for asynchronous execution, and where the test says when a worker works.
+func deferring(t *testing.T, change func(*core.Config)) *bench {
+	t.Helper()
+	b := newBench(t, change)
+	core.Defer(b.gate)
+	return b
+}
+
+// work does what is due, with what the application would do.
+func (b *bench) work() {
+	core.WorkOnce(b.t.Context(), b.gate, core.HandlerExecutor{Handler: http.HandlerFunc(b.serve)})
+}
+
+// monitor is the outcome's address in a 202.
+func monitor(t *testing.T, res *http.Response) string {
+	t.Helper()
+	at := res.Header.Get("Location")
+	if res.StatusCode != 202 || res.Header.Get("Preference-Applied") != "respond-async" || !strings.HasPrefix(at, "/poe/outcomes/") || res.Header.Get("Retry-After") == "" {
+		t.Fatalf("not accepted: %d %v %s", res.StatusCode, res.Header, text(t, res))
+	}
+	return at
+}
+
+// A request is stored, answered with 202, executed once as it was sent, and its answer is at the outcome's address.
+func TestAsync(t *testing.T) {
+	large := strings.Repeat("apples ", 20_000)
+	for name, tc := range map[string]struct {
+		body string
+		uri  bool
+		key  string
+	}{
+		"through a POE URI": {body: "apples", uri: true}, "under a key": {body: "apples", key: "Idempotency-Key: k"},
+		"without a name": {body: "apples"}, "empty": {}, "beside the ledger": {body: large},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := deferring(t, nil)
+			var seen *http.Request
+			var got []byte
+			b.app = func(w http.ResponseWriter, r *http.Request) {
+				seen = r
+				got, _ = io.ReadAll(r.Body)
+				w.Header().Set("Location", "/orders/7")
+				w.WriteHeader(http.StatusCreated)
+				_, _ = io.WriteString(w, "made")
+			}
+			target := "/orders?x=1"
+			if tc.uri {
+				target = b.issue(target).URI
+			}
+			fields := []string{later, alice, "X-Repeated: a", "X-Repeated: b", "Content-Type: text/plain"}
+			if tc.key != "" {
+				fields = append(fields, tc.key)
+			}
+			res := b.do("POST", target, tc.body, fields...)
+			at := monitor(t, res)
+			if state := res.Header.Get("POE-State"); !strings.HasPrefix(state, "accepted;id=") {
+				t.Errorf("POE-State: %s", state)
+			}
+			if doc, _ := read(t, res).Body.(members); doc["state"] != "accepted" || doc["outcome"] != at || doc["attempts"] != 0.0 {
+				t.Errorf("%v", doc)
+			}
+			if res := b.do("GET", at, "", alice); res.StatusCode != 202 || res.Header.Get("Retry-After") == "" {
+				t.Errorf("while accepted: %d %v", res.StatusCode, res.Header)
+			}
+			if b.executed.Load() != 0 {
+				t.Fatal("executed before the worker")
+			}
+			b.work()
+			b.work()
+			if b.executed.Load() != 1 || string(got) != tc.body || seen.RequestURI != "/orders?x=1" || seen.Method != "POST" || seen.Host != "example.com" ||
+				seen.Header.Get("Authorization") == "" || fmt.Sprint(seen.Header["X-Repeated"]) != "[a b]" || seen.Header.Get("POE-Id") == "" || seen.Header.Get("Remote-Addr") != "" {
+				t.Errorf("executed %d times: %v, %d bytes", b.executed.Load(), seen, len(got))
+			}
+			out := b.do("GET", at, "", alice)
+			if out.StatusCode != 200 || text(t, out) != "made" || out.Header.Get("Location") != "/orders/7" || !strings.Contains(out.Header.Get("POE-State"), "done;id=") {
+				t.Errorf("the outcome: %d %v", out.StatusCode, out.Header)
+			}
+			id, _ := readState(t, out.Header)
+			if r := b.lookup(id); len(r.Request.Head) != 0 || len(r.Request.Content) != 0 || r.Request.Where != store.Nowhere {
+				t.Errorf("the request is still kept: %v", r.Request)
+			}
+		})
+	}
+}
+
+// While it has not ended a POE URI says running, and a key leads to the monitor again.
+func TestAsyncRepeated(t *testing.T) {
+	b := deferring(t, nil)
+	uri := b.issue("/orders").URI
+	monitor(t, b.do("POST", uri, "apples", later))
+	at := monitor(t, b.do("POST", "/orders", "apples", later, "Idempotency-Key: k"))
+	check := func() {
+		t.Helper()
+		wantProblem(t, b.do("POST", uri, "apples", later), 409, "running")
+		wantProblem(t, b.do("POST", uri, "apples"), 409, "running")
+		if again := monitor(t, b.do("POST", "/orders", "apples", later, "Idempotency-Key: k")); again != at {
+			t.Errorf("another monitor: %s, %s", at, again)
+		}
+		wantProblem(t, b.do("POST", "/orders", "apples", "Idempotency-Key: k"), 409, "running")
+		wantProblem(t, b.do("POST", "/orders", "pears", later, "Idempotency-Key: k"), 422, "key-reused")
+	}
+	check()
+	entered, leave := b.stopped()
+	var all sync.WaitGroup
+	all.Go(b.work)
+	<-entered
+	check()
+	close(leave)
+	all.Wait()
+	wantProblem(t, b.do("POST", uri, "apples", later), 405, "consumed")
+	if res := b.do("POST", "/orders", "apples", later, "Idempotency-Key: k"); res.StatusCode != 201 || res.Header.Get("Idempotent-Replayed") != "true" {
+		t.Errorf("done: %d %v", res.StatusCode, res.Header)
+	}
+	if b.executed.Load() != 2 {
+		t.Errorf("executed %d times", b.executed.Load())
+	}
+}
+
+// A client that waits as well gets the answer, if it comes in time.
+func TestAsyncWaiting(t *testing.T) {
+	b := newBench(t, nil)
+	ctx, stop := context.WithCancel(t.Context())
+	var work sync.WaitGroup
+	work.Go(func() { b.gate.Work(ctx, core.HandlerExecutor{Handler: http.HandlerFunc(b.serve)}) })
+	defer work.Wait()
+	defer stop()
+	for !core.Works(b.gate) && t.Context().Err() == nil {
+		runtime.Gosched()
+	}
+	res := b.do("POST", b.issue("/orders").URI, "apples", "Prefer: respond-async, wait=20")
+	if got := text(t, res); res.StatusCode != 201 || got != "order 1: apples" {
+		t.Errorf("%d %s", res.StatusCode, got)
+	}
+}
+
+// Cancelled before it is sent it is never sent.
+func TestAsyncCancelled(t *testing.T) {
+	b := deferring(t, nil)
+	i := b.issue("/orders", alice)
+	at := monitor(t, b.do("POST", i.URI, "apples", later, alice))
+	wantProblem(t, b.do("DELETE", at, "", bob), 403, "other-principal")
+	wantProblem(t, b.do("DELETE", at, "", alice, "Sec-Fetch-Site: cross-site"), 403, "cross-origin")
+	for range 2 {
+		if res := b.do("DELETE", at, "", alice); res.StatusCode != 204 || !strings.HasPrefix(res.Header.Get("POE-State"), "burned;id=") {
+			t.Fatalf("%d %v", res.StatusCode, res.Header)
+		}
+	}
+	b.work()
+	wantProblem(t, b.do("POST", i.URI, "apples", alice), 410, "burned")
+	wantProblem(t, b.do("GET", at, "", alice), 410, "burned")
+	if r := b.lookup(i.ID); len(r.Request.Head) != 0 || b.executed.Load() != 0 {
+		t.Errorf("executed %d times, %v", b.executed.Load(), r.Request)
+	}
+
+	i = b.issue("/orders")
+	at = monitor(t, b.do("POST", i.URI, "apples", later))
+	if res := b.do("DELETE", i.URI, ""); res.StatusCode != 204 {
+		t.Errorf("by the URI: %d", res.StatusCode)
+	}
+	wantProblem(t, b.do("GET", at, ""), 410, "burned")
+
+	at = monitor(t, b.do("POST", b.issue("/orders").URI, "apples", later))
+	entered, leave := b.stopped()
+	var all sync.WaitGroup
+	all.Go(b.work)
+	<-entered
+	wantProblem(t, b.do("DELETE", at, ""), 409, "running")
+	close(leave)
+	all.Wait()
+	p := b.do("DELETE", at, "")
+	if wantProblem(t, p, 405, "consumed"); p.Header.Get("Allow") != "GET, HEAD" {
+		t.Errorf("done: %v", p.Header)
+	}
+	if b.executed.Load() != 1 {
+		t.Errorf("executed %d times", b.executed.Load())
+	}
+}
+
+// What was accepted and not sent when a process ended is executed by the next one; what was sent and not answered is unknown.
+func TestAsyncAfterACrash(t *testing.T) {
+	b := deferring(t, nil)
+	queued := monitor(t, b.do("POST", b.issue("/orders").URI, "apples", later))
+	b2 := b.restarted()
+	b2.work()
+	if res := b2.do("GET", queued, ""); res.StatusCode != 200 || b2.executed.Load() != 1 {
+		t.Errorf("accepted: %d, executed %d times", res.StatusCode, b2.executed.Load())
+	}
+
+	i := b.issue("/orders")
+	at := monitor(t, b.do("POST", i.URI, "apples", later, alice))
+	entered, leave := b.stopped()
+	var all sync.WaitGroup
+	all.Go(b.work)
+	<-entered
+	if r := b.lookup(i.ID); r.State != store.Sent {
+		t.Errorf("while it is sent: %s", r.State)
+	}
+	b3 := b.restarted() // while the first process, as far as the ledger knows, is gone
+	b3.work()
+	if r := b3.lookup(i.ID); r.State != store.Unknown || b3.executed.Load() != 0 {
+		t.Errorf("sent and unanswered: %s, executed %d times", r.State, b3.executed.Load())
+	}
+	if res := b3.do("GET", at, "", alice); res.StatusCode != 202 || !strings.HasPrefix(res.Header.Get("POE-State"), "unknown;") {
+		t.Errorf("%d %v", res.StatusCode, res.Header)
+	}
+	wantProblem(t, b3.do("POST", i.URI, "apples"), 409, "outcome-unknown")
+	close(leave)
+	all.Wait()
+	if r := b3.lookup(i.ID); r.State != store.Done {
+		t.Errorf("after the late answer: %s", r.State)
+	}
+}
+
+// An accepted action that was surely not done is tried again, and after the time for that its last answer is its outcome.
+func TestAsyncTriesAgain(t *testing.T) {
+	b := deferring(t, func(c *core.Config) {
+		c.Routes = []core.Route{{Name: "orders", Match: "POST /orders", RetryFor: time.Minute, Async: true}}
+	})
+	b.app = answering(429, "Retry-After: 7")
+	i := b.issue("/orders")
+	at := monitor(t, b.do("POST", i.URI, "apples"))
+	b.work()
+	b.work()
+	if r := b.lookup(i.ID); r.State != store.Queued || b.executed.Load() != 1 || !r.Due.Equal(b.clock().Add(7*time.Second)) || r.Attempt != 1 {
+		t.Fatalf("after 429: %s, due %s, executed %d times", r.State, r.Due, b.executed.Load())
+	}
+	wantProblem(t, b.do("POST", i.URI, "apples"), 409, "running")
+	b.advance(7 * time.Second)
+	b.app = answering(201)
+	b.work()
+	if r := b.lookup(i.ID); r.State != store.Done || r.Status != 201 || r.Attempts() != 2 {
+		t.Errorf("then: %s %d", r.State, r.Status)
+	}
+	if res := b.do("GET", at, ""); res.StatusCode != 200 {
+		t.Errorf("the outcome: %d", res.StatusCode)
+	}
+
+	b.app = answering(422)
+	i = b.issue("/orders")
+	at = monitor(t, b.do("POST", i.URI, "apples"))
+	before := b.executed.Load()
+	for range 70 {
+		b.work()
+		b.advance(time.Second)
+	}
+	if r := b.lookup(i.ID); r.State != store.Done || r.Status != 422 {
+		t.Errorf("in the end: %s %d", r.State, r.Status)
+	}
+	if n := b.executed.Load() - before; n < 5 || n > 7 {
+		t.Errorf("tried %d times in a minute", n)
+	}
+	if res := b.do("GET", at, ""); res.StatusCode != 422 {
+		t.Errorf("the outcome: %d", res.StatusCode)
+	}
+}
+
+// What could never be sent is void in the end, and the outcome says so.
+func TestAsyncNeverSent(t *testing.T) {
+	b := deferring(t, nil)
+	i := b.issue("/orders")
+	at := monitor(t, b.do("POST", i.URI, "apples", later))
+	tries := 0
+	refusing := executing(func(context.Context, *replay.Request, *replay.Recorder) (replay.Proof, error) {
+		tries++
+		return replay.Unsent, io.ErrUnexpectedEOF
+	})
+	for range 100 {
+		core.WorkOnce(t.Context(), b.gate, refusing)
+		b.advance(time.Minute)
+	}
+	if r := b.lookup(i.ID); r.State != store.Burned || tries < 5 || tries > 61 {
+		t.Errorf("%s after %d tries", r.State, tries)
+	}
+	wantProblem(t, b.do("GET", at, ""), 410, "burned")
+}
+
+// Without a worker the preference is ignored; without the door too.
+func TestAsyncNotOffered(t *testing.T) {
+	b := newBench(t, nil)
+	if res := b.do("POST", b.issue("/orders").URI, "apples", later); res.StatusCode != 201 || res.Header.Get("Preference-Applied") != "" {
+		t.Errorf("without a worker: %d %v", res.StatusCode, res.Header)
+	}
+	b = deferring(t, doors("poe", "key"))
+	if res := b.do("POST", b.issue("/orders").URI, "apples", later); res.StatusCode != 201 {
+		t.Errorf("without the door: %d", res.StatusCode)
+	}
+	b = deferring(t, func(c *core.Config) {
+		c.Routes = []core.Route{{Match: "POST /orders", Require: true}}
+	})
+	wantProblem(t, b.do("POST", "/orders", "apples", later), 428, "poe-required")
+}
+
+// The ledger cannot take it: nothing was accepted.
+func TestAsyncWithoutLedger(t *testing.T) {
+	b, ledger := newTampered(t, nil)
+	core.Defer(b.gate)
+	ledger.claim = func(store.Record) error { return store.ErrUnavailable }
+	wantProblem(t, b.do("POST", b.issue("/orders").URI, "apples", later), 503, "ledger-unavailable")
+	ledger.claim = func(store.Record) error { return io.ErrClosedPipe } // nobody knows whether it was written
+	wantProblem(t, b.do("POST", b.issue("/orders").URI, "apples", later), 502, "outcome-unknown")
+	b.work()
+	if b.executed.Load() != 0 {
+		t.Errorf("executed %d times", b.executed.Load())
+	}
+}
+
+// Of a mark that the ledger did not confirm nothing was sent: it is taken back, and the action is executed.
+func TestAsyncMarkUnknown(t *testing.T) {
+	b, ledger := newTampered(t, nil)
+	core.Defer(b.gate)
+	i := b.issue("/orders")
+	monitor(t, b.do("POST", i.URI, "apples", later))
+	ledger.advance = func() error { return io.ErrClosedPipe }
+	b.work()
+	ledger.advance = nil
+	if b.executed.Load() != 0 {
+		t.Fatalf("executed %d times", b.executed.Load())
+	}
+	core.Housekeeping(t.Context(), b.gate)
+	b.work()
+	if r := b.lookup(i.ID); r.State != store.Done || b.executed.Load() != 1 {
+		t.Errorf("%s, executed %d times", r.State, b.executed.Load())
+	}
+}
+
+// A long queue does not hide from recovery what was running behind it.
+func TestRecoveryBehindAQueue(t *testing.T) {
+	b := deferring(t, nil)
+	i := b.issue("/orders")
+	entered, leave := b.stopped()
+	var all sync.WaitGroup
+	for range 1500 {
+		monitor(t, b.do("POST", "/orders", "apples", later))
+	}
+	all.Go(func() { b.do("POST", i.URI, "apples") })
+	<-entered
+	b2 := b.restarted()
+	if r := b2.lookup(i.ID); r.State != store.Unknown {
+		t.Errorf("running, behind 1500 that wait: %s", r.State)
+	}
+	close(leave)
+	all.Wait()
+}
+
+// restarted is another process on the same ledger, as the first one left it.
+func (b *bench) restarted() *bench {
+	b.t.Helper()
+	next := newBench(b.t, func(c *core.Config) {
+		c.Store, c.Clock = b.store, b.clock
+		c.Keys = b.keys
+	})
+	next.app, next.now = b.app, b.now
+	core.Defer(next.gate)
+	return next
+}

@@ -1,0 +1,117 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/postonce/poe/internal/store"
+)
+
+// byName is the naming of every door whose client brings a name of its own. A repeat gets the stored answer. The doors differ in what the
+// name is made of, and in what they say.
+type byName struct {
+	*call
+	door   string
+	name   store.Name
+	shared bool                                          // the name is the same for every principal: another one than the action's is refused
+	reused *kind                                         // the name is that of another request
+	again  func(s *status)                               // answers a repeat; nil: with the stored answer
+	marks  func(h http.Header, s *status, replayed bool) // nil: none
+}
+
+// newName makes a naming whose name is scoped by door, host, route and, unless it is shared, principal.
+func (c *call) newName(door, value string, shared bool) *byName {
+	who := c.principal[:]
+	if shared {
+		who = nil
+	}
+	name := c.g.name(naming_, door, strings.ToLower(c.r.Host), c.route.Name, string(who), value)
+	return &byName{call: c, door: door, name: name, shared: shared, reused: problemKeyReused}
+}
+
+func (n *byName) fresh() status {
+	return status{phase: unused, record: n.unclaimedRecord(n.door, n.name)}
+}
+
+func (n *byName) recall() (status, bool) {
+	_, finished := n.remembered(n.g.now())
+	return n.fresh(), !finished
+}
+
+// remembered is what the front knows of the name. Of what is past its shelf the ledger knows more: that the name is free again.
+func (n *byName) remembered(now time.Time) (status, bool) {
+	r, ok := n.g.front.Named(n.name)
+	if !ok {
+		return status{}, false
+	}
+	s := n.g.at(r, now)
+	if s.phase == gone {
+		n.g.front.Remove(r.ID)
+	}
+	return s, s.phase != gone
+}
+
+func (n *byName) find(ctx context.Context) (status, error) {
+	g := n.g
+	now := g.now()
+	if s, ok := n.remembered(now); ok {
+		return s, nil
+	}
+	r, err := g.store.Lookup(ctx, store.ByName(n.name))
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return n.fresh(), nil
+	case err != nil:
+		return status{}, err
+	}
+	g.front.Add(r)
+	return g.at(r, now), nil
+}
+
+// until returns when the name stops repeating the answer. Refused from then on, it is still remembered for one more retention.
+func (n *byName) until(r *store.Record) time.Time {
+	if r.Door == doorPOE { // the name was sent along with a POE URI
+		return r.Claimed.Add(n.route.Retention)
+	}
+	return r.Expires
+}
+
+// foreign tells whether the action is another principal's. One that came with a URI which binds nobody is nobody's.
+func (n *byName) foreign(r *store.Record) bool {
+	if r.Door == doorPOE && r.Principal == [32]byte{} {
+		return false
+	}
+	return r.Principal != n.principal
+}
+
+func (n *byName) misuse(s *status) *problem {
+	r := &s.record
+	over := s.phase != unknown && !n.g.now().Before(n.until(r))
+	switch {
+	case s.phase == gone:
+		return n.about(problemKeyExpired, s)
+	case n.shared && n.foreign(r):
+		return n.g.problem(problemPrincipalChanged) // and nothing is said of the action
+	case over, s.phase == neverUsed, s.phase == expired:
+		return n.about(problemKeyExpired, s)
+	default:
+		return n.unlessSame(s, n.reused)
+	}
+}
+
+func (n *byName) repeat(s *status) {
+	if n.again != nil {
+		n.again(s)
+		return
+	}
+	n.replay(s)
+}
+
+func (n *byName) mark(h http.Header, s *status, replayed bool) {
+	if n.marks != nil {
+		n.marks(h, s, replayed)
+	}
+}

@@ -1,0 +1,201 @@
+package core
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postonce/poe/internal/replay"
+	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/tokens"
+)
+
+// A call is a request on its way through a door to its action.
+type call struct {
+	g         *Gate
+	w         http.ResponseWriter
+	r         *http.Request
+	anchor    string // what the outcome link belongs to: path and query as received
+	target    string // without our parameter
+	method    string // of the action, as the application is to see it
+	exec      Executor
+	pass      http.Handler
+	route     *route
+	principal [32]byte // who asks
+	owner     [32]byte // whose action it is, if it becomes one
+	naming    naming
+	guards    []guard
+
+	// Only through the door of POE URIs.
+	token      string
+	wellFormed bool // the parameter is the last one, and the only one of its name
+	claims     tokens.Claims
+	id         store.ID
+
+	body    *replay.Body // nil until it was read
+	bodyErr error        // how reading it ended
+	digest  [32]byte     // SHA-256 of what was read
+	waits   time.Time    // until when the client is willing to wait; zero: not at all
+	salt    string       // what else tells this request from another under its name
+	late    bool         // the ledger has refused a claim as expired
+	blind   bool         // nobody has looked yet where the action stands
+}
+
+// inbound returns the client's request as the application may see it: without our parameter, with the action's method, under ctx.
+func (c *call) inbound(ctx context.Context) *http.Request {
+	out := c.r.WithContext(ctx)
+	u := *c.r.URL
+	_, u.RawQuery, _ = strings.Cut(c.target, "?")
+	u.ForceQuery = false
+	out.URL, out.RequestURI, out.Method = &u, c.target, c.method
+	if out.Form != nil { // somebody before us has parsed it, our parameter included
+		out.Form = maps.Clone(out.Form)
+		delete(out.Form, c.g.cfg.Param)
+	}
+	return out
+}
+
+// say puts on the answer where the action stands, and what the door says of it.
+func (c *call) say(s *status) {
+	s.setState(c.w.Header(), false)
+	c.naming.mark(c.w.Header(), s, false)
+}
+
+// once executes the action, unless it was, is, or can no longer be.
+func (c *call) once() {
+	g := c.g
+	if c.claimBlindly() {
+		return
+	}
+	// A client that says no more may still listen: what its body was, or the end of its half of the connection, is no
+	// reason to tell it that the ledger is away.
+	ctx := context.WithoutCancel(c.r.Context())
+	for {
+		s, err := c.naming.find(ctx)
+		if err != nil {
+			c.ledgerTrouble(err, unknown)
+			return
+		}
+		if s.phase == unused {
+			if c.complete(&s) && c.attempt(&s) {
+				continue // somebody else was quicker: look again
+			}
+			return
+		}
+		if p := c.naming.misuse(&s); p != nil {
+			g.write(c.w, c.r, p)
+			return
+		}
+		switch {
+		case underWay(s.phase) && c.deferred() && !c.viaURI():
+			c.accepted(&s)
+		case underWay(s.phase) && g.await(c.r.Context(), s.record.ID, c.waits):
+			continue
+		case s.phase == done:
+			c.naming.repeat(&s)
+		default:
+			c.refuse(&s)
+		}
+		return
+	}
+}
+
+// underWay tells whether an action's end is still to come, without anybody's help.
+func underWay(p phase) bool { return p == running || p == accepted || p == sent }
+
+// viaURI tells whether the request came with a POE URI. After one POST to it has succeeded no other gets a 2xx.
+func (c *call) viaURI() bool {
+	_, is := c.naming.(byURI)
+	return is
+}
+
+// claimBlindly goes straight to the claim, which looks for itself, and so spares most first requests a question to the ledger. It
+// does so only where the order of the checks cannot be told from outside: the body is small and on its way, and
+// nothing is wrong with it. Where it returns false nothing was answered and nothing was executed.
+func (c *call) claimBlindly() bool {
+	if c.r.ContentLength < 0 || c.r.ContentLength > min(blindBody, c.g.cfg.MaxBody) || expectsContinue(c.r) {
+		return false
+	}
+	s, free := c.naming.recall()
+	if !free || c.readBody() != nil || !c.digestsMatch(c.body) {
+		return false
+	}
+	c.blind = true
+	lost := c.attempt(&s)
+	c.blind = false
+	return !lost
+}
+
+// replay answers with the stored answer that the action got when it was executed.
+func (c *call) replay(s *status) {
+	c.g.linkOutcome(c.w.Header(), s, c.anchor)
+	c.naming.mark(c.w.Header(), s, true)
+	c.g.repeat(c.w, c.r, s, s.record.Status)
+}
+
+// about begins a problem about an action, and says on the answer where that stands.
+func (c *call) about(k *kind, s *status) *problem {
+	c.say(s)
+	c.g.linkOutcome(c.w.Header(), s, c.anchor)
+	return c.g.problem(k).about(c.g, s)
+}
+
+// refuse answers an unsafe method on an action that cannot be executed (any more), and GET on one that is over.
+func (c *call) refuse(s *status) {
+	g, h := c.g, c.w.Header()
+	c.say(s)
+	safe := c.r.Method == http.MethodGet || c.r.Method == http.MethodHead
+	if !safe {
+		g.linkOutcome(h, s, c.anchor)
+	}
+	var p *problem
+	switch s.phase {
+	case done:
+		h.Set("Allow", "GET, HEAD")
+		p = c.consumed(s)
+	case running, accepted, sent:
+		p = g.problem(problemRunning)
+	case unknown:
+		p = g.problem(problemOutcomeUnknown)
+	case burned:
+		p = g.problem(problemBurned)
+	case neverUsed:
+		p = g.problem(problemNeverUsed)
+	case expired:
+		p = g.problem(problemExpired)
+		p.Attempts, p.LastStatus = s.record.Attempts(), lastStatus(&s.record)
+	case gone, unused:
+		p = g.problem(problemGone)
+	}
+	g.write(c.w, c.r, p.about(g, s))
+}
+
+// lastStatus returns the last answer that there was, which may be that of an attempt before the latest.
+func lastStatus(r *store.Record) int {
+	if r.Status != 0 {
+		return r.Status
+	}
+	for _, e := range slices.Backward(r.History) {
+		if e.Status != 0 {
+			return e.Status
+		}
+	}
+	return 0
+}
+
+// ledgerTrouble says that the ledger does not answer: nothing is ever executed unclaimed. p is unused where the
+// claim failed, since nothing was sent, and unknown where not even the state could be read.
+func (c *call) ledgerTrouble(err error, p phase) {
+	g := c.g
+	g.log.Error().Err(err).Stringer("id", c.id).Msg("asking the ledger")
+	s := status{phase: p, record: store.Record{ID: c.id}}
+	c.say(&s)
+	answer := g.problem(problemLedgerUnavailable)
+	if !c.id.IsZero() {
+		answer.State = p.word() // and no outcome: its address would not answer either
+	}
+	g.write(c.w, c.r, answer)
+}

@@ -1,0 +1,200 @@
+package core
+
+import (
+	"context"
+	"net/http"
+	"slices"
+
+	"github.com/postonce/poe/internal/store"
+)
+
+// A naming is how a request names its action. A request has one; which one is decided by the order of namings.
+//
+// To add a door is to write one file: a function that reads the request and returns its naming, mostly a byName, or a guard.
+// It is entered in the list below and in the words of Route.Doors. The engine does not know it. See docs/design.md, "Doors".
+type naming interface {
+	// recall returns the record that is to be claimed if the name is free, and whether that may be tried without a look at
+	// the ledger. It does no I/O.
+	recall() (status, bool)
+	// find returns where the action stands. The id of one that nobody has claimed is zero, unless the name is the id.
+	find(ctx context.Context) (status, error)
+	// misuse returns what is wrong with this request for an action that is not unused; nil: it is the one that it was.
+	misuse(s *status) *problem
+	// repeat answers this request for an action that is done.
+	repeat(s *status)
+	// mark puts on an answer what the door says of an action beside POE-State.
+	mark(h http.Header, s *status, replayed bool)
+}
+
+// A guard gives an action one more name, which no other action may have. The first one that is taken answers.
+type guard interface {
+	// names returns them, or why the request cannot be executed.
+	names() ([]store.Name, *problem)
+	// taken answers a request one of whose names is that of another action, or returns true where that has moved on and it is
+	// worth trying again.
+	taken(s *status) bool
+}
+
+// The words of doors, in Route.Doors, in records and in metrics.
+const (
+	doorPOE        = "poe"
+	doorRepeatable = "repeatability"
+	doorKey        = "key"
+	doorClientID   = "client-id" // Route.ClientID, and no word
+	doorPostPut    = "post-put"
+	doorMatch      = "if-match"
+	doorNoneMatch  = "if-none-match"
+	doorAsync      = "async"
+)
+
+// doorWords lists what Route.Doors may say; usualDoors is what a route has that says nothing.
+var (
+	doorWords  = []string{doorPOE, doorRepeatable, doorKey, doorPostPut, doorMatch, doorNoneMatch, doorAsync}
+	usualDoors = []string{doorPOE, doorKey, doorAsync}
+)
+
+// namings lists the doors that name, the stronger ones first. The POE URI, which is stronger than all, has its own way in. A door
+// that the request does not come through returns nil and nil.
+var namings = []struct {
+	door string
+	open func(c *call) (naming, *problem)
+}{
+	{doorRepeatable, openRepeatable},
+	{doorKey, openKey},
+	{doorClientID, openClientID},
+}
+
+// enter leads a request without a token through the door that it came for, and tells whether there was one.
+func (g *Gate) enter(c *call) bool {
+	c.anchor, c.method = c.target, c.r.Method
+	c.principal = g.whoIs(c.r, c.route)
+	c.owner = c.principal
+	c.naming = byNothing{c}
+	defer func() { c.body.Release() }() // nil is fine
+	named, door := false, "none"
+	for _, one := range namings {
+		n, p := one.open(c)
+		if p != nil {
+			c.turnAway(p)
+			return true
+		}
+		if n != nil {
+			c.naming, named, door = n, true, one.door
+			break
+		}
+	}
+	if !named && c.reserves() {
+		g.metrics.requests.WithLabelValues(doorPostPut).Inc()
+		c.reserve()
+		return true
+	}
+	c.guards = g.guardsOf(c)
+	if !named && !c.unnamed() {
+		return false
+	}
+	g.metrics.requests.WithLabelValues(door).Inc()
+	guardHeader(c.w.Header())
+	c.route.cors(c.w.Header(), c.r)
+	c.waits = g.patience(c.r)
+	c.once()
+	return true
+}
+
+// unnamed tells whether a request without a name is an action all the same: something guards it, it is to be executed later, or the
+// next one's precondition depends on it. Where a name is required a precondition that the client made counts as one.
+func (c *call) unnamed() bool {
+	if c.route.Require && !c.conditional() {
+		return false
+	}
+	return len(c.guards) > 0 || c.deferred() || c.route.has(doorMatch)
+}
+
+// turnAway answers a request that no door lets in. Nothing is known of an action.
+func (c *call) turnAway(p *problem) {
+	guardHeader(c.w.Header())
+	c.route.cors(c.w.Header(), c.r)
+	c.g.write(c.w, c.r, p)
+}
+
+// guardsOf returns the guards of a request.
+func (g *Gate) guardsOf(c *call) []guard {
+	var all []guard
+	for _, open := range guards {
+		if one := open(c); one != nil {
+			all = append(all, one)
+		}
+	}
+	return all
+}
+
+// guards lists the doors that guard.
+var guards = []func(c *call) guard{guardKey, guardUnique, guardMatch, guardNoneMatch}
+
+// guard gives the record the names that its guards ask for.
+func (c *call) guard(r *store.Record) *problem {
+	for _, one := range c.guards {
+		names, p := one.names()
+		if p != nil {
+			return p
+		}
+		r.Names = withNames(r.Names, names...)
+	}
+	return nil
+}
+
+// lostTo answers where a guard's name is taken, and tells otherwise that it is worth looking again.
+func (c *call) lostTo(s *status) bool {
+	one := c.guardOf(s)
+	return one == nil || one.taken(s)
+}
+
+// movedOn waits, as far as the client wants, for an action that holds a name of a guard, and takes the name off one that has ended
+// without a claim to it. It tells whether it is worth trying again, and otherwise where the holder stands.
+func (c *call) movedOn(s *status) (bool, error) {
+	*s = c.g.at(s.record, c.g.now())
+	switch s.phase {
+	case running, accepted, sent:
+		return c.g.await(c.r.Context(), s.record.ID, c.waits), nil
+	case unused, neverUsed, expired, gone, burned: // its ending has not freed the name: nobody was there to do it
+		return true, c.g.free(context.WithoutCancel(c.r.Context()), &s.record, "engine", "the action has ended, and guards nothing")
+	default:
+		return false, nil
+	}
+}
+
+// guardOf returns the guard one of whose names the holder has, unless it is this very action, or its naming's.
+func (c *call) guardOf(s *status) guard {
+	if s.record.ID == c.id {
+		return nil
+	}
+	for _, one := range c.guards {
+		names, _ := one.names()
+		for _, n := range names {
+			if slices.Contains(s.record.Names, n) {
+				return one
+			}
+		}
+	}
+	return nil
+}
+
+// byNothing is the naming of a request that has none: it is an action of its own. Only a guard or a rider leads here.
+type byNothing struct{ *call }
+
+func (n byNothing) recall() (status, bool) {
+	return status{phase: unused, record: n.unclaimedRecord("")}, true
+}
+
+func (n byNothing) find(context.Context) (status, error) {
+	s, _ := n.recall()
+	return s, nil
+}
+
+func (byNothing) misuse(*status) *problem         { return nil }
+func (n byNothing) repeat(s *status)              { n.replay(s) }
+func (byNothing) mark(http.Header, *status, bool) {}
+
+// unclaimedRecord is the record of an action that nobody has claimed, without an id.
+func (c *call) unclaimedRecord(door string, names ...store.Name) store.Record {
+	return store.Record{Door: door, Route: c.route.Name, Method: c.method, Target: c.target, Names: names}
+}

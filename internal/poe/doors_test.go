@@ -1,0 +1,478 @@
+package core_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	core "github.com/postonce/poe/internal/poe"
+	"github.com/postonce/poe/internal/store"
+)
+
+// sentNow is the time of the bench, as a repeatable request says it.
+const sentNow = "Repeatability-First-Sent: Sun, 01 Mar 2026 12:00:00 GMT"
+
+func TestDoorSituations(t *testing.T) {
+	keyed := situation{
+		running: refusedAs(409, "running"), done: replayed, unknown: refusedAs(409, "outcome-unknown"),
+		otherBody: refusedAs(422, "key-reused"), otherBodyRunning: refusedAs(422, "key-reused"), otherPrincipal: anew, otherRoute: anew,
+	}
+	repeatable := keyed
+	repeatable.door, repeatable.change = "repeatable", doors("repeatability")
+	repeatable.fields = []string{"Repeatability-Request-ID: r1", sentNow}
+	repeatable.otherBody, repeatable.otherBodyRunning = refusedAs(400, "key-invalid"), refusedAs(400, "key-invalid")
+
+	inPath := keyed
+	inPath.door, inPath.target = "client id in the path", "/orders/7"
+	inPath.change = routed(func(r *core.Route) { r.ClientID, r.Doors = "path:id", []string{} })
+
+	refusing := inPath
+	refusing.door, refusing.done = "client id, refused", refusedAs(409, "duplicate")
+	refusing.change = routed(func(r *core.Route) { r.ClientID, r.Repeats, r.Doors = "path:id", core.RepeatsRefused, []string{} })
+
+	unique := keyed
+	unique.door, unique.target = "unique", "/orders/7"
+	unique.change = routed(func(r *core.Route) { r.Unique, r.Doors = []string{"path:id"}, []string{} })
+	unique.otherBody, unique.otherBodyRunning = refusedAs(409, "duplicate"), refusedAs(409, "running")
+	unique.otherPrincipal = refusedAs(409, "duplicate")
+
+	uniqueByURI := unique
+	uniqueByURI.door = "unique, by POE URIs"
+	uniqueByURI.change = routed(func(r *core.Route) { r.Unique = []string{"path:id"} })
+	uniqueByURI.fresh = true
+
+	matching := keyed
+	matching.door, matching.method, matching.target = "if-match", "PUT", "/orders/7"
+	matching.change = doors("if-match")
+	matching.fields = []string{`If-Match: "v1"`}
+	matching.otherBody, matching.otherBodyRunning = refusedAs(412, "precondition-failed"), refusedAs(409, "running")
+	matching.otherPrincipal = refusedAs(412, "precondition-failed")
+
+	conditionalPost := matching
+	conditionalPost.door, conditionalPost.method = "conditional POST", "POST"
+
+	creating := matching
+	creating.door, creating.fields = "if-none-match", []string{"If-None-Match: *"}
+	creating.change = doors("if-none-match")
+
+	for _, x := range []situation{repeatable, inPath, refusing, unique, uniqueByURI, matching, conditionalPost, creating} {
+		t.Run(x.door, x.run)
+	}
+}
+
+// routed makes the routes /orders/{id} and /others/{id}.
+func routed(change func(*core.Route)) func(*core.Config) {
+	return func(c *core.Config) {
+		for _, name := range []string{"orders", "others"} {
+			r := core.Route{Name: name, Match: "POST,PUT,PATCH,DELETE /" + name + "/{id}"}
+			change(&r)
+			c.Routes = append(c.Routes, r)
+		}
+	}
+}
+
+func TestRepeatable(t *testing.T) {
+	b, ledger := newTampered(t, func(c *core.Config) {
+		c.Routes = []core.Route{
+			{Name: "orders", Match: "POST /orders", Doors: []string{"repeatability"}, Retention: 24 * time.Hour, Require: true},
+			{Name: "plain", Match: "POST /plain"},
+		}
+	})
+	at := func(d time.Duration) string {
+		return "Repeatability-First-Sent: " + b.clock().Add(d).Format(http.TimeFormat)
+	}
+	const id = "Repeatability-Request-ID: 0f3b6e0e-7d1c-4a51-9d0b-6f6a3b1f7f11"
+	for name, tc := range map[string]struct {
+		target string
+		fields []string
+		want   wanted
+	}{
+		"no date":         {"/orders", []string{id}, refusedAs(400, "key-invalid")},
+		"no id":           {"/orders", []string{at(0)}, refusedAs(400, "key-invalid")},
+		"empty id":        {"/orders", []string{"Repeatability-Request-ID: ", at(0)}, refusedAs(400, "key-invalid")},
+		"long id":         {"/orders", []string{"Repeatability-Request-ID: " + strings.Repeat("x", 256), at(0)}, refusedAs(400, "key-invalid")},
+		"10 KB of id":     {"/orders", []string{"Repeatability-Request-ID: " + strings.Repeat("x", 10<<10), at(0)}, refusedAs(400, "key-invalid")},
+		"non-ASCII id":    {"/orders", []string{"Repeatability-Request-ID: ü", at(0)}, refusedAs(400, "key-invalid")},
+		"two ids":         {"/orders", []string{id, id, at(0)}, refusedAs(400, "key-invalid")},
+		"two dates":       {"/orders", []string{id, at(0), at(0)}, refusedAs(400, "key-invalid")},
+		"another format":  {"/orders", []string{id, "Repeatability-First-Sent: 2026-03-01T12:00:00Z"}, refusedAs(400, "key-invalid")},
+		"another zone":    {"/orders", []string{id, "Repeatability-First-Sent: Sun, 01 Mar 2026 12:00:00 CET"}, refusedAs(400, "key-invalid")},
+		"too long ago":    {"/orders", []string{id, at(-24*time.Hour - time.Second)}, refusedAs(412, "precondition-failed")},
+		"from the future": {"/orders", []string{id, at(time.Minute + time.Second)}, refusedAs(412, "precondition-failed")},
+		"without door":    {"/plain", []string{id, at(0)}, refusedAs(501, "not-repeatable")},
+		"nothing":         {"/orders", nil, refusedAs(400, "key-required")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b.t = t
+			res := b.do("POST", tc.target, "apples", tc.fields...)
+			tc.want.check(t, b, res, 0)
+			if got := res.Header.Get("Repeatability-Result"); tc.fields != nil && got != "rejected" {
+				t.Errorf("Repeatability-Result: %q", got)
+			}
+		})
+	}
+	if n := ledger.calls.Load(); n != 0 {
+		t.Errorf("the ledger was asked %d times", n)
+	}
+	for range 2 {
+		if res := b.do("POST", "/orders", "apples", id, at(0)); res.StatusCode != 201 || res.Header.Get("Repeatability-Result") != "accepted" {
+			t.Errorf("%d %v", res.StatusCode, res.Header)
+		}
+	}
+	res := b.do("POST", "/orders", "apples", id, at(-time.Second))
+	if wantProblem(t, res, 400, "key-invalid"); res.Header.Get("Repeatability-Result") != "rejected" {
+		t.Errorf("another First-Sent: %v", res.Header)
+	}
+	if res := b.do("POST", "/elsewhere", "apples", id, at(0)); res.StatusCode != 201 || res.Header.Get("Repeatability-Result") != "" || b.executed.Load() != 2 {
+		t.Errorf("what nobody protects: %d %v", res.StatusCode, res.Header)
+	}
+}
+
+func TestPostPut(t *testing.T) {
+	b, ledger := newTampered(t, doors("poe", "post-put"))
+	var seen []string
+	b.app = func(w http.ResponseWriter, r *http.Request) {
+		seen = append(seen, r.Method+" "+r.RequestURI)
+		w.WriteHeader(http.StatusCreated)
+	}
+	reserve := func() string {
+		res := b.do("POST", "/orders?x=1", "")
+		at := res.Header.Get("Location")
+		if res.StatusCode != 201 || !strings.HasPrefix(at, "/orders?x=1&poe=") || res.Header.Get("Cache-Control") != "no-store" || res.Header.Get("POE-Links") != `"`+at+`"` {
+			t.Fatalf("%d %v", res.StatusCode, res.Header)
+		}
+		return at
+	}
+	at := reserve()
+	if reserve() == at || ledger.calls.Load() != 0 || len(seen) != 0 {
+		t.Fatalf("the ledger was asked %d times, executed: %v", ledger.calls.Load(), seen)
+	}
+	if allow := b.do("GET", at, "").Header.Get("Allow"); allow != "GET, HEAD, POST, PUT, DELETE" {
+		t.Errorf("Allow: %s", allow)
+	}
+	for i := range 3 {
+		res := b.do("PUT", at, "apples")
+		if again := strings.HasSuffix(res.Header.Get("POE-State"), ";replayed"); res.StatusCode != 201 || again != (i > 0) {
+			t.Errorf("%d %v", res.StatusCode, res.Header)
+		}
+	}
+	if len(seen) != 1 || seen[0] != "POST /orders?x=1" {
+		t.Errorf("executed: %v", seen)
+	}
+	wantProblem(t, b.do("PUT", at, "pears"), 409, "body-differs")
+	wantProblem(t, b.do("POST", at, "apples"), 405, "consumed")
+	at = reserve()
+	b.do("POST", at, "apples") // the URI is good for POST as well
+	if res := b.do("PUT", at, "apples"); res.StatusCode != 201 || !strings.HasSuffix(res.Header.Get("POE-State"), ";replayed") {
+		t.Errorf("PUT after POST: %d %v", res.StatusCode, res.Header)
+	}
+	at = reserve()
+	b.do("DELETE", at, "")
+	wantProblem(t, b.do("PUT", at, "apples"), 410, "burned")
+	if len(seen) != 2 {
+		t.Errorf("executed: %v", seen)
+	}
+	b = newBench(t, nil)
+	if res := b.do("POST", "/orders", ""); res.Header.Get("Location") != "/orders/1" {
+		t.Errorf("without the door: %v", res.Header)
+	}
+	wantProblem(t, b.do("PUT", b.mint("/orders"), "apples"), 404, "not-found")
+}
+
+func TestClientID(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{{Name: "orders", Match: "POST /orders", ClientID: "json:/order/id", Doors: []string{}}}
+	})
+	send := func(body string) *http.Response {
+		return b.do("POST", "/orders", body, "Content-Type: application/json", alice)
+	}
+	for name, body := range map[string]string{
+		"absent": `{"order":{}}`, "null": `{"order":{"id":null}}`, "empty": `{"order":{"id":""}}`, "object": `{"order":{"id":{}}}`,
+	} {
+		p := wantProblem(t, send(body), 400, "key-required")
+		if p["parameter"] != "json:/order/id" {
+			t.Errorf("%s: %v", name, p)
+		}
+	}
+	for name, body := range map[string]string{
+		"not JSON": `id=1`, "twice": `{"order":{"id":"a","id":"b"}}`, "long": `{"order":{"id":"` + strings.Repeat("x", 300) + `"}}`, "empty": "",
+	} {
+		if p := wantProblem(t, send(body), 400, "key-invalid"); p["detail"] == "" {
+			t.Errorf("%s: %v", name, p)
+		}
+	}
+	wantProblem(t, b.do("POST", "/orders", "id=1", "Content-Type: application/x-www-form-urlencoded"), 400, "key-invalid")
+	wantProblem(t, b.do("POST", "/orders", strings.Repeat(" ", 11<<20), "Content-Type: application/json"), 413, "too-large")
+	if b.executed.Load() != 0 {
+		t.Fatalf("executed %d times", b.executed.Load())
+	}
+	send(`{"order":{"id":"a"},"n":1}`)
+	if res := send(`{"order":{"id":"a"},"n":1}`); res.StatusCode != 201 || !strings.HasSuffix(res.Header.Get("POE-State"), ";replayed") {
+		t.Errorf("again: %d %v", res.StatusCode, res.Header)
+	}
+	wantProblem(t, send(`{"order":{"id":"a"},"n":2}`), 422, "key-reused")
+	if res := send(`{"order":{"id":"b"},"n":1}`); res.StatusCode != 201 || b.executed.Load() != 2 {
+		t.Errorf("another id: %d, executed %d times", res.StatusCode, b.executed.Load())
+	}
+}
+
+// Requests are the same by the members that the route chooses.
+func TestCompare(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{{Name: "pay", Match: "POST /pay", Compare: []string{"json:/amount", "json:/to"}}}
+	})
+	send := func(body string) *http.Response {
+		return b.do("POST", "/pay", body, "Content-Type: application/json", "Idempotency-Key: k")
+	}
+	wantProblem(t, send(`{"amount":5}`), 400, "key-required")
+	send(`{"amount":5,"to":"bob","at":"12:00"}`)
+	if res := send(`{"to":"bob","amount":5.0,"at":"12:01"}`); res.Header.Get("Idempotent-Replayed") != "true" {
+		t.Errorf("%d %v", res.StatusCode, res.Header)
+	}
+	wantProblem(t, send(`{"amount":6,"to":"bob","at":"12:00"}`), 422, "key-reused")
+	wantProblem(t, send(`{"amount":5}`), 422, "key-reused")
+	if b.executed.Load() != 1 {
+		t.Errorf("executed %d times", b.executed.Load())
+	}
+}
+
+func users(b *bench, email string, fields ...string) *http.Response {
+	return b.do("POST", "/users", `{"email":"`+email+`"}`, append(fields, "Content-Type: application/json")...)
+}
+
+func uniqueBench(t *testing.T, change func(*core.Route)) *bench {
+	t.Helper()
+	return newBench(t, func(c *core.Config) {
+		r := core.Route{Name: "users", Match: "POST /users", Unique: []string{"json:/email|lower|trim"}, FreeOn: []string{"DELETE"}}
+		if change != nil {
+			change(&r)
+		}
+		c.Routes = []core.Route{r}
+	})
+}
+
+// A business key is one action's, whatever names the request, until it is given back.
+func TestUnique(t *testing.T) {
+	b := uniqueBench(t, nil)
+	if res := users(b, "ann@example.com", alice); res.StatusCode != 201 || res.Header.Get("POE-State") == "" {
+		t.Fatalf("%d %v", res.StatusCode, res.Header)
+	}
+	if res := users(b, "ann@example.com", alice); res.StatusCode != 201 || !strings.HasSuffix(res.Header.Get("POE-State"), ";replayed") {
+		t.Errorf("the same: %d %v", res.StatusCode, res.Header)
+	}
+	uri := b.issue("/users").URI
+	for name, send := range map[string]func() *http.Response{
+		"plain":  func() *http.Response { return users(b, " ANN@example.com") },
+		"by key": func() *http.Response { return users(b, "ann@EXAMPLE.com", "Idempotency-Key: k", bob) },
+		"by URI": func() *http.Response {
+			return b.do("POST", uri, `{"email":"ann@example.com"}`, "Content-Type: application/json", bob)
+		},
+	} {
+		res := send()
+		p := wantProblem(t, res, 409, "duplicate")
+		if p["outcome"] != nil || res.Header.Get("Link") != "" || res.Header.Get("POE-State") != "" {
+			t.Errorf("%s: another is told of it: %v %v", name, p, res.Header)
+		}
+	}
+	if p := wantProblem(t, users(b, "Ann@example.com", alice), 409, "duplicate"); p["outcome"] == nil {
+		t.Errorf("its own principal is told nothing: %v", p)
+	}
+	if res := b.do("GET", uri, ""); !strings.HasPrefix(res.Header.Get("POE-State"), "unused") {
+		t.Errorf("the URI is used up: %v", res.Header)
+	}
+	wantProblem(t, users(b, ""), 400, "key-required")
+	wantProblem(t, b.do("POST", "/users", "email=x", "Content-Type: application/json"), 400, "key-invalid")
+	if b.executed.Load() != 1 {
+		t.Errorf("executed %d times", b.executed.Load())
+	}
+	b.advance(3 * 365 * store.Day)
+	core.Sweeping(t.Context(), b.gate)
+	wantProblem(t, users(b, "ann@example.com"), 409, "duplicate")
+}
+
+// Anonymous clients are nobody's principal: what one did is not shown to another.
+func TestUniqueAnonymous(t *testing.T) {
+	b := uniqueBench(t, nil)
+	users(b, "ann@example.com")
+	if p := wantProblem(t, users(b, "ann@example.com"), 409, "duplicate"); p["outcome"] != nil {
+		t.Errorf("%v", p)
+	}
+}
+
+// A create that failed gives the key back; one of which nobody knows what it left behind does not.
+func TestUniqueAfterFailure(t *testing.T) {
+	for status, free := range map[int]bool{400: true, 422: true, 429: true, 500: false, 502: false, 201: false} {
+		for _, consume := range []core.Consume{core.ConsumeSuccess, core.ConsumeAny} {
+			b := uniqueBench(t, func(r *core.Route) { r.Consume = consume })
+			b.app = answering(status)
+			users(b, "ann@example.com", alice)
+			b.app = answering(201)
+			res := users(b, "ann@example.com", bob)
+			if got := res.StatusCode == 201; got != free {
+				t.Errorf("after %d, consume %d: %d", status, consume, res.StatusCode)
+			}
+		}
+	}
+}
+
+// DELETE of the resource that was created gives the key back, before it is answered.
+func TestUniqueFreedByDelete(t *testing.T) {
+	for name, location := range map[string]string{"path": "/users/7", "relative": "users/7", "absolute": "http://example.com/users/7"} {
+		t.Run(name, func(t *testing.T) {
+			b := uniqueBench(t, nil)
+			b.app = answering(201, "Location: "+location)
+			users(b, "ann@example.com", alice)
+			b.app = answering(404)
+			b.do("DELETE", "/users/7", "")
+			b.app = answering(204)
+			b.do("DELETE", "/users/8", "")
+			b.app = answering(201)
+			wantProblem(t, users(b, "ann@example.com", bob), 409, "duplicate")
+			b.app = answering(204)
+			if res := b.do("DELETE", "/users/7", ""); res.StatusCode != 204 {
+				t.Fatalf("%d", res.StatusCode)
+			}
+			b.app = answering(201)
+			if res := users(b, "ann@example.com", bob); res.StatusCode != 201 {
+				t.Errorf("after DELETE: %d", res.StatusCode)
+			}
+		})
+	}
+	b := uniqueBench(t, nil)
+	b.app = answering(201, "Location: http://other.example/users/7")
+	users(b, "ann@example.com", alice)
+	b.app = answering(204)
+	b.do("DELETE", "/users/7", "")
+	wantProblem(t, users(b, "ann@example.com", bob), 409, "duplicate")
+}
+
+// A version tag is good for one write. Its retry is repeated while nobody has written after it.
+func TestIfMatch(t *testing.T) {
+	b := newBench(t, doors("poe", "key", "if-match"))
+	put := func(tag, body string, fields ...string) *http.Response {
+		return b.do("PUT", "/orders/7", body, append(fields, "If-Match: "+tag)...)
+	}
+	again := func(res *http.Response) bool { return strings.HasSuffix(res.Header.Get("POE-State"), ";replayed") }
+	put(`"v1"`, "apples", alice)
+	if res := put(`"v1"`, "apples", alice); !again(res) {
+		t.Errorf("the same: %d %v", res.StatusCode, res.Header)
+	}
+	p := wantProblem(t, put(`"v1"`, "pears", alice), 412, "precondition-failed")
+	if p["outcome"] == nil || p["retry"] != "never" {
+		t.Errorf("%v", p)
+	}
+	wantProblem(t, put(`"v1"`, "apples", bob), 412, "precondition-failed")
+	for name, write := range map[string]func() *http.Response{
+		"with the next tag":   func() *http.Response { return put(`"v2"`, "pears", bob) },
+		"without a condition": func() *http.Response { return b.do("PATCH", "/orders/7?x", "pears", bob) },
+		"through a URI":       func() *http.Response { return b.do("DELETE", b.issueOf("DELETE", "/orders/7").URI, "") },
+		"under a key":         func() *http.Response { return b.do("PUT", "/orders/7", "plums", "Idempotency-Key: k") },
+		"nobody knows how": func() *http.Response {
+			b.app = answering(502)
+			defer func() { b.app = nil }()
+			return put(`"v9"`, "plums", bob)
+		},
+	} {
+		tag := fmt.Sprintf("%q", "before "+name)
+		tag = strings.ReplaceAll(tag, " ", "-")
+		put(tag, "apples", alice)
+		if res := put(tag, "apples", alice); !again(res) {
+			t.Errorf("%s: before: %d %v", name, res.StatusCode, res.Header)
+		}
+		if res := write(); res.StatusCode >= 400 && res.StatusCode != 502 {
+			t.Fatalf("%s: %d", name, res.StatusCode)
+		}
+		wantProblem(t, put(tag, "apples", alice), 412, "precondition-failed")
+	}
+	before := b.executed.Load()
+	for _, tag := range []string{`W/"v1"`, "*", `"v1", "v2"`, "v1"} { // between client and application
+		if res := put(tag, "apples", alice); again(res) || res.StatusCode != 201 {
+			t.Errorf("%s: %d %v", tag, res.StatusCode, res.Header)
+		}
+	}
+	if n := b.executed.Load() - before; n != 4 {
+		t.Errorf("executed %d times", n)
+	}
+}
+
+// What the application refuses, or fails to do, leaves the tag to the next try. A POST's tag stays used up by what failed in the
+// application, where nobody but us counts.
+func TestIfMatchAfterFailure(t *testing.T) {
+	for _, tc := range []struct {
+		method string
+		status int
+		free   bool
+	}{{"PUT", 412, true}, {"PUT", 429, true}, {"PUT", 500, true}, {"PUT", 502, false}, {"POST", 412, true}, {"POST", 500, false}} {
+		b := newBench(t, doors("if-match"))
+		b.app = answering(tc.status)
+		b.do(tc.method, "/orders/7", "apples", `If-Match: "v1"`)
+		b.app = answering(201)
+		if res := b.do(tc.method, "/orders/7", "pears", `If-Match: "v1"`); (res.StatusCode == 201) != tc.free {
+			t.Errorf("%s after %d: %d", tc.method, tc.status, res.StatusCode)
+		}
+	}
+}
+
+func TestIfMatchRequired(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{{Name: "orders", Match: "PUT /orders", Doors: []string{"if-match"}, Require: true}}
+	})
+	if p := wantProblem(t, b.do("PUT", "/orders", "apples"), 428, "precondition-required"); p["retry"] != "new" {
+		t.Errorf("%v", p)
+	}
+	for _, tag := range []string{`"v1"`, `W/"v1"`, "*"} {
+		if res := b.do("PUT", "/orders", "apples", "If-Match: "+tag); res.StatusCode != 201 {
+			t.Errorf("%s: %d", tag, res.StatusCode)
+		}
+	}
+}
+
+// One creation; a retry is repeated, and after DELETE there may be another.
+func TestIfNoneMatch(t *testing.T) {
+	b := newBench(t, doors("key", "if-none-match"))
+	create := func(body string) *http.Response { return b.do("PUT", "/orders/7", body, "If-None-Match: *") }
+	create("apples")
+	if res := create("apples"); !strings.HasSuffix(res.Header.Get("POE-State"), ";replayed") {
+		t.Errorf("%d %v", res.StatusCode, res.Header)
+	}
+	wantProblem(t, create("pears"), 412, "precondition-failed")
+	b.app = answering(404)
+	b.do("DELETE", "/orders/7", "")
+	wantProblem(t, create("pears"), 412, "precondition-failed")
+	b.app = answering(204)
+	b.do("DELETE", "/orders/7", "", "Idempotency-Key: k")
+	b.app = nil
+	if res := create("pears"); res.StatusCode != 201 || strings.HasSuffix(res.Header.Get("POE-State"), ";replayed") {
+		t.Errorf("after DELETE: %d %v", res.StatusCode, res.Header)
+	}
+	b.do("DELETE", "/orders/7", "", "Idempotency-Key: k") // repeated: it deletes nothing now
+	wantProblem(t, create("plums"), 412, "precondition-failed")
+	if res := b.do("PUT", "/orders/8", "x", `If-None-Match: "v1"`); res.Header.Get("POE-State") != "" {
+		t.Errorf("a tag is not for us: %v", res.Header)
+	}
+}
+
+// Many at one time with one business key: one is executed.
+func TestUniqueAtOneTime(t *testing.T) {
+	b := uniqueBench(t, nil)
+	for round := range 20 {
+		before := b.executed.Load()
+		var all sync.WaitGroup
+		for i := range 30 {
+			all.Go(func() {
+				var fields []string
+				if i%2 == 0 {
+					fields = append(fields, fmt.Sprintf("Idempotency-Key: %d-%d", round, i))
+				}
+				users(b, fmt.Sprintf("%d@example.com", round), fields...)
+			})
+		}
+		all.Wait()
+		if n := b.executed.Load() - before; n != 1 {
+			t.Fatalf("executed %d times", n)
+		}
+	}
+}

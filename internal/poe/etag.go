@@ -1,0 +1,147 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/postonce/poe/internal/store"
+)
+
+// The guards of preconditions (RFC 9110, section 13.1): a strong tag in If-Match is used up by the write that it allows, and
+// If-None-Match: * by the creation. A retry of the same write gets its answer, as section 13.1.1 permits, where the application alone
+// would have to say 412.
+
+// strongTag is one strong entity tag (RFC 9110, section 8.8.3).
+var strongTag = regexp.MustCompile(`^"[\x21\x23-\x7e\x80-\xff]*"$`)
+
+// oneShot is a precondition that holds for one write.
+type oneShot struct {
+	*call
+	name     store.Name
+	lastOnly bool // a retry is repeated only while nobody has written there since
+}
+
+// guardMatch takes one strong tag. Everything else, weak tags, lists and the asterisk, is between client and application.
+func guardMatch(c *call) guard {
+	lines := c.r.Header["If-Match"]
+	if !c.route.has(doorMatch) || len(lines) != 1 || !strongTag.MatchString(lines[0]) {
+		return nil
+	}
+	return &oneShot{call: c, name: c.g.name(match, strings.ToLower(c.r.Host), c.method, c.target, lines[0]), lastOnly: true}
+}
+
+func guardNoneMatch(c *call) guard {
+	lines := c.r.Header["If-None-Match"]
+	if !c.route.has(doorNoneMatch) || c.method != http.MethodPut || len(lines) != 1 || lines[0] != "*" {
+		return nil
+	}
+	return &oneShot{call: c, name: c.g.name(noneMatch, c.path())}
+}
+
+func (o *oneShot) names() ([]store.Name, *problem) { return []store.Name{o.name}, nil }
+
+func (o *oneShot) taken(s *status) bool {
+	again, err := o.movedOn(s)
+	if again && err == nil {
+		return true
+	}
+	last := true
+	if err == nil && o.lastOnly && s.phase == done {
+		last, err = o.g.wroteLast(o.r.Context(), &s.record)
+	}
+	if err != nil {
+		o.ledgerTrouble(err, unused)
+		return false
+	}
+	o.answerFor(s, &guarded{mine: s.record.Principal == o.owner, repeats: last, otherwise: problemPreconditionFailed})
+	return false
+}
+
+// guarded says how a guard answers a request whose name another action has.
+type guarded struct {
+	mine      bool // it is the same principal's
+	repeats   bool // the same request gets its answer
+	otherwise *kind
+}
+
+func (c *call) answerFor(s *status, a *guarded) {
+	if s.phase != done {
+		c.g.write(c.w, c.r, c.tell(busyWith(s), s, a.mine))
+		return
+	}
+	same := false
+	if a.mine && a.repeats {
+		same, _ = c.same(&s.record)
+	}
+	if same {
+		c.replay(s)
+		return
+	}
+	c.g.write(c.w, c.r, c.tell(a.otherwise, s, a.mine))
+}
+
+// busyWith is the problem of a name whose action has not ended.
+func busyWith(s *status) *kind {
+	if s.phase == unknown {
+		return problemOutcomeUnknown
+	}
+	return problemRunning
+}
+
+// tell begins a problem about another action. Only its principal is told which one that is.
+func (c *call) tell(k *kind, s *status, mine bool) *problem {
+	if mine {
+		return c.about(k, s)
+	}
+	delete(c.w.Header(), "Poe-State")
+	delete(c.w.Header(), "Link")
+	return c.g.problem(k)
+}
+
+// conditional tells whether the client made a condition that the route uses up, or leaves to the application.
+func (c *call) conditional() bool {
+	return c.route.has(doorMatch) && len(c.r.Header["If-Match"]) > 0 || c.route.has(doorNoneMatch) && len(c.r.Header["If-None-Match"]) > 0
+}
+
+// path is the resource that the request is for, without its query.
+func (c *call) path() string { return pathOf(c.target) }
+
+func pathOf(target string) string {
+	p, ok := targetPath(target)
+	if !ok {
+		p, _, _ = strings.Cut(target, "?")
+	}
+	return cleanPath(p)
+}
+
+// takes returns the names that an action takes over, whoever held them, when it has come to rest as next: the last write of its
+// resource, and the resource that it created.
+func (g *Gate) takes(claimed, next *store.Record) []store.Name {
+	rt := g.routes.named(next.Route)
+	if rt == nil || claimed.State != store.Running && claimed.State != store.Sent {
+		return nil // a late answer tells nothing about what came after it
+	}
+	var names []store.Name
+	wrote := next.State == store.Unknown || next.State == store.Done && (next.Status < 400 || next.Status >= 500)
+	if wrote && rt.has(doorMatch) {
+		names = append(names, g.name(lastWrite, pathOf(next.Target)))
+	}
+	if len(rt.FreeOn) > 0 && next.State == store.Done && next.Status < 400 {
+		if at, ok := createdAt(claimed, next); ok {
+			names = append(names, g.name(location, at))
+		}
+	}
+	return names
+}
+
+// wroteLast tells whether no other action has written to the resource after r, as far as this gate has seen.
+func (g *Gate) wroteLast(ctx context.Context, r *store.Record) (bool, error) {
+	last, err := g.store.Lookup(ctx, store.ByName(g.name(lastWrite, pathOf(r.Target))))
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return last.ID == r.ID, err
+}

@@ -1,0 +1,108 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+
+	"github.com/postonce/poe/internal/store"
+)
+
+// A use is what a name is for. It stands in the name's first byte, since a record lists names and not who asked for them; the other
+// 248 bits are the keyed hash.
+type use byte
+
+const (
+	naming_   use = 1 + iota // names the action, for as long as it is remembered
+	unique                   // a business key
+	match                    // a version tag that was used up
+	noneMatch                // the creation of a resource
+	location                 // the resource that the action created
+	lastWrite                // the resource that the action was the last to write
+)
+
+// A name is a keyed hash of its parts: nobody can guess one, or tell from it what it was made of.
+func (g *Gate) name(u use, parts ...string) store.Name {
+	n := store.Name(g.hash("name", parts...))
+	n[0] = byte(u)
+	return n
+}
+
+func useOf(n store.Name) use { return use(n[0]) }
+
+// withNames returns names with those of more that are not among them. It writes into no array that somebody else can see.
+func withNames(names []store.Name, more ...store.Name) []store.Name {
+	out := slices.Clip(names)
+	for _, n := range more {
+		if !slices.Contains(out, n) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// also returns what goes with the write that brings an action to rest: next in the place of claimed.
+func (g *Gate) also(claimed, next *store.Record) store.Also {
+	return store.Also{Free: freedBy(next), Take: g.takes(claimed, next)}
+}
+
+// freedBy returns the names that an action gives back when it comes to rest as r says. What was surely not done guards nothing. Of
+// what was answered with a failure:
+//
+//   - a business key is free after 4xx, since the application has refused; after 5xx nobody knows what is left behind, and it stays;
+//   - a version tag is free too: an application with version tags refuses a second use by itself. Not for POST, where the tag is that of
+//     the page which the client saw, and nobody but us counts its uses;
+//   - a creation is free, for the same reason.
+func freedBy(r *store.Record) []store.Name {
+	var free []store.Name
+	for _, n := range r.Names {
+		if freesAt(useOf(n), r) {
+			free = append(free, n)
+		}
+	}
+	return free
+}
+
+func freesAt(u use, r *store.Record) bool {
+	ended := r.State == store.Unused || r.State == store.Burned
+	failed := r.State == store.Done && r.Status >= 400
+	switch u {
+	case unique:
+		return ended || failed && r.Status < 500
+	case match:
+		return ended || failed && (r.Status < 500 || r.Method != http.MethodPost)
+	case noneMatch:
+		return ended || failed
+	default:
+		return false
+	}
+}
+
+// free takes the names that guard off an action, wherever it stands, and writes down who did it and why. An action that has moved on meanwhile
+// is left alone.
+func (g *Gate) free(ctx context.Context, r *store.Record, who, why string) error {
+	var names []store.Name
+	for _, n := range r.Names {
+		if u := useOf(n); u == unique || u == match || u == noneMatch || u == location {
+			names = append(names, n)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	next := *r
+	next.Term = g.newTerm()
+	next.Note(store.Event{At: g.now(), From: r.State, To: r.State, Who: who, Why: "its guards are free: " + why, Status: r.Status})
+	got, err := repeatWrite(ctx, func() (store.Record, error) {
+		return g.store.Advance(ctx, r.Term, next, store.Also{Free: names})
+	})
+	if errors.Is(err, store.ErrStale) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	g.front.Add(got)
+	return nil
+}

@@ -1,0 +1,121 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/postonce/poe/internal/content"
+	"github.com/postonce/poe/internal/replay"
+	"github.com/postonce/poe/internal/store"
+)
+
+// The guard of unique business keys: what the route names, members of the body, fields, or variables of the path, is together one key that
+// only one action has, until it is given back.
+
+type businessKey struct {
+	*call
+	got []store.Name // once they were read
+}
+
+func guardUnique(c *call) guard {
+	if len(c.route.unique) == 0 {
+		return nil
+	}
+	return &businessKey{call: c}
+}
+
+func (u *businessKey) names() ([]store.Name, *problem) {
+	if u.got != nil {
+		return u.got, nil
+	}
+	values, p := u.values(u.route.unique, problemKeyRequired)
+	if p != nil {
+		return nil, p
+	}
+	parts := append([]string{strings.ToLower(u.r.Host), u.route.Name}, values...)
+	u.got = []store.Name{u.g.name(unique, parts...)}
+	return u.got, nil
+}
+
+// values reads what the request says at those places. missing is the problem where it does not say it.
+func (c *call) values(places []content.Place, missing *kind) ([]string, *problem) {
+	values, err := content.Read(places, c.source())
+	if err != nil {
+		return nil, c.g.unsaid(err, missing)
+	}
+	return values, nil
+}
+
+// unsaid is the problem of a request that does not say what a place asks for.
+func (g *Gate) unsaid(err error, missing *kind) *problem {
+	var absent *content.MissingError
+	p := g.problem(problemKeyInvalid)
+	if errors.As(err, &absent) {
+		p = g.problem(missing)
+		p.Parameter = absent.Place.String()
+	}
+	p.Detail = err.Error()
+	return p
+}
+
+func (u *businessKey) taken(s *status) bool {
+	again, err := u.movedOn(s)
+	if again && err == nil {
+		return true
+	}
+	if err != nil {
+		u.ledgerTrouble(err, unused)
+		return false
+	}
+	mine := s.record.Principal == u.owner && u.owner != [32]byte{}
+	u.answerFor(s, &guarded{mine: mine, repeats: true, otherwise: problemDuplicate})
+	return false
+}
+
+// createdAt returns the path of the resource that an answer says was created, if it is here.
+func createdAt(claimed, next *store.Record) (string, bool) {
+	h, _, err := replay.DecodeHead(next.Response.Head)
+	if err != nil {
+		return "", false
+	}
+	asked, _, err := replay.DecodeHead(claimed.Request.Head)
+	if err != nil {
+		return "", false
+	}
+	at, err := url.Parse(h.Get("Location"))
+	if err != nil || h.Get("Location") == "" || at.Host != "" && !strings.EqualFold(at.Host, asked.Get("Host")) {
+		return "", false
+	}
+	base, err := url.Parse(next.Target)
+	if err != nil {
+		return "", false
+	}
+	return cleanPath(base.ResolveReference(at).Path), true
+}
+
+// A deletion watches the answer to a DELETE: where the resource is gone, what its creation guarded is free, before the client is told so.
+func (g *Gate) deletion(w http.ResponseWriter, r *http.Request) *linkWriter {
+	ctx := context.WithoutCancel(r.Context())
+	return &linkWriter{ResponseWriter: w, add: func(h http.Header, code int) {
+		state := h.Get("Poe-State")
+		if code >= 200 && code < 300 && !strings.HasSuffix(state, ";replayed") && !strings.HasPrefix(state, string(accepted)) {
+			g.deleted(ctx, cleanPath(r.URL.Path))
+		}
+	}}
+}
+
+// deleted frees what the creation of a resource guarded.
+func (g *Gate) deleted(ctx context.Context, path string) {
+	for _, u := range []use{location, noneMatch} {
+		r, err := g.store.Lookup(ctx, store.ByName(g.name(u, path)))
+		if err == nil {
+			err = g.free(ctx, &r, "client", "the resource was deleted")
+		}
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			g.log.Error().Err(err).Msg("freeing what a deleted resource guarded")
+		}
+	}
+}

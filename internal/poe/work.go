@@ -1,0 +1,90 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/postonce/poe/internal/store"
+)
+
+// Work executes with exec what was accepted to be done later, Config.Workers at a time, until ctx ends; it returns when
+// they have finished what they had begun. As long as it runs, clients may ask for it. It reads the agenda, and nothing but the
+// agenda: what an earlier process accepted and did not send is executed now.
+func (g *Gate) Work(ctx context.Context, exec Executor) {
+	g.working.Store(true)
+	defer g.working.Store(false)
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
+	slots := make(chan struct{}, g.cfg.Workers)
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	for {
+		if err := g.dispatch(ctx, exec, slots, &workers); err != nil && ctx.Err() == nil {
+			g.log.Error().Err(err).Msg("looking for accepted actions")
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		case <-g.nudged:
+		}
+	}
+}
+
+// nudge tells the workers that there is something to do.
+func (g *Gate) nudge() {
+	select {
+	case g.nudged <- struct{}{}:
+	default:
+	}
+}
+
+// dispatch starts a worker for each action that is due, as far as there are slots; it waits for one, and so for the work, but not for
+// a client.
+func (g *Gate) dispatch(ctx context.Context, exec Executor, slots chan struct{}, workers *sync.WaitGroup) error {
+	ids, err := g.store.Agenda(ctx, g.now(), agendaPage)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if g.flights.of(id) != nil {
+			continue
+		}
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+		if g.draining.Load() {
+			<-slots
+			return nil
+		}
+		workers.Go(func() {
+			defer func() { <-slots }()
+			g.take(context.WithoutCancel(ctx), exec, id)
+		})
+	}
+	return nil
+}
+
+// take does what an action on the agenda waits for, if it waits for a worker.
+func (g *Gate) take(ctx context.Context, exec Executor, id store.ID) {
+	fl, first := g.flights.begin(id)
+	if !first {
+		return
+	}
+	defer g.flights.end(id, fl)
+	r, err := g.store.Lookup(ctx, store.ByID(id))
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return
+	case err != nil:
+		g.log.Error().Err(err).Stringer("id", id).Msg("looking up an accepted action")
+		return
+	case r.State != store.Queued || r.Due.After(g.now()):
+		return
+	}
+	g.perform(ctx, fl, exec, r)
+}
