@@ -43,8 +43,8 @@ func (c *call) prepare(r *store.Record) (*problem, error) {
 	r.Principal = c.owner
 	r.Request = store.Blob{Size: c.body.Size(), Digest: c.digest}
 	r.Status, r.Finished = 0, time.Time{} // those were an earlier attempt's
-	if len(c.route.FreeOn) > 0 {
-		r.Request.Head = replay.EncodeHead(http.Header{"Host": {c.r.Host}}, nil) // what a Location is compared with
+	if p := c.ride(r); p != nil {
+		return p, nil
 	}
 	if p := c.guard(r); p != nil {
 		return p, nil
@@ -65,6 +65,25 @@ func (c *call) prepare(r *store.Record) (*problem, error) {
 	}
 	r.Digest = sum
 	return nil, nil
+}
+
+// ride notes in the record what its end will need to know of the request: whom to call back, and which host a Location is compared with.
+func (c *call) ride(r *store.Record) *problem {
+	address, p := c.wantsCallback()
+	if p != nil {
+		return p
+	}
+	h := http.Header{}
+	if address != "" {
+		h[callbackField] = []string{address}
+	}
+	if len(c.route.FreeOn) > 0 {
+		h["Host"] = []string{c.r.Host}
+	}
+	if len(h) > 0 {
+		r.Request.Head = replay.EncodeHead(h, nil)
+	}
+	return nil
 }
 
 // unprepared answers a request that cannot be claimed as it is. Nothing is said of it before somebody has looked where the
@@ -110,6 +129,9 @@ func (c *call) request(id store.ID, attempt uint16) *replay.Request {
 		Body: c.body, RemoteAddr: c.r.RemoteAddr, TLS: c.r.TLS,
 	}
 	q.ForwardHeader = forwarded(q.Header, id, attempt)
+	if c.route.has(doorCallback) {
+		q.Header.Del(callbackField) // it was for us
+	}
 	return q
 }
 

@@ -23,7 +23,7 @@ import (
 // deferred tells whether the request is to be executed later: the route does so with all, or the client prefers it. A preference
 // may be ignored, and is where nobody works.
 func (c *call) deferred() bool {
-	if !c.g.working.Load() {
+	if c.g.executor.Load() == nil {
 		return false
 	}
 	return c.route.Async || c.route.has(doorAsync) && prefers(c.r, "respond-async")
@@ -90,6 +90,9 @@ func (c *call) keepRequest(ctx context.Context, r *store.Record) error {
 	if q.TLS != nil {
 		q.Header.Set("Remote-Tls", "1")
 	}
+	if address, _ := c.wantsCallback(); address != "" {
+		q.Header.Set(callbackField, address)
+	}
 	r.Request.Head = replay.EncodeHead(q.Header, q.Trailer)
 	if r.Request.Size > store.InlineLimit {
 		r.Request.Where, r.Request.Part = store.Beside, store.Part{Term: r.Term}
@@ -134,6 +137,9 @@ func (g *Gate) storedRequest(ctx context.Context, r *store.Record) (*replay.Requ
 	q := &replay.Request{Method: r.Method, Target: r.Target, Host: h.Get("Host"), RemoteAddr: h.Get("Remote-Addr"), Header: h, Trailer: trailer}
 	if h.Get("Remote-Tls") != "" {
 		q.TLS = &tls.ConnectionState{}
+	}
+	if rt := g.routes.named(r.Route); rt != nil && rt.has(doorCallback) {
+		h.Del(callbackField)
 	}
 	for _, name := range []string{"Host", "Remote-Addr", "Remote-Tls"} {
 		h.Del(name)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -22,13 +21,17 @@ const later = "Prefer: respond-async"
 func deferring(t *testing.T, change func(*core.Config)) *bench {
 	t.Helper()
 	b := newBench(t, change)
-	core.Defer(b.gate)
+	b.deferred()
 	return b
+}
+
+func (b *bench) deferred() {
+	b.gate.Defer(core.HandlerExecutor{Handler: http.HandlerFunc(b.serve)})
 }
 
 // work does what is due, with what the application would do.
 func (b *bench) work() {
-	core.WorkOnce(b.t.Context(), b.gate, core.HandlerExecutor{Handler: http.HandlerFunc(b.serve)})
+	core.WorkOnce(b.t.Context(), b.gate)
 }
 
 // monitor is the outcome's address in a 202.
@@ -141,12 +144,10 @@ func TestAsyncWaiting(t *testing.T) {
 	b := newBench(t, nil)
 	ctx, stop := context.WithCancel(t.Context())
 	var work sync.WaitGroup
-	work.Go(func() { b.gate.Work(ctx, core.HandlerExecutor{Handler: http.HandlerFunc(b.serve)}) })
+	b.deferred()
+	work.Go(func() { b.gate.Work(ctx) })
 	defer work.Wait()
 	defer stop()
-	for !core.Works(b.gate) && t.Context().Err() == nil {
-		runtime.Gosched()
-	}
 	res := b.do("POST", b.issue("/orders").URI, "apples", "Prefer: respond-async, wait=20")
 	if got := text(t, res); res.StatusCode != 201 || got != "order 1: apples" {
 		t.Errorf("%d %s", res.StatusCode, got)
@@ -284,8 +285,9 @@ func TestAsyncNeverSent(t *testing.T) {
 		tries++
 		return replay.Unsent, io.ErrUnexpectedEOF
 	})
+	b.gate.Defer(refusing)
 	for range 100 {
-		core.WorkOnce(t.Context(), b.gate, refusing)
+		b.work()
 		b.advance(time.Minute)
 	}
 	if r := b.lookup(i.ID); r.State != store.Burned || tries < 5 || tries > 61 {
@@ -313,7 +315,7 @@ func TestAsyncNotOffered(t *testing.T) {
 // The ledger cannot take it: nothing was accepted.
 func TestAsyncWithoutLedger(t *testing.T) {
 	b, ledger := newTampered(t, nil)
-	core.Defer(b.gate)
+	b.deferred()
 	ledger.claim = func(store.Record) error { return store.ErrUnavailable }
 	wantProblem(t, b.do("POST", b.issue("/orders").URI, "apples", later), 503, "ledger-unavailable")
 	ledger.claim = func(store.Record) error { return io.ErrClosedPipe } // nobody knows whether it was written
@@ -327,7 +329,7 @@ func TestAsyncWithoutLedger(t *testing.T) {
 // Of a mark that the ledger did not confirm nothing was sent: it is taken back, and the action is executed.
 func TestAsyncMarkUnknown(t *testing.T) {
 	b, ledger := newTampered(t, nil)
-	core.Defer(b.gate)
+	b.deferred()
 	i := b.issue("/orders")
 	monitor(t, b.do("POST", i.URI, "apples", later))
 	ledger.advance = func() error { return io.ErrClosedPipe }
@@ -370,6 +372,6 @@ func (b *bench) restarted() *bench {
 		c.Keys = b.keys
 	})
 	next.app, next.now = b.app, b.now
-	core.Defer(next.gate)
+	next.deferred()
 	return next
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/tokens"
+	"github.com/postonce/poe/internal/webhook"
 )
 
 // Config is what a Gate is made of. Store, Keys and Spool are required; a zero field has the default in its comment.
@@ -44,6 +45,8 @@ type Config struct {
 	MaxWaiters  int   // requests that wait for an execution to end; above: answered at once; 1024
 	Front       int64 // memory for finished records, in bytes; 32 MiB
 
+	Callbacks *webhook.Sender // sends callbacks; nil: every one is refused
+
 	Clock   func() time.Time      // time.Now
 	Random  io.Reader             // crypto/rand.Reader
 	Log     zerolog.Logger        // zerolog.Nop()
@@ -54,7 +57,7 @@ type Config struct {
 type Route struct {
 	Name       string        // stable; "default" for a single route, else its Match
 	Match      string        // "METHOD[,METHOD] /path/{template}", as gorilla/mux reads paths; required
-	Doors      []string      // how clients may come, of "poe", "key", "repeatability", "post-put", "if-match", "if-none-match" and "async"; nil: poe, key and async
+	Doors      []string      // how clients may come, of "poe", "key", "repeatability", "post-put", "if-match", "if-none-match", "async" and "callback"; nil: poe, key and async
 	Require    bool          // a request that comes through none of the doors that name an action is refused
 	KeyHeaders []string      // fields that carry a key; nil: Idempotency-Key
 	Compare    []string      // what two requests under one name are the same by, e.g. "json:/amount"; nil: their whole bodies

@@ -45,11 +45,12 @@ const (
 	doorMatch      = "if-match"
 	doorNoneMatch  = "if-none-match"
 	doorAsync      = "async"
+	doorCallback   = "callback"
 )
 
 // doorWords lists what Route.Doors may say; usualDoors is what a route has that says nothing.
 var (
-	doorWords  = []string{doorPOE, doorRepeatable, doorKey, doorPostPut, doorMatch, doorNoneMatch, doorAsync}
+	doorWords  = []string{doorPOE, doorRepeatable, doorKey, doorPostPut, doorMatch, doorNoneMatch, doorAsync, doorCallback}
 	usualDoors = []string{doorPOE, doorKey, doorAsync}
 )
 
@@ -106,7 +107,7 @@ func (c *call) unnamed() bool {
 	if c.route.Require && !c.conditional() {
 		return false
 	}
-	return len(c.guards) > 0 || c.deferred() || c.route.has(doorMatch)
+	return len(c.guards) > 0 || c.deferred() || c.route.has(doorMatch) || c.route.has(doorCallback) && len(c.r.Header[callbackField]) > 0
 }
 
 // turnAway answers a request that no door lets in. Nothing is known of an action.

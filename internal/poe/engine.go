@@ -273,6 +273,9 @@ func (g *Gate) advance(ctx context.Context, claimed *store.Record, next store.Re
 	switch {
 	case err == nil:
 		g.front.Add(got)
+		if len(also.Spawn) > 0 {
+			g.nudge()
+		}
 		return status{phase: phaseOf(got.State), record: got}
 	case errors.Is(err, store.ErrStale):
 		return g.late(ctx, got, next)

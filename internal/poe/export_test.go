@@ -23,17 +23,11 @@ func Sweeping(ctx context.Context, g *Gate) {
 	}
 }
 
-// Defer lets clients ask for asynchronous execution, although nobody works.
-func Defer(g *Gate) { g.working.Store(true) }
-
 // WorkOnce does at once all that a worker finds to do.
-func WorkOnce(ctx context.Context, g *Gate, exec Executor) {
+func WorkOnce(ctx context.Context, g *Gate) {
 	var workers sync.WaitGroup
-	if err := g.dispatch(ctx, exec, make(chan struct{}, g.cfg.Workers), &workers); err != nil {
+	if err := g.dispatch(ctx, make(chan struct{}, g.cfg.Workers), &workers); err != nil {
 		panic(err)
 	}
 	workers.Wait()
 }
-
-// Works tells whether a worker works.
-func Works(g *Gate) bool { return g.working.Load() }

@@ -33,8 +33,8 @@ type Gate struct {
 	slots     chan struct{} // one for each execution that may run
 	waiters   chan struct{} // one for each request that may wait for another
 	draining  atomic.Bool
-	working   atomic.Bool   // whether accepted actions are executed
-	nudged    chan struct{} // wakes the workers
+	executor  atomic.Pointer[Executor] // of accepted actions; nil: none are accepted
+	nudged    chan struct{}            // wakes the workers
 	orphans   orphans
 	macs      sync.Pool // of *mac, keyed with the ledger's secret
 	own       http.Handler

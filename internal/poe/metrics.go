@@ -20,6 +20,7 @@ type metrics struct {
 	replayed  prometheus.Counter
 	unstored  prometheus.Counter
 	swept     prometheus.Counter
+	callbacks *prometheus.CounterVec // by result
 
 	// Those that most requests count, found once.
 	viaPOE, viaNone, won prometheus.Counter
@@ -49,11 +50,12 @@ func newMetrics(g *Gate, reg prometheus.Registerer) (*metrics, error) {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "poe", Name: name, Help: help}, []string{label})
 	}
 	m := &metrics{
-		requests: vec("requests_total", "Requests to guarded places, by the door they came through.", "door"),
-		minted:   counter("minted_total", "POE URIs signed."),
-		claims:   vec("claims_total", "Claims, by their result: won, taken, refused.", "result"),
-		settled:  vec("settled_total", "Actions that came to rest, by state.", "state"),
-		refused:  vec("problems_total", "Problems answered, by name.", "problem"),
+		requests:  vec("requests_total", "Requests to guarded places, by the door they came through.", "door"),
+		callbacks: vec("callbacks_total", "Deliveries of callbacks, by their result: delivered, failed, undelivered after the last try.", "result"),
+		minted:    counter("minted_total", "POE URIs signed."),
+		claims:    vec("claims_total", "Claims, by their result: won, taken, refused.", "result"),
+		settled:   vec("settled_total", "Actions that came to rest, by state.", "state"),
+		refused:   vec("problems_total", "Problems answered, by name.", "problem"),
 		execution: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "poe", Name: "execution_seconds", Help: "Time from the claim to the end of an execution, by proof.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2.5, 14),
@@ -71,7 +73,7 @@ func newMetrics(g *Gate, reg prometheus.Registerer) (*metrics, error) {
 	}
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.requests, m.minted, m.claims, m.settled, m.refused, m.execution, m.replayed, m.unstored, m.swept,
+		m.requests, m.minted, m.claims, m.settled, m.refused, m.execution, m.replayed, m.unstored, m.swept, m.callbacks,
 		gauge("running", "Executions under way.", func() float64 { return float64(len(g.slots)) }),
 		gauge("waiting", "Requests that wait for an execution to end.", func() float64 { return float64(len(g.waiters)) }),
 		gauge("spool_memory_bytes", "Memory held by bodies on their way.", func() float64 { m, _ := g.cfg.Spool.Usage(); return float64(m) }),

@@ -191,6 +191,15 @@ func TestEveryMetric(t *testing.T) {
 		all.Wait()
 	})
 
+	h := newHook(t)
+	told := calling(t, h)
+	for _, h.answer = range []int{204, 500} {
+		told.do("POST", told.mint("/orders"), "x", "Callback-URL: "+h.URL)
+		told.work()
+	}
+	check(told, "poe_callbacks_total", "delivered", 1)
+	check(told, "poe_callbacks_total", "failed", 1)
+
 	for name := range registered.names {
 		if !checked[name] {
 			t.Errorf("%s is asserted nowhere", name)

@@ -28,6 +28,7 @@ type MintRequest struct {
 	TTL       time.Duration // at most the route's; zero: the route's
 	Digest    [32]byte      // SHA-256 of the only body that it is good for; zero: any
 	Principal [32]byte      // who may use it; zero: anybody who has it
+	Callback  string        // address that is told of the outcome; "": none
 }
 
 // Minted is a POE URI.
@@ -79,6 +80,14 @@ func (g *Gate) mintable(m *MintRequest) (*route, error) {
 		m.TTL = rt.TTL
 	}
 	m.TTL = m.TTL.Truncate(time.Second) // what a token can carry
+	if m.Callback != "" {
+		if !rt.has(doorCallback) {
+			return nil, badParam("callback", "nobody is called back about this target")
+		}
+		if err := g.callable(m.Callback); err != nil {
+			return nil, badParam("callback", "%s", err)
+		}
+	}
 	if m.TTL < time.Second || m.TTL > rt.TTL {
 		return nil, badParam("ttl", "%s is not between 1s and the route's %s", m.TTL, rt.TTL)
 	}
@@ -101,7 +110,7 @@ func (g *Gate) mint(rt *route, m *MintRequest) (Minted, error) {
 	issued := now.Truncate(time.Second)
 	c := tokens.Claims{
 		ID: uuid.UUID(id), Issued: issued, NotBefore: issued, Expires: issued.Add(m.TTL).Truncate(time.Second), // as the token says it
-		Method: m.Method, Target: m.Target, Principal: m.Principal, Digest: m.Digest,
+		Method: m.Method, Target: m.Target, Principal: m.Principal, Digest: m.Digest, Callback: m.Callback,
 	}
 	token, err := g.cfg.Keys.Mint(c)
 	if errors.Is(err, tokens.ErrClaims) {
@@ -200,7 +209,9 @@ func (g *Gate) parseNew(query string) (m MintRequest, count int, err error) {
 				return m, 0, badParam(name, "%s", err)
 			}
 		case "callback":
-			return m, 0, badParam(name, "no callbacks are configured")
+			if m.Callback = value; value == "" {
+				return m, 0, badParam(name, "is empty")
+			}
 		default:
 			return m, 0, badParam(name, "is not a parameter of this resource")
 		}

@@ -44,7 +44,7 @@ func withNames(names []store.Name, more ...store.Name) []store.Name {
 
 // also returns what goes with the write that brings an action to rest: next in the place of claimed.
 func (g *Gate) also(claimed, next *store.Record) store.Also {
-	return store.Also{Free: freedBy(next), Take: g.takes(claimed, next)}
+	return store.Also{Free: freedBy(next), Take: g.takes(claimed, next), Spawn: g.spawns(claimed, next)}
 }
 
 // freedBy returns the names that an action gives back when it comes to rest as r says. What was surely not done guards nothing. Of

@@ -9,19 +9,23 @@ import (
 	"github.com/postonce/poe/internal/store"
 )
 
-// Work executes with exec what was accepted to be done later, Config.Workers at a time, until ctx ends; it returns when
-// they have finished what they had begun. As long as it runs, clients may ask for it. It reads the agenda, and nothing but the
-// agenda: what an earlier process accepted and did not send is executed now.
-func (g *Gate) Work(ctx context.Context, exec Executor) {
-	g.working.Store(true)
-	defer g.working.Store(false)
+// Defer lets clients ask for asynchronous execution: what is accepted is executed with exec, by Work. What an earlier process accepted and
+// did not send is executed as well.
+func (g *Gate) Defer(exec Executor) {
+	g.executor.Store(&exec)
+	g.nudge()
+}
+
+// Work does what is due of what was accepted to be done later, callbacks included, Config.Workers at a time, until ctx ends; it
+// returns when they have finished what they had begun. It reads the agenda, and nothing but the agenda.
+func (g *Gate) Work(ctx context.Context) {
 	look := time.NewTicker(time.Second)
 	defer look.Stop()
 	slots := make(chan struct{}, g.cfg.Workers)
 	var workers sync.WaitGroup
 	defer workers.Wait()
 	for {
-		if err := g.dispatch(ctx, exec, slots, &workers); err != nil && ctx.Err() == nil {
+		if err := g.dispatch(ctx, slots, &workers); err != nil && ctx.Err() == nil {
 			g.log.Error().Err(err).Msg("looking for accepted actions")
 		}
 		select {
@@ -43,7 +47,7 @@ func (g *Gate) nudge() {
 
 // dispatch starts a worker for each action that is due, as far as there are slots; it waits for one, and so for the work, but not for
 // a client.
-func (g *Gate) dispatch(ctx context.Context, exec Executor, slots chan struct{}, workers *sync.WaitGroup) error {
+func (g *Gate) dispatch(ctx context.Context, slots chan struct{}, workers *sync.WaitGroup) error {
 	ids, err := g.store.Agenda(ctx, g.now(), agendaPage)
 	if err != nil {
 		return err
@@ -63,14 +67,14 @@ func (g *Gate) dispatch(ctx context.Context, exec Executor, slots chan struct{},
 		}
 		workers.Go(func() {
 			defer func() { <-slots }()
-			g.take(context.WithoutCancel(ctx), exec, id)
+			g.take(context.WithoutCancel(ctx), id)
 		})
 	}
 	return nil
 }
 
 // take does what an action on the agenda waits for, if it waits for a worker.
-func (g *Gate) take(ctx context.Context, exec Executor, id store.ID) {
+func (g *Gate) take(ctx context.Context, id store.ID) {
 	fl, first := g.flights.begin(id)
 	if !first {
 		return
@@ -86,5 +90,11 @@ func (g *Gate) take(ctx context.Context, exec Executor, id store.ID) {
 	case r.State != store.Queued || r.Due.After(g.now()):
 		return
 	}
-	g.perform(ctx, fl, exec, r)
+	if r.Kind == store.Callback {
+		g.deliver(ctx, r)
+		return
+	}
+	if exec := g.executor.Load(); exec != nil {
+		g.perform(ctx, fl, *exec, r)
+	}
 }

@@ -1,0 +1,232 @@
+package core
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/postonce/poe/internal/replay"
+	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/webhook"
+)
+
+// The rider of callbacks: when an action has come to rest, its outcome's address is sent to the one that the client gave. The delivery is an
+// action of its own, spawned in the write that brings its parent to rest: neither is there without the other.
+
+const callbackField = "Callback-Url"
+
+// wantsCallback returns the address that is to be called; "" for none.
+func (c *call) wantsCallback() (string, *problem) {
+	if !c.route.has(doorCallback) {
+		return "", nil
+	}
+	if c.claims.Callback != "" {
+		return c.claims.Callback, nil
+	}
+	lines := c.r.Header[callbackField]
+	if len(lines) == 0 {
+		return "", nil
+	}
+	if len(lines) > 1 {
+		return "", c.g.callbackRefused("Callback-URL", "there are two of it")
+	}
+	if err := c.g.callable(lines[0]); err != nil {
+		return "", c.g.callbackRefused("Callback-URL", err.Error())
+	}
+	return lines[0], nil
+}
+
+// callable tells whether an address may be called back.
+func (g *Gate) callable(address string) error {
+	if g.cfg.Callbacks == nil {
+		return fmt.Errorf("%w: no callbacks are configured", webhook.ErrRefused)
+	}
+	return g.cfg.Callbacks.Check(address)
+}
+
+func (g *Gate) callbackRefused(where, why string) *problem {
+	p := g.problem(problemCallbackRefused)
+	p.Parameter, p.Detail = where, why
+	return p
+}
+
+// A callback is what is sent: an event as Standard Webhooks has it.
+type callback struct {
+	Type      string       `json:"type"`
+	Timestamp time.Time    `json:"timestamp"`
+	Data      callbackData `json:"data"`
+}
+
+type callbackData struct {
+	ID      string `json:"id"`
+	State   string `json:"state"`
+	Status  int    `json:"status,omitempty"`
+	Outcome string `json:"outcome"`
+}
+
+// spawns returns the delivery that goes with the end of an action.
+func (g *Gate) spawns(claimed, next *store.Record) []store.Record {
+	if len(claimed.Request.Head) == 0 || next.State != store.Done && next.State != store.Unknown && next.State != store.Burned {
+		return nil
+	}
+	h, _, err := replay.DecodeHead(claimed.Request.Head)
+	address := h.Get(callbackField)
+	if err != nil || address == "" {
+		return nil
+	}
+	now := g.now()
+	s := status{phase: phaseOf(next.State), record: *next}
+	content, err := json.Marshal(callback{
+		Type: "poe.outcome." + s.phase.word(), Timestamp: next.Finished,
+		Data: callbackData{ID: next.ID.String(), State: s.phase.word(), Status: next.Status, Outcome: g.publicURL + string(g.appendOutcome(nil, next.ID))},
+	})
+	if err != nil {
+		panic(fmt.Errorf("encoding a callback: %w", err)) // our own types
+	}
+	child := store.Record{
+		Parent: next.ID, Kind: store.Callback, State: store.Queued, Term: g.newTerm(), Door: doorCallback, Route: next.Route,
+		Method: http.MethodPost, Target: address, Principal: next.Principal, Claimed: now, Due: now,
+		Request: store.Blob{Where: store.Inline, Content: content, Size: int64(len(content))},
+	}
+	if child.ID, err = store.NewID(now, max(next.ID.Days(), 1), g.cfg.Random); err != nil {
+		g.log.Error().Err(err).Stringer("id", next.ID).Msg("naming a callback: none is sent")
+		return nil
+	}
+	return []store.Record{child}
+}
+
+// deliver sends a callback, and puts it on the agenda again where it did not arrive; after the last try it waits for a person.
+func (g *Gate) deliver(ctx context.Context, r store.Record) {
+	if g.cfg.Callbacks == nil {
+		g.postpone(ctx, r, "no callbacks are configured any more")
+		return
+	}
+	res, err := g.cfg.Callbacks.Send(ctx, webhook.Message{ID: r.ID.String(), URL: r.Target, Content: r.Request.Content})
+	next := r
+	next.Term = g.newTerm()
+	now := g.now()
+	next.Status = res.Status
+	if err == nil && (res.Delivered() || res.Ended()) {
+		next.State, next.Finished, next.Due = store.Done, now, time.Time{}
+		g.metrics.callbacks.WithLabelValues("delivered").Inc()
+	} else {
+		g.again(&next, res, now)
+	}
+	next.Note(store.Event{At: now, From: r.State, To: next.State, Who: "callback", Why: toldBy(res, err), Status: res.Status})
+	g.log.Debug().Err(err).Stringer("id", r.ID).Stringer("parent", r.Parent).Int("status", res.Status).Msg("called back")
+	if _, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, r.Term, next, store.Also{}) }); err != nil {
+		g.log.Error().Err(err).Stringer("id", r.ID).Msg("noting a callback: it may be sent again")
+	}
+}
+
+// again says when a callback that did not arrive is sent again.
+func (g *Gate) again(next *store.Record, res webhook.Result, now time.Time) {
+	next.Attempt++
+	wait, more := webhook.Wait(int(next.Attempt)%webhook.Tries, rand.Float64()) //nolint:gosec // nobody gains by guessing it
+	if next.Attempt%webhook.Tries == 0 || !more {
+		next.Due = store.Person
+		g.metrics.callbacks.WithLabelValues("undelivered").Inc()
+		g.log.Warn().Stringer("id", next.ID).Stringer("parent", next.Parent).Msg("a callback could not be delivered: it waits for a person (poe callbacks)")
+		return
+	}
+	next.Due = now.Add(max(wait, res.RetryAfter))
+	g.metrics.callbacks.WithLabelValues("failed").Inc()
+}
+
+// toldBy says how a delivery ended, without the address.
+func toldBy(res webhook.Result, err error) string {
+	switch {
+	case errors.Is(err, webhook.ErrRefused):
+		return "not sent: the address may not be called"
+	case err != nil:
+		return "no answer"
+	case res.Ended():
+		return "answered 410: the receiver wants no more"
+	default:
+		return "answered " + statusText(res.Status)
+	}
+}
+
+// Undelivered is a callback that could not be delivered, and waits for a person.
+type Undelivered struct {
+	ID     string    `json:"id"`
+	Action string    `json:"action"` // of which it tells
+	Host   string    `json:"host"`   // that did not take it; the rest of the address may be a secret
+	Tries  int       `json:"tries"`
+	Status int       `json:"status,omitempty"` // of the last answer
+	Why    string    `json:"why"`
+	Since  time.Time `json:"since"`
+}
+
+// maxUndelivered is how much of the agenda is looked through for them.
+const maxUndelivered = 10_000
+
+// UndeliveredCallbacks lists the callbacks that wait for a person.
+func (g *Gate) UndeliveredCallbacks(ctx context.Context) ([]Undelivered, error) {
+	ids, err := g.store.Agenda(ctx, store.Person, maxUndelivered)
+	if err != nil {
+		return nil, fmt.Errorf("reading the agenda: %w", err)
+	}
+	all := []Undelivered{}
+	for _, id := range ids {
+		r, err := g.store.Lookup(ctx, store.ByID(id))
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("looking up %s: %w", id, err)
+		}
+		if !undelivered(&r) {
+			continue
+		}
+		u := Undelivered{ID: r.ID.String(), Action: r.Parent.String(), Host: hostOf(r.Target), Tries: int(r.Attempt), Status: r.Status, Since: r.Claimed}
+		if n := len(r.History); n > 0 {
+			u.Why = r.History[n-1].Why
+		}
+		all = append(all, u)
+	}
+	return all, nil
+}
+
+func undelivered(r *store.Record) bool {
+	return r.Kind == store.Callback && r.State == store.Queued && r.Due.Equal(store.Person)
+}
+
+// hostOf returns the host of an address.
+func hostOf(address string) string {
+	_, rest, _ := strings.Cut(address, "://")
+	host, _, _ := strings.Cut(rest, "/")
+	host, _, _ = strings.Cut(host, "?")
+	return host
+}
+
+// ErrNotUndelivered means that there is no callback of that id that waits for a person.
+var ErrNotUndelivered = errors.New("no callback of that id waits for a person")
+
+// Redeliver sends a callback that waits for a person again, with its whole schedule before it. who is written into its history.
+func (g *Gate) Redeliver(ctx context.Context, id, who string) error {
+	parsed, err := store.ParseID(id)
+	if err != nil {
+		return ErrNotUndelivered
+	}
+	r, err := g.store.Lookup(ctx, store.ByID(parsed))
+	if errors.Is(err, store.ErrNotFound) || err == nil && !undelivered(&r) {
+		return ErrNotUndelivered
+	}
+	if err != nil {
+		return fmt.Errorf("looking up %s: %w", id, err)
+	}
+	next := r
+	next.Term, next.Due = g.newTerm(), g.now()
+	next.Note(store.Event{At: next.Due, From: r.State, To: r.State, Who: who, Why: "to be sent again"})
+	if _, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, r.Term, next, store.Also{}) }); err != nil {
+		return fmt.Errorf("sending %s again: %w", id, err)
+	}
+	g.nudge()
+	return nil
+}
