@@ -24,7 +24,7 @@ func (r *reader) member(p Place) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if r.json, err = parseJSON(b); err != nil {
+		if r.json, err = ParseJSON(b); err != nil {
 			return "", err
 		}
 	}
@@ -46,8 +46,8 @@ func (r *reader) member(p Place) (string, error) {
 	}
 }
 
-// parseJSON reads one document. A member that is there twice is an error, since applications differ in which of the two they take.
-func parseJSON(b []byte) (any, error) {
+// ParseJSON reads one document, not null, into what encoding/json makes of it, with numbers as json.Number. Its errors are *FormatError. A member that is there twice is an error, since applications differ in which of the two they take.
+func ParseJSON(b []byte) (any, error) {
 	if !utf8.Valid(b) {
 		return nil, malformed("is not JSON: it is not UTF-8")
 	}

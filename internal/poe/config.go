@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"github.com/postonce/poe/internal/bearer"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/tokens"
@@ -45,7 +46,9 @@ type Config struct {
 	MaxWaiters  int   // requests that wait for an execution to end; above: answered at once; 1024
 	Front       int64 // memory for finished records, in bytes; 32 MiB
 
-	Callbacks *webhook.Sender // sends callbacks; nil: every one is refused
+	Callbacks  *webhook.Sender  // sends callbacks; nil: every one is refused
+	Bearer     *bearer.Verifier // tells who a bearer token speaks for; nil: every token is somebody else
+	Authorizer http.Handler     // the application, for Route.Authorize
 
 	Clock   func() time.Time      // time.Now
 	Random  io.Reader             // crypto/rand.Reader
@@ -71,7 +74,8 @@ type Route struct {
 	Release    []int         // answers that mean "not done"; nil: 408, 425, 429
 	Async      bool          // every request is accepted with 202, and executed later
 	RetryFor   time.Duration // how long an accepted action is tried again while it is surely not done; 1 h
-	Principal  string        // "authorization" (default), "none", "header:NAME", "cookie:NAME"
+	Principal  string        // "authorization" (default), "none", "jwt:CLAIM", "header:NAME", "cookie:NAME"
+	Authorize  string        // path that is asked, with GET, whether a client may have a stored answer; "": its principal is enough
 	Origins    []string      // other origins whose pages may use the URIs, e.g. "https://shop.example.com"
 }
 

@@ -140,6 +140,9 @@ func (g *Gate) serveOutcome(w http.ResponseWriter, r *http.Request) {
 // repeat answers with the stored outcome, or says that it was not kept.
 func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code int) {
 	rec := &s.record
+	if !g.authorized(w, r, rec) {
+		return
+	}
 	var content io.ReadSeeker
 	switch rec.Response.Where {
 	case store.Inline, store.Nowhere:

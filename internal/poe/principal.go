@@ -7,12 +7,14 @@ import (
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/postonce/poe/internal/bearer"
 )
 
 // A principal says how a route tells who is asking.
 type principal struct {
-	kind string // "none", "authorization", "header" or "cookie"
-	name string // of the field or cookie
+	kind string // "none", "authorization", "header", "cookie" or "jwt"
+	name string // of the field, cookie or claim
 }
 
 func parsePrincipal(s string) (principal, error) {
@@ -26,17 +28,21 @@ func parsePrincipal(s string) (principal, error) {
 		if !has {
 			return principal{kind: "none"}, nil
 		}
+	case "jwt":
+		if name != "" {
+			return principal{kind: kind, name: name}, nil
+		}
 	case "header", "cookie":
 		if httpguts.ValidHeaderFieldName(name) {
 			return principal{kind: kind, name: name}, nil
 		}
 	}
-	return principal{}, fmt.Errorf("principal %q: must be none, authorization, header:NAME or cookie:NAME", s)
+	return principal{}, fmt.Errorf("principal %q: must be none, authorization, jwt:CLAIM, header:NAME or cookie:NAME", s)
 }
 
 // of returns the parts that identify who sent r; nobody has none. Parts are compared as a whole and in order, so
 // two fields are not the same principal as one with a comma.
-func (p principal) of(r *http.Request) []string {
+func (p principal) of(r *http.Request, v verifier) []string {
 	switch p.kind {
 	case "header":
 		return nonEmpty(r.Header.Values(p.name))
@@ -46,7 +52,17 @@ func (p principal) of(r *http.Request) []string {
 			all = append(all, c.Value)
 		}
 		return nonEmpty(all)
+	case "jwt":
+		if c, err := v.claims(r); err == nil {
+			if text, ok := c.Text(p.name); ok {
+				return []string{"verified", c.Issuer, text}
+			}
+		}
+		return nonEmpty(r.Header.Values("Authorization")) // somebody, but not known whom: nobody else has these credentials
 	case "authorization":
+		if c, err := v.claims(r); err == nil {
+			return []string{"verified", c.Issuer, c.Subject} // a refreshed token is the same person
+		}
 		if user, _, ok := r.BasicAuth(); ok && len(r.Header.Values("Authorization")) == 1 {
 			return []string{"basic", user} // a changed password does not make a new person
 		}
@@ -54,6 +70,18 @@ func (p principal) of(r *http.Request) []string {
 	default:
 		return nil
 	}
+}
+
+// A verifier believes bearer tokens, if there are keys to verify them with.
+type verifier struct{ *bearer.Verifier }
+
+// claims returns what the request's only token says, if it is to be believed.
+func (v verifier) claims(r *http.Request) (bearer.Claims, error) {
+	lines := r.Header["Authorization"]
+	if v.Verifier == nil || len(lines) != 1 {
+		return bearer.Claims{}, bearer.ErrUnverified
+	}
+	return v.Claims(lines[0])
 }
 
 func nonEmpty(values []string) []string {
@@ -68,7 +96,7 @@ func nonEmpty(values []string) []string {
 // whoIs returns the hashed principal of r on a route; zero for nobody. It is keyed with the ledger's
 // secret: a stolen record or token does not tell who it was.
 func (g *Gate) whoIs(r *http.Request, c *route) [32]byte {
-	parts := c.principal.of(r)
+	parts := c.principal.of(r, verifier{g.cfg.Bearer})
 	if len(parts) == 0 {
 		return [32]byte{}
 	}

@@ -75,6 +75,8 @@ var (
 		"Nothing was executed. Get the resource, and send the request again with its ETag in If-Match: then no change of somebody else is overwritten, and the request can be repeated safely."}
 	problemNotRepeatable = &kind{"not-repeatable", 501, retryNever, "Requests are not repeatable there",
 		"Nothing was executed. The server does not keep answers under a Repeatability-Request-ID for this target: send the request without it, or with what the target offers."}
+	problemAuthorizationUnavailable = &kind{"authorization-unavailable", 503, retrySame, "Nobody could say whether this may be shown",
+		"The stored answer is only given to who is allowed to have it, and the application that decides did not answer as it should. Nothing was executed because of this request. Repeat it in a moment."}
 	problemBadParameter = &kind{"bad-parameter", 400, retryNever, "A parameter cannot be used",
 		"No link was made. The detail names the parameter and says why."}
 	problemDigestMismatch = &kind{"digest-mismatch", 400, retryNever, "The body is not the one that was announced",
@@ -97,7 +99,7 @@ var problems = []*kind{
 	problemNeverUsed, problemExpired, problemBurned, problemGone, problemOutcomePurged,
 	problemTooLarge, problemPOERequired, problemCrossOrigin, problemOtherPrincipal,
 	problemKeyRequired, problemKeyInvalid, problemKeyReused, problemKeyExpired, problemPrincipalChanged,
-	problemPreconditionFailed, problemDuplicate, problemPreconditionRequired, problemNotRepeatable, problemBadParameter,
+	problemPreconditionFailed, problemDuplicate, problemPreconditionRequired, problemAuthorizationUnavailable, problemNotRepeatable, problemBadParameter,
 	problemDigestMismatch, problemIncompleteBody, problemCallbackRefused, problemMethodRefused,
 	problemNotExecuted, problemLedgerUnavailable,
 }

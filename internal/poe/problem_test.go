@@ -137,6 +137,11 @@ var problemCases = []problemCase{
 	{"not-repeatable", 501, "never", func(b *bench, _ *tampered, f ...string) *http.Response {
 		return b.do("POST", "/orders", "x", append(f, "Repeatability-Request-ID: r", sentNow)...)
 	}},
+	{"authorization-unavailable", 503, "same", func(b *bench, _ *tampered, f ...string) *http.Response {
+		b.do("POST", "/watched", "apples", append(f, "Idempotency-Key: k")...)
+		b.app = answering(500)
+		return b.do("POST", "/watched", "apples", append(f, "Idempotency-Key: k")...)
+	}},
 	{"callback-refused", 400, "never", func(b *bench, _ *tampered, f ...string) *http.Response {
 		return b.do("GET", "/poe/new?for=/orders&callback=https://example.com/", "", f...)
 	}},
@@ -163,12 +168,15 @@ func proving(proof replay.Proof, err error) func(*bench, *tampered, ...string) *
 
 func problemBench(t *testing.T) (*bench, *tampered) {
 	t.Helper()
-	return newTampered(t, func(c *core.Config) {
+	var b *bench
+	b, ledger := newTampered(t, func(c *core.Config) {
 		c.MaxBody, c.MaxResponse = 1000, 1000
-		c.Routes = []core.Route{{Match: "POST /required", Require: true}, {Match: "POST /keyed", Doors: []string{"key"}, Require: true},
+		c.Authorizer = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { b.serve(w, r) })
+		c.Routes = []core.Route{{Match: "POST /required", Require: true}, {Match: "POST /watched", Authorize: "/auth"}, {Match: "POST /keyed", Doors: []string{"key"}, Require: true},
 			{Match: "POST /unique/{id}", Unique: []string{"path:id"}}, {Match: "PUT /tagged", Doors: []string{"if-match"}, Require: true},
 			{Name: "default", Match: "POST,PUT *"}}
 	})
+	return b, ledger
 }
 
 // Every problem is produced, as JSON and as a page, and counted; and its type opens as a page that explains it.

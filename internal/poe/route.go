@@ -93,6 +93,18 @@ func newRoute(cfg *Config, r Route) (*route, error) {
 	errs = append(errs, c.parseDoors(), c.parsePlaces())
 	c.principal, err = parsePrincipal(r.Principal)
 	errs = append(errs, err)
+	if c.principal.kind == "jwt" && cfg.Bearer == nil {
+		errs = append(errs, fmt.Errorf("principal %q: there are no keys to verify tokens with", r.Principal))
+	}
+	if c.Authorize != "" && cfg.Authorizer == nil {
+		errs = append(errs, fmt.Errorf("authorize at %q: there is nobody to ask", c.Authorize))
+	}
+	if c.Authorize != "" && !validTarget(c.Authorize) {
+		errs = append(errs, fmt.Errorf("authorize at %q: must be a path, such as /auth", c.Authorize))
+	}
+	if c.has(doorCallback) && cfg.Callbacks == nil {
+		errs = append(errs, errors.New("door callback: no callbacks are configured"))
+	}
 	c.origin = http.NewCrossOriginProtection()
 	for _, o := range r.Origins {
 		errs = append(errs, c.origin.AddTrustedOrigin(o))

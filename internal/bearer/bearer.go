@@ -1,0 +1,230 @@
+// Package bearer tells who a bearer token speaks for (RFC 6750, RFC 7519), by the public keys of a JWK Set file (RFC 7517). A token that was
+// refreshed is another string and the same person.
+//
+// What the token says is believed only where its signature, by an asymmetric key of the file, and its times are right, and where no two
+// readers could read it differently: no claim is there twice, and names are compared octet for octet.
+package bearer
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/MicahParks/jwkset"
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/postonce/poe/internal/content"
+)
+
+// Config is what a Verifier is told. A zero field has the default in its comment.
+type Config struct {
+	File   string           // the JWK Set; required
+	Clock  func() time.Time // time.Now
+	Leeway time.Duration    // how far clocks may be apart; 5 s
+}
+
+// ErrUnverified means that a token is not to be believed. The reason comes with it, and nothing of the token.
+var ErrUnverified = errors.New("not a token of an issuer that is known here")
+
+// maxToken is the longest token that is looked at, in bytes.
+const maxToken = 16 << 10
+
+// A Verifier verifies tokens. It is safe for concurrent use.
+type Verifier struct {
+	cfg    Config
+	parser *jwt.Parser
+	keys   atomic.Pointer[[]key]
+}
+
+// A key is a public key and what the file says of it.
+type key struct {
+	id, alg string // "": any
+	public  any
+}
+
+// methods are the algorithms that are believed: asymmetric ones.
+var methods = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+
+// Open reads the file. A set that cannot verify anything, or that has a secret in it, is an error which says what is wrong.
+func Open(cfg Config) (*Verifier, error) {
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	if cfg.Leeway == 0 {
+		cfg.Leeway = 5 * time.Second
+	}
+	v := &Verifier{cfg: cfg, parser: jwt.NewParser(
+		jwt.WithValidMethods(methods), jwt.WithStrictDecoding(), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
+		jwt.WithLeeway(cfg.Leeway), jwt.WithTimeFunc(cfg.Clock), jwt.WithJSONNumber(),
+	)}
+	return v, v.Reload()
+}
+
+// Reload reads the file again. After an error the keys stay what they were.
+func (v *Verifier) Reload() error {
+	text, err := os.ReadFile(v.cfg.File)
+	if err != nil {
+		return fmt.Errorf("reading the JWK Set: %w", err)
+	}
+	keys, err := parseSet(text)
+	if err != nil {
+		return fmt.Errorf("reading the JWK Set %s: %w", v.cfg.File, err)
+	}
+	v.keys.Store(&keys)
+	return nil
+}
+
+func parseSet(text []byte) ([]key, error) {
+	var set jwkset.JWKSMarshal
+	if err := json.Unmarshal(text, &set); err != nil {
+		return nil, errors.New("is not JSON")
+	}
+	var keys []key
+	for i, m := range set.Keys {
+		if m.USE != "" && m.USE != jwkset.UseSig {
+			continue
+		}
+		k, err := parseKey(m)
+		if err != nil {
+			return nil, fmt.Errorf("key %d: %w", i+1, err)
+		}
+		if slices.ContainsFunc(keys, func(other key) bool { return other.id == k.id }) {
+			return nil, fmt.Errorf("key %d: another one has its kid", i+1)
+		}
+		keys = append(keys, k)
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("has no key that verifies signatures")
+	}
+	return keys, nil
+}
+
+func parseKey(m jwkset.JWKMarshal) (key, error) {
+	if m.K != "" || m.D != "" {
+		return key{}, errors.New("is secret; a set to verify with has public keys only")
+	}
+	if m.ALG != "" && !slices.Contains(methods, m.ALG.String()) {
+		return key{}, fmt.Errorf("is for the algorithm %q, which verifies nothing here", m.ALG)
+	}
+	m.X5U, m.X5C, m.X5T, m.X5TS256 = "", nil, "", "" // nothing is fetched, and the key itself is trusted
+	j, err := jwkset.NewJWKFromMarshal(m, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
+	if err != nil {
+		return key{}, fmt.Errorf("is not a public key: %w", err)
+	}
+	switch public := j.Key().(type) {
+	case *rsa.PublicKey:
+		if public.N.BitLen() < 2048 {
+			return key{}, fmt.Errorf("has %d bits; RSA keys have 2048 at least", public.N.BitLen())
+		}
+	case *ecdsa.PublicKey, ed25519.PublicKey:
+	default:
+		return key{}, fmt.Errorf("is of type %q, which verifies nothing here", m.KTY)
+	}
+	return key{id: m.KID, alg: m.ALG.String(), public: j.Key()}, nil
+}
+
+// Claims are what a verified token says.
+type Claims struct {
+	Issuer, Subject string // not empty
+	all             map[string]any
+}
+
+// Text returns a claim that is a text or a number; false for all others, and for the empty text.
+func (c Claims) Text(name string) (string, bool) {
+	switch v := c.all[name].(type) {
+	case string:
+		return v, v != ""
+	case json.Number:
+		return v.String(), true
+	default:
+		return "", false
+	}
+}
+
+func unverified(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrUnverified, fmt.Sprintf(format, args...))
+}
+
+// Claims verifies the token in the value of an Authorization field. Its errors wrap ErrUnverified.
+func (v *Verifier) Claims(authorization string) (Claims, error) {
+	scheme, token, _ := strings.Cut(authorization, " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return Claims{}, unverified("no bearer token")
+	}
+	if len(token) > maxToken {
+		return Claims{}, unverified("it is too long")
+	}
+	claims := jwt.MapClaims{}
+	t, err := v.parser.ParseWithClaims(token, claims, v.keyFor)
+	if err != nil || !t.Valid {
+		return Claims{}, unverified("%s", reason(err))
+	}
+	if err := onceEach(v.parser, token); err != nil {
+		return Claims{}, err
+	}
+	c := Claims{all: claims}
+	var ok bool
+	if c.Issuer, ok = plain(claims["iss"]); !ok {
+		return Claims{}, unverified("it names no issuer")
+	}
+	if c.Subject, ok = plain(claims["sub"]); !ok {
+		return Claims{}, unverified("it names no subject")
+	}
+	return c, nil
+}
+
+// keyFor finds the key that a token names. One that names none is verified by the only key, if there is only one.
+func (v *Verifier) keyFor(t *jwt.Token) (any, error) {
+	if _, critical := t.Header["crit"]; critical {
+		return nil, unverified("it demands an extension (crit)")
+	}
+	keys := *v.keys.Load()
+	id, named := t.Header["kid"].(string)
+	for _, k := range keys {
+		if (named && k.id == id || !named && len(keys) == 1) && (k.alg == "" || k.alg == t.Method.Alg()) {
+			return k.public, nil
+		}
+	}
+	return nil, unverified("no key for it")
+}
+
+// onceEach tells whether no member of head and claims is there twice: the parser takes the last one, and others the first.
+func onceEach(p *jwt.Parser, token string) error {
+	for _, segment := range strings.Split(token, ".")[:2] {
+		b, err := p.DecodeSegment(segment)
+		if err == nil {
+			_, err = content.ParseJSON(b)
+		}
+		if err != nil {
+			return unverified("a member is there twice, or it is not JSON")
+		}
+	}
+	return nil
+}
+
+// plain returns a claim that is a text without control characters, and not empty.
+func plain(claim any) (string, bool) {
+	s, ok := claim.(string)
+	return s, ok && s != "" && strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) < 0
+}
+
+// reason says why the parser refused, in its own short words, which have nothing of the token in them.
+func reason(err error) string {
+	for _, known := range []error{
+		jwt.ErrTokenExpired, jwt.ErrTokenNotValidYet, jwt.ErrTokenUsedBeforeIssued, jwt.ErrTokenRequiredClaimMissing,
+		jwt.ErrTokenSignatureInvalid, jwt.ErrTokenMalformed, jwt.ErrTokenUnverifiable,
+	} {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
+	}
+	return "it is not valid"
+}

@@ -1,0 +1,241 @@
+package bearer_test
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/MicahParks/jwkset"
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/postonce/poe/internal/bearer"
+)
+
+var now = time.Unix(1_750_000_000, 0)
+
+var rsaKey = sync.OnceValue(func() *rsa.PrivateKey { return must(rsa.GenerateKey(rand.Reader, 2048)) })
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// jwk is the public part of a key, with what change says of it.
+func jwk(private crypto.Signer, change map[string]any) map[string]any {
+	k := must(jwkset.NewJWKFromKey(private.Public(), jwkset.JWKOptions{}))
+	var m map[string]any
+	if err := json.Unmarshal(must(json.Marshal(k.Marshal())), &m); err != nil {
+		panic(err)
+	}
+	maps.Copy(m, change)
+	return m
+}
+
+func write(t *testing.T, file string, keys ...map[string]any) string {
+	t.Helper()
+	if file == "" {
+		file = filepath.Join(t.TempDir(), "jwks.json")
+	}
+	if err := os.WriteFile(file, must(json.Marshal(map[string]any{"keys": keys})), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func open(t *testing.T, keys ...map[string]any) *bearer.Verifier {
+	t.Helper()
+	v, err := bearer.Open(bearer.Config{File: write(t, "", keys...), Clock: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func good() map[string]any {
+	return map[string]any{"iss": "https://id.example.com", "sub": "ann", "exp": now.Unix() + 60, "iat": now.Unix(), "org": "acme", "n": 42}
+}
+
+func b64(v any) string { return base64.RawURLEncoding.EncodeToString(must(json.Marshal(v))) }
+
+// sign makes a token out of a head and claims as they are, even where no library would.
+func sign(method jwt.SigningMethod, key any, head, claims string) string {
+	text := head + "." + claims
+	sig := must(method.Sign(text, key))
+	return "Bearer " + text + "." + base64.RawURLEncoding.EncodeToString(sig)
+}
+
+func TestClaims(t *testing.T) {
+	ec := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	_, ed, _ := ed25519.GenerateKey(rand.Reader)
+	v := open(t, jwk(rsaKey(), map[string]any{"kid": "r", "use": "sig", "alg": "PS256"}), jwk(ec, map[string]any{"kid": "e"}), jwk(ed, map[string]any{"kid": "d"}))
+	for _, tc := range []struct {
+		kid    string
+		method jwt.SigningMethod
+		key    any
+	}{{"r", jwt.SigningMethodPS256, rsaKey()}, {"e", jwt.SigningMethodES256, ec}, {"d", jwt.SigningMethodEdDSA, ed}} {
+		for _, scheme := range []string{"Bearer ", "bearer ", "BEARER "} {
+			token := sign(tc.method, tc.key, b64(map[string]any{"alg": tc.method.Alg(), "kid": tc.kid, "typ": "JWT"}), b64(good()))
+			c, err := v.Claims(scheme + strings.TrimPrefix(token, "Bearer "))
+			if err != nil || c.Issuer != "https://id.example.com" || c.Subject != "ann" {
+				t.Errorf("%s: %+v, %v", tc.kid, c, err)
+			}
+			for name, want := range map[string]string{"org": "acme", "n": "42", "ORG": "", "none": "", "exp": "1750000060"} {
+				if got, ok := c.Text(name); got != want || ok != (want != "") {
+					t.Errorf("%s: %q, %v", name, got, ok)
+				}
+			}
+		}
+	}
+	v = open(t, jwk(rsaKey(), nil)) // one key, and nobody names it
+	if _, err := v.Claims(sign(jwt.SigningMethodRS256, rsaKey(), b64(map[string]any{"alg": "RS256"}), b64(good()))); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	key, rs := rsaKey(), jwt.SigningMethodRS256
+	ec := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	v := open(t, jwk(key, map[string]any{"kid": "r", "alg": "RS256"}), jwk(ec, map[string]any{"kid": "e"}),
+		jwk(must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)), map[string]any{"kid": "enc", "use": "enc"}))
+	head := func(change map[string]any) string {
+		h := map[string]any{"alg": "RS256", "kid": "r"}
+		maps.Copy(h, change)
+		return b64(h)
+	}
+	with := func(change map[string]any) string {
+		c := good()
+		maps.Copy(c, change)
+		for name, value := range c {
+			if value == nil {
+				delete(c, name)
+			}
+		}
+		return b64(c)
+	}
+	raw := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
+	fine := sign(rs, key, head(nil), with(nil))
+	if _, err := v.Claims(fine); err != nil {
+		t.Fatal(err)
+	}
+	public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: must(x509.MarshalPKIXPublicKey(key.Public()))})
+	parts := strings.Split(strings.TrimPrefix(fine, "Bearer "), ".")
+	const members = `"iss":"https://id.example.com","exp":1750000060`
+	for name, token := range map[string]string{
+		"nothing":                   "",
+		"basic":                     "Basic YTpi",
+		"no token":                  "Bearer",
+		"garbage":                   "Bearer x.y.z",
+		"two parts":                 "Bearer " + parts[0] + "." + parts[1],
+		"four parts":                fine + ".x",
+		"encrypted":                 "Bearer a.b.c.d.e",
+		"HS256 with the public key": sign(jwt.SigningMethodHS256, public, head(map[string]any{"alg": "HS256"}), with(nil)),
+		"none":                      sign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, head(map[string]any{"alg": "none"}), with(nil)),
+		"None":                      "Bearer " + head(map[string]any{"alg": "None"}) + "." + with(nil) + ".",
+		"another algorithm":         sign(jwt.SigningMethodPS256, key, head(map[string]any{"alg": "PS256"}), with(nil)),
+		"another key":               sign(jwt.SigningMethodES256, must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)), head(map[string]any{"alg": "ES256", "kid": "e"}), with(nil)),
+		"another key's kid":         sign(rs, key, head(map[string]any{"kid": "e"}), with(nil)),
+		"an unknown kid":            sign(rs, key, head(map[string]any{"kid": "x"}), with(nil)),
+		"an encryption key":         sign(rs, key, head(map[string]any{"kid": "enc"}), with(nil)),
+		"no kid, several keys":      sign(rs, key, b64(map[string]any{"alg": "RS256"}), with(nil)),
+		"kid is a number":           sign(rs, key, head(map[string]any{"kid": 1}), with(nil)),
+		"crit":                      sign(rs, key, head(map[string]any{"crit": []string{"x"}}), with(nil)),
+		"crit empty":                sign(rs, key, head(map[string]any{"crit": nil}), with(nil)),
+		"no exp":                    sign(rs, key, head(nil), with(map[string]any{"exp": nil})),
+		"expired":                   sign(rs, key, head(nil), with(map[string]any{"exp": now.Unix() - 6})),
+		"exp is a text":             sign(rs, key, head(nil), with(map[string]any{"exp": "1750000060"})),
+		"not yet":                   sign(rs, key, head(nil), with(map[string]any{"nbf": now.Unix() + 60})),
+		"issued in the future":      sign(rs, key, head(nil), with(map[string]any{"iat": now.Unix() + 60})),
+		"no sub":                    sign(rs, key, head(nil), with(map[string]any{"sub": nil})),
+		"empty sub":                 sign(rs, key, head(nil), with(map[string]any{"sub": ""})),
+		"sub is a number":           sign(rs, key, head(nil), with(map[string]any{"sub": 1})),
+		"a line in sub":             sign(rs, key, head(nil), with(map[string]any{"sub": "a\nb"})),
+		"no iss":                    sign(rs, key, head(nil), with(map[string]any{"iss": nil})),
+		"empty iss":                 sign(rs, key, head(nil), with(map[string]any{"iss": ""})),
+		"only SUB":                  sign(rs, key, head(nil), raw(`{`+members+`,"SUB":"ann"}`)),
+		"sub twice":                 sign(rs, key, head(nil), raw(`{`+members+`,"sub":"bob","sub":"ann"}`)),
+		"alg twice":                 sign(rs, key, raw(`{"alg":"none","alg":"RS256","kid":"r"}`), with(nil)),
+		"too long":                  sign(rs, key, head(nil), with(map[string]any{"x": strings.Repeat("x", 16<<10)})),
+		"padded":                    fine + "=",
+		"a space behind":            fine + " ",
+		"tampered claims":           "Bearer " + parts[0] + "." + with(map[string]any{"sub": "bob"}) + "." + parts[2],
+		"tampered signature":        "Bearer " + parts[0] + "." + parts[1] + "." + strings.ToUpper(parts[2]),
+	} {
+		c, err := v.Claims(token)
+		if !errors.Is(err, bearer.ErrUnverified) || c.Subject != "" {
+			t.Errorf("%s: %+v, %v", name, c, err)
+		} else if len(parts) == 3 && strings.Contains(err.Error(), parts[1][:12]) {
+			t.Errorf("%s: the error tells the token: %v", name, err)
+		}
+	}
+}
+
+func TestSets(t *testing.T) {
+	small := must(rsa.GenerateKey(rand.Reader, 1024))
+	private := must(jwkset.NewJWKFromKey(rsaKey(), jwkset.JWKOptions{Marshal: jwkset.JWKMarshalOptions{Private: true}}))
+	var secret map[string]any
+	if err := json.Unmarshal(must(json.Marshal(private.Marshal())), &secret); err != nil {
+		t.Fatal(err)
+	}
+	for name, keys := range map[string][]map[string]any{
+		"none":         {},
+		"encryption":   {jwk(rsaKey(), map[string]any{"use": "enc"})},
+		"symmetric":    {{"kty": "oct", "k": "AAAA"}},
+		"private":      {secret},
+		"short":        {jwk(small, nil)},
+		"one kid":      {jwk(rsaKey(), map[string]any{"kid": "a"}), jwk(rsaKey(), map[string]any{"kid": "a"})},
+		"another alg":  {jwk(rsaKey(), map[string]any{"alg": "RSA-OAEP"})},
+		"a broken one": {{"kty": "RSA", "n": "!", "e": "AQAB"}},
+		"unknown":      {{"kty": "XX"}},
+	} {
+		_, err := bearer.Open(bearer.Config{File: write(t, "", keys...)})
+		if err == nil || len(err.Error()) < 30 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := bearer.Open(bearer.Config{File: filepath.Join(t.TempDir(), "none")}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no file: %v", err)
+	}
+}
+
+// After a rotation new tokens are believed and old ones are not; a broken file changes nothing.
+func TestReload(t *testing.T) {
+	other := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	file := write(t, "", jwk(rsaKey(), map[string]any{"kid": "old"}))
+	v, err := bearer.Open(bearer.Config{File: file, Clock: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := sign(jwt.SigningMethodRS256, rsaKey(), b64(map[string]any{"alg": "RS256", "kid": "old"}), b64(good()))
+	after := sign(jwt.SigningMethodES256, other, b64(map[string]any{"alg": "ES256", "kid": "new"}), b64(good()))
+	believed := func(token string) bool {
+		_, err := v.Claims(token)
+		return err == nil
+	}
+	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if v.Reload() == nil || !believed(before) || believed(after) {
+		t.Error("a broken file has changed something")
+	}
+	write(t, file, jwk(other, map[string]any{"kid": "new"}))
+	if err := v.Reload(); err != nil || believed(before) || !believed(after) {
+		t.Errorf("after the rotation: %v", err)
+	}
+}

@@ -1,0 +1,100 @@
+package core
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/postonce/poe/internal/store"
+)
+
+// Authorization before replay: rights may have been taken away since the answer was stored, and only the application knows. It is
+// asked with the client's own fields, as nginx's auth_request does.
+
+// authorizeTime is how long it may take to answer.
+const authorizeTime = 10 * time.Second
+
+// maxVerdict is how much of a refusal's content is passed on, in bytes.
+const maxVerdict = 64 << 10
+
+// authorized asks the application whether the client may have a stored answer, where the route wants that. A 2xx is yes; 401
+// and 403 are passed on; everything else is no, too.
+func (g *Gate) authorized(w http.ResponseWriter, r *http.Request, rec *store.Record) bool {
+	rt := g.routes.named(rec.Route)
+	if rt == nil || rt.Authorize == "" {
+		return true
+	}
+	v := &verdict{header: http.Header{}}
+	ctx, cancel := context.WithTimeout(r.Context(), authorizeTime)
+	defer cancel()
+	g.cfg.Authorizer.ServeHTTP(v, g.question(ctx, r, rt, rec))
+	v.WriteHeader(http.StatusOK) // a handler that wrote nothing
+	switch {
+	case v.code >= 200 && v.code < 300:
+		return true
+	case v.code == http.StatusUnauthorized, v.code == http.StatusForbidden:
+		h := w.Header()
+		delete(h, "Poe-State")
+		delete(h, "Link")
+		for _, name := range []string{"Www-Authenticate", "Content-Type"} {
+			if values := v.header[name]; len(values) > 0 {
+				h[name] = values
+			}
+		}
+		h.Set("Content-Length", strconv.Itoa(v.body.Len()))
+		w.WriteHeader(v.code)
+		_, _ = w.Write(v.body.Bytes()) // the client has gone: nothing to undo
+	default:
+		g.log.Error().Int("status", v.code).Str("route", rt.Name).Msg("asking the application whether an answer may be repeated")
+		delete(w.Header(), "Poe-State")
+		delete(w.Header(), "Link")
+		g.write(w, r, g.problem(problemAuthorizationUnavailable))
+	}
+	return false
+}
+
+// question is the request that asks.
+func (g *Gate) question(ctx context.Context, r *http.Request, rt *route, rec *store.Record) *http.Request {
+	out := r.Clone(ctx)
+	out.Method, out.RequestURI = http.MethodGet, rt.Authorize
+	if u, err := url.ParseRequestURI(rt.Authorize); err == nil {
+		out.URL = u
+	}
+	out.Body, out.ContentLength, out.TransferEncoding, out.Trailer = http.NoBody, 0, nil, nil
+	out.Header = g.endToEnd(r.Header)
+	for _, name := range []string{"Content-Length", "Content-Type", "Content-Encoding", "Content-Digest", "Range", "If-Match", "If-None-Match", "If-Range"} {
+		out.Header.Del(name)
+	}
+	out.Header.Set("X-Original-Method", rec.Method)
+	out.Header.Set("X-Original-URI", rec.Target)
+	return out
+}
+
+// A verdict is the application's answer, as far as it is passed on.
+type verdict struct {
+	header http.Header
+	code   int
+	body   bytes.Buffer
+}
+
+// Header returns the fields.
+func (v *verdict) Header() http.Header { return v.header }
+
+// WriteHeader notes the first final status.
+func (v *verdict) WriteHeader(code int) {
+	if v.code == 0 && code >= 200 {
+		v.code = code
+	}
+}
+
+// Write keeps the beginning.
+func (v *verdict) Write(p []byte) (int, error) {
+	v.WriteHeader(http.StatusOK)
+	if room := maxVerdict - v.body.Len(); room > 0 {
+		v.body.Write(p[:min(len(p), room)])
+	}
+	return len(p), nil
+}

@@ -1,0 +1,148 @@
+package core_test
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/MicahParks/jwkset"
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/postonce/poe/internal/bearer"
+	core "github.com/postonce/poe/internal/poe"
+)
+
+// Whoever lost the right to an answer does not get it from the ledger: the application is asked before each repeat, at every address of it.
+func TestAuthorizationBeforeReplay(t *testing.T) {
+	var b *bench
+	var asked []*http.Request
+	verdict := http.StatusOK
+	b = newBench(t, func(c *core.Config) {
+		c.Authorizer = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked = append(asked, r)
+			w.Header().Set("WWW-Authenticate", "Basic")
+			w.Header().Set("X-Inside", "secret")
+			w.WriteHeader(verdict)
+			_, _ = w.Write([]byte("no"))
+		})
+		c.Routes = []core.Route{{Name: "orders", Match: "POST /orders", Authorize: "/auth?x=1"}}
+	})
+	i := b.issue("/orders", alice)
+	i.findOutcome(t, b.do("POST", i.URI, "apples", alice))
+	b.do("POST", "/orders", "apples", alice, "Idempotency-Key: k")
+	if len(asked) != 0 {
+		t.Fatal("asked about a first answer")
+	}
+	addresses := func(f func(*http.Response)) {
+		t.Helper()
+		f(b.do("GET", i.URI, "", alice))
+		f(b.do("GET", i.outcome, "", alice))
+		f(b.do("POST", "/orders", "apples", alice, "Idempotency-Key: k", "Cookie: c=1"))
+	}
+	addresses(func(res *http.Response) {
+		if got := text(t, res); got != "order 1: apples" {
+			t.Errorf("%d %s", res.StatusCode, got)
+		}
+	})
+	if len(asked) != 3 {
+		t.Fatalf("asked %d times", len(asked))
+	}
+	q := asked[2]
+	if q.Method != "GET" || q.RequestURI != "/auth?x=1" || q.URL.Path != "/auth" || q.Header.Get("Authorization") == "" || q.Header.Get("Cookie") != "c=1" ||
+		q.Header.Get("X-Original-Method") != "POST" || q.Header.Get("X-Original-URI") != "/orders" || q.ContentLength != 0 {
+		t.Errorf("asked: %v", q)
+	}
+	for _, verdict = range []int{401, 403} {
+		addresses(func(res *http.Response) {
+			if got := text(t, res); res.StatusCode != verdict || got != "no" || res.Header.Get("WWW-Authenticate") != "Basic" || res.Header.Get("X-Inside") != "" ||
+				res.Header.Get("POE-State") != "" || res.Header.Get("Location") != "" || res.Header.Get("Link") != "" {
+				t.Errorf("%d: %d %v %s", verdict, res.StatusCode, res.Header, got)
+			}
+		})
+	}
+	for _, verdict = range []int{302, 404, 500} {
+		addresses(func(res *http.Response) { wantProblem(t, res, 503, "authorization-unavailable") })
+	}
+	if n := b.executed.Load(); n != 2 {
+		t.Errorf("executed %d times", n)
+	}
+}
+
+// issuer signs tokens that a gate believes.
+type issuer struct {
+	key  ed25519.PrivateKey
+	file string
+}
+
+func newIssuer(t *testing.T) *issuer {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := jwkset.NewJWKFromKey(key.Public(), jwkset.JWKOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := json.Marshal(jwkset.JWKSMarshal{Keys: []jwkset.JWKMarshal{k.Marshal()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := &issuer{key: key, file: filepath.Join(t.TempDir(), "jwks.json")}
+	if err := os.WriteFile(i.file, set, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
+func (i *issuer) token(t *testing.T, claims jwt.MapClaims) string {
+	t.Helper()
+	text, err := jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims).SignedString(i.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "Authorization: Bearer " + text
+}
+
+// A refreshed token is the same principal where it can be verified. Where it cannot, the same key under another token never executes twice.
+func TestRefreshedToken(t *testing.T) {
+	id := newIssuer(t)
+	for _, principal := range []string{"authorization", "jwt:sub", "jwt:org"} {
+		b := newBench(t, func(c *core.Config) {
+			v, err := bearer.Open(bearer.Config{File: id.file, Clock: c.Clock})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Bearer = v
+			c.Routes = []core.Route{{Name: "orders", Match: "POST /orders", Principal: principal}}
+		})
+		token := func(sub, org string, after time.Duration) string {
+			at := b.clock().Add(after)
+			return id.token(t, jwt.MapClaims{"iss": "i", "sub": sub, "org": org, "iat": at.Unix(), "exp": at.Add(time.Hour).Unix()})
+		}
+		send := func(who string) *http.Response { return b.do("POST", "/orders", "apples", who, uuidKey) }
+		send(token("ann", "acme", -time.Minute))
+		if res := send(token("ann", "acme", 0)); res.StatusCode != 201 || res.Header.Get("Idempotent-Replayed") != "true" {
+			t.Errorf("%s, refreshed: %d %v", principal, res.StatusCode, res.Header)
+		}
+		other := token("bob", "acme", 0)
+		if principal == "jwt:org" {
+			other = token("ann", "evil", 0)
+		}
+		for name, who := range map[string]string{
+			"another": other, "expired": token("ann", "acme", -2*time.Hour), "unverified": token("ann", "acme", 0) + "x", "nobody": "X: y",
+		} {
+			if res := send(who); res.StatusCode != 409 {
+				t.Errorf("%s, %s: %d", principal, name, res.StatusCode)
+			}
+		}
+		if n := b.executed.Load(); n != 1 {
+			t.Errorf("%s: executed %d times", principal, n)
+		}
+	}
+}
