@@ -25,9 +25,11 @@ import (
 
 	core "github.com/postonce/poe/internal/poe"
 
+	"github.com/postonce/poe/internal/bearer"
 	"github.com/postonce/poe/internal/ledger"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/webhook"
 )
 
 // Config says how a Gate works. The zero value works: it keeps its ledger in ./poe-data and protects every POST.
@@ -54,6 +56,16 @@ type Config struct {
 	Spool       int64         // of disk for what is on its way, in bytes; full: 503; 1 GiB
 	MaxRunning  int           // handlers at one time; above: 503; 1024
 
+	// Callbacks says who may be told of outcomes, for routes with the door "callback". Nil: nobody.
+	Callbacks *Callbacks
+	// JWKS is a file with the public keys, a JWK Set, that bearer tokens are verified with, so that a refreshed token is the same
+	// principal. "": no token is verified.
+	JWKS string
+	// App is the program's whole handler, such as its mux, for what has no client of its own: accepted actions (the door "async") and the
+	// question whether an answer may be repeated (Route.Authorize). Nil: none is accepted. What is accepted reaches the handler behind Once
+	// through it, so it must be complete before the first request, and before Resume is called.
+	App http.Handler
+
 	Clock   func() time.Time      // time.Now
 	Log     zerolog.Logger        // the zero value discards
 	Metrics prometheus.Registerer // nil: not registered
@@ -61,6 +73,15 @@ type Config struct {
 
 // A Route says which requests are protected, and how. See its fields.
 type Route = core.Route
+
+// Callbacks says who may be told of outcomes, and with which secrets that is signed. See its fields.
+type Callbacks = webhook.Config
+
+// How the second request under a client id is answered.
+const (
+	RepeatsAnswered = core.RepeatsAnswered
+	RepeatsRefused  = core.RepeatsRefused
+)
 
 // The ways in which answers use an action up.
 const (
@@ -74,6 +95,7 @@ var ErrUnknownTarget = core.ErrUnknownTarget
 // A Gate lets each action through once. It is an http.Handler for its own resources. It is safe for concurrent use.
 type Gate struct {
 	core   *core.Gate
+	app    http.Handler
 	store  store.Store
 	cancel context.CancelFunc
 	work   sync.WaitGroup // what Open started
@@ -102,12 +124,16 @@ func Open(ctx context.Context, cfg Config) (_ *Gate, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the spool: %w", err)
 	}
-	g, err := core.New(ctx, core.Config{
+	conf := core.Config{
 		Store: st, Keys: keys.Ring, Spool: spool, Routes: cfg.Routes, Prefix: cfg.Prefix, PublicURL: cfg.PublicURL,
 		TTL: cfg.TTL, Retention: cfg.Retention, Timeout: cfg.Timeout, MaxWait: cfg.MaxWait,
 		MaxBody: cfg.MaxBody, MaxResponse: cfg.MaxResponse, MaxRunning: cfg.MaxRunning,
-		Clock: cfg.Clock, Log: cfg.Log, Metrics: cfg.Metrics,
-	})
+		Clock: cfg.Clock, Log: cfg.Log, Metrics: cfg.Metrics, Authorizer: cfg.App,
+	}
+	if err := cfg.riders(&conf); err != nil {
+		return nil, err
+	}
+	g, err := core.New(ctx, conf)
 	if err != nil {
 		return nil, err
 	}
@@ -115,17 +141,39 @@ func Open(ctx context.Context, cfg Config) (_ *Gate, err error) {
 		return nil, err
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	gate := &Gate{core: g, store: st, cancel: cancel}
+	gate := &Gate{core: g, app: cfg.App, store: st, cancel: cancel}
+	gate.work.Go(func() { g.Work(run) })
 	gate.work.Go(func() { _ = g.Run(run) }) // it ends without an error when run does
 	gate.work.Go(func() { keys.Run(run) })
 	return gate, nil
 }
 
+// riders opens what only some routes need: who signs callbacks, and who verifies tokens.
+func (cfg *Config) riders(conf *core.Config) (err error) {
+	if cfg.Callbacks != nil {
+		if conf.Callbacks, err = webhook.New(*cfg.Callbacks); err != nil {
+			return fmt.Errorf("configuring callbacks: %w", err)
+		}
+	}
+	if cfg.JWKS != "" {
+		conf.Bearer, err = bearer.Open(bearer.Config{File: cfg.JWKS, Clock: cfg.Clock})
+	}
+	return err
+}
+
+// Resume lets clients ask for asynchronous execution, and executes what an earlier process accepted and did not send. Call it when Config.App is
+// complete. Without Config.App it does nothing.
+func (g *Gate) Resume() {
+	if g.app != nil {
+		g.core.Defer(core.HandlerExecutor{Handler: g.app})
+	}
+}
+
 // ServeHTTP serves the Gate's own resources: minting, outcomes, receipts, problem pages. Mount it at Config.Prefix.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.core.ServeHTTP(w, r) }
 
-// Once returns a handler that lets each action through to next once. Requests without a POE URI go to next as they are,
-// unless their route requires one. Mount it for all methods of a path: GET on a POE URI shows its state.
+// Once returns a handler that lets each action through to next once. Requests that come through no door of their route go to next as
+// they are, unless the route requires one. Mount it for all methods of a path: GET on a POE URI shows its state.
 func (g *Gate) Once(next http.Handler) http.Handler {
 	return g.core.Once(core.HandlerExecutor{Handler: next}, next)
 }

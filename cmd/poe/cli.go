@@ -10,14 +10,16 @@ import (
 
 // cli is the grammar of the command line.
 type cli struct {
-	Serve   serveCmd   `cmd:"" help:"Run the gateway in front of an application."`
-	Demo    demoCmd    `cmd:"" help:"See what it does, with a small shop behind it. Begin here."`
-	Mint    mintCmd    `cmd:"" help:"Get POE URIs: addresses that work once."`
-	Post    postCmd    `cmd:"" help:"POST, and repeat until the answer is definite."`
-	Get     getCmd     `cmd:"" help:"Get the outcome or the receipt of a POST."`
-	Keys    keysCmd    `cmd:"" help:"Make, list, rotate and retire the keys that sign POE URIs."`
-	Health  healthCmd  `cmd:"" help:"Ask a running server whether it is well."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Serve     serveCmd     `cmd:"" help:"Run the gateway in front of an application."`
+	Demo      demoCmd      `cmd:"" help:"See what it does, with a small shop behind it. Begin here."`
+	Mint      mintCmd      `cmd:"" help:"Get POE URIs: addresses that work once."`
+	Post      postCmd      `cmd:"" help:"POST, and repeat until the answer is definite."`
+	Get       getCmd       `cmd:"" help:"Get the outcome or the receipt of a POST."`
+	Keys      keysCmd      `cmd:"" help:"Make, list, rotate and retire the keys that sign POE URIs."`
+	Callbacks callbacksCmd `cmd:"" help:"List the callbacks that could not be delivered, and send them again."`
+	Free      freeCmd      `cmd:"" help:"Give back the business keys and tags that an action holds."`
+	Health    healthCmd    `cmd:"" help:"Ask a running server whether it is well."`
+	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
 
 const description = `POST once exactly: a request that may be repeated for ever and happens once.

@@ -251,6 +251,9 @@ func do(args []string) (string, error) {
 	for len(args) > 1 && args[0] == "-H" {
 		name, value, _ := strings.Cut(args[1], ":")
 		req.Header.Add(name, strings.TrimSpace(value))
+		if name == "Host" { // which net/http has in a place of its own
+			req.Host = strings.TrimSpace(value)
+		}
 		args = args[2:]
 	}
 	if len(args) == 1 {

@@ -54,6 +54,9 @@ var (
 	usualDoors = []string{doorPOE, doorKey, doorAsync}
 )
 
+// Doors lists the words that Route.Doors may have.
+func Doors() []string { return slices.Clone(doorWords) }
+
 // namings lists the doors that name, the stronger ones first. The POE URI, which is stronger than all, has its own way in. A door
 // that the request does not come through returns nil and nil.
 var namings = []struct {

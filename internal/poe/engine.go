@@ -172,7 +172,7 @@ func (g *Gate) run(f flown, a *action, end *ending) {
 		},
 	})
 	started := g.now()
-	g.attempt(&execution{Context: ctx, id: id, inbound: a.inbound}, a, end)
+	g.attempt(&execution{Context: ctx, gate: g, id: id, inbound: a.inbound}, a, end)
 	g.metrics.executed[end.proof].Observe(g.now().Sub(started).Seconds())
 	if settledAtHead {
 		end.streamed = true

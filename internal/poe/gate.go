@@ -131,6 +131,10 @@ func (g *Gate) Owns(path string) bool { return strings.HasPrefix(path, g.cfg.Pre
 // which is the same application without a guard.
 func (g *Gate) Once(exec Executor, pass http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if g.executing(r.Context()) {
+			pass.ServeHTTP(w, r)
+			return
+		}
 		if r.Method == http.MethodDelete && g.routes.watchDeletions() {
 			d := g.deletion(w, r)
 			defer d.head(http.StatusOK) // a handler that wrote nothing
@@ -154,6 +158,13 @@ func (g *Gate) Once(exec Executor, pass http.Handler) http.Handler {
 		}
 		g.plain(w, r, target, pass)
 	})
+}
+
+// executing tells whether a request is what this gate executes: an accepted action reaches its handler through the program's own routes, and
+// so through Once again, where it must not be guarded a second time.
+func (g *Gate) executing(ctx context.Context) bool {
+	e, ok := ctx.Value(executionKey{}).(*execution)
+	return ok && e.gate == g && e.inbound == nil
 }
 
 // plain serves a request without a door.

@@ -11,14 +11,16 @@ import (
 
 // actionKey and inboundKey are the keys of what the engine puts into an execution's context.
 type (
-	actionKey  struct{}
-	inboundKey struct{}
+	actionKey    struct{}
+	inboundKey   struct{}
+	executionKey struct{}
 )
 
 // An execution is the context of one: it carries the action's id, and the client's request for an executor in this
 // process, since routers keep path variables in it that nothing else carries.
 type execution struct {
 	context.Context //nolint:containedctx // it is one
+	gate            *Gate
 	id              store.ID
 	inbound         func(context.Context) *http.Request // may be nil
 }
@@ -30,6 +32,8 @@ func (e *execution) Value(key any) any {
 		return e.id
 	case inboundKey:
 		return e.inbound
+	case executionKey:
+		return e
 	default:
 		return e.Context.Value(key)
 	}

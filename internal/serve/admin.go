@@ -20,6 +20,7 @@ func (s *server) admin() *http.Server {
 		}
 		_, _ = w.Write([]byte("ready\n"))
 	})
+	s.operate(mux)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.regs, promhttp.HandlerOpts{}))
 	return &http.Server{
 		Handler: mux, ErrorLog: serverLog(s.opt.Log), MaxHeaderBytes: 16 << 10,

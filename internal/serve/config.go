@@ -41,22 +41,43 @@ type Config struct {
 	LogFormat string `yaml:"log_format" usual:"json" placeholder:"json|text" group:"log" help:"How the log is written."`
 	LogLevel  string `yaml:"log_level" usual:"info" placeholder:"LEVEL" group:"log" help:"debug, info, warn or error."`
 
-	Routes []Route `yaml:"routes" kong:"-"`
+	Workers int `yaml:"workers" usual:"16" placeholder:"N" group:"limits" help:"Accepted actions that are executed at one time."`
+
+	JWKS string `yaml:"jwks" name:"jwks" placeholder:"FILE" group:"state" help:"Public keys, a JWK Set, that bearer tokens are verified with."`
+
+	Routes    []Route   `yaml:"routes" kong:"-"`
+	Callbacks Callbacks `yaml:"callbacks" kong:"-"`
+}
+
+// Callbacks says who may be told of outcomes, and with what that is signed. Without secrets nobody is.
+type Callbacks struct {
+	Allow               []string `yaml:"allow"`                // hosts, such as *.example.com
+	Secrets             []string `yaml:"secrets"`              // whsec_…; all sign
+	DangerouslyInsecure bool     `yaml:"dangerously_insecure"` // http and private addresses too
 }
 
 // Route is one protected kind of request, with its own settings. A field that was not given has what Config says,
 // or the value in its tag.
 type Route struct {
-	Name      string        `yaml:"name"`  // stable; empty: the Match
-	Match     string        `yaml:"match"` // "POST /path/{template}", or "POST *"; required
-	Doors     []string      `yaml:"doors"` // "poe" is the only one so far
-	Require   bool          `yaml:"require"`
-	Consume   string        `yaml:"consume" usual:"success"` // success or any
-	Release   []int         `yaml:"release"`                 // nil: 408, 425, 429
-	Principal string        `yaml:"principal" usual:"authorization"`
-	Origins   []string      `yaml:"origins"`
-	TTL       time.Duration `yaml:"ttl"`
-	Retention time.Duration `yaml:"retention"`
+	Name       string        `yaml:"name"`  // stable; empty: the Match
+	Match      string        `yaml:"match"` // "POST /path/{template}", or "POST *"; required
+	Doors      []string      `yaml:"doors"` // nil: poe, key, async
+	KeyHeaders []string      `yaml:"key_headers"`
+	Compare    []string      `yaml:"compare"`
+	ClientID   string        `yaml:"client_id"`
+	Repeats    string        `yaml:"repeats" usual:"answer"` // answer or refuse
+	Unique     []string      `yaml:"unique"`
+	FreeOn     []string      `yaml:"free_on"`
+	Require    bool          `yaml:"require"`
+	Consume    string        `yaml:"consume" usual:"success"` // success or any
+	Release    []int         `yaml:"release"`                 // nil: 408, 425, 429
+	Async      bool          `yaml:"async"`
+	RetryFor   time.Duration `yaml:"retry_for" usual:"1h"`
+	Principal  string        `yaml:"principal" usual:"authorization"`
+	Authorize  string        `yaml:"authorize"`
+	Origins    []string      `yaml:"origins"`
+	TTL        time.Duration `yaml:"ttl"`
+	Retention  time.Duration `yaml:"retention"`
 }
 
 // everything matches all paths: what is protected where the configuration names nothing.

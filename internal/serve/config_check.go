@@ -14,7 +14,11 @@ import (
 	"github.com/gorilla/mux"
 	"golang.org/x/net/http/httpguts"
 
+	core "github.com/postonce/poe/internal/poe"
+
+	"github.com/postonce/poe/internal/content"
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/webhook"
 )
 
 // skew is what an action's memory outlives its URI by on top of the retention: clocks differ, and days are rounded up.
@@ -27,6 +31,7 @@ func check(c *Config, d *decoder) {
 	checkLimits(c, d)
 	checkLog(c, d)
 	checkLife(d, "", life{c.TTL, c.Retention})
+	checkCallbacks(c, d)
 	seen := map[string]origin{}
 	for i, match := range c.Protect {
 		path := fmt.Sprintf("protect[%d]", i)
@@ -38,6 +43,7 @@ func check(c *Config, d *decoder) {
 	names := map[string]origin{}
 	for i := range c.Routes {
 		checkRoute(&c.Routes[i], d, fmt.Sprintf("routes[%d].", i))
+		checkDoors(c, &c.Routes[i], d, fmt.Sprintf("routes[%d].", i))
 		checkMatch(d, seen, fmt.Sprintf("routes[%d].match", i), c.Routes[i].Match)
 		checkName(d, names, fmt.Sprintf("routes[%d].name", i), c.Routes[i].Name)
 	}
@@ -138,6 +144,9 @@ func checkLimits(c *Config, d *decoder) {
 	if c.MaxRunning <= 0 {
 		d.wrong("max_running", "must be at least 1")
 	}
+	if c.Workers <= 0 {
+		d.wrong("workers", "must be at least 1")
+	}
 }
 
 // checkLog looks at how the log is written.
@@ -175,14 +184,6 @@ func checkLife(d *decoder, path string, l life) {
 
 // checkRoute looks at what belongs to one route alone.
 func checkRoute(r *Route, d *decoder, path string) {
-	for i, door := range r.Doors {
-		if door != "poe" {
-			d.wrong(fmt.Sprintf("%sdoors[%d]", path, i), "door %q is not in this version of poe", door)
-		}
-	}
-	if r.Doors != nil && len(r.Doors) == 0 {
-		d.wrong(path+"doors", "is empty: nobody could come in")
-	}
 	oneOf(d, path+"consume", r.Consume, "success", "any")
 	for i, status := range r.Release {
 		if status < 400 || status > 599 {
@@ -195,19 +196,88 @@ func checkRoute(r *Route, d *decoder, path string) {
 			d.wrong(fmt.Sprintf("%sorigins[%d]", path, i), "%q is not an origin (write https://shop.example.com)", o)
 		}
 	}
+	if r.RetryFor <= 0 {
+		d.wrong(path+"retry_for", "must be more than nothing")
+	}
 	checkLife(d, path, life{r.TTL, r.Retention})
+}
+
+// checkDoors looks at the ways in, and what they need.
+func checkDoors(c *Config, r *Route, d *decoder, path string) {
+	for i, door := range r.Doors {
+		at := fmt.Sprintf("%sdoors[%d]", path, i)
+		switch {
+		case !slices.Contains(core.Doors(), door):
+			d.wrong(at, "door %q is none of %s", door, strings.Join(core.Doors(), ", "))
+		case slices.Contains(r.Doors[:i], door):
+			d.wrong(at, "door %q is here twice", door)
+		case door == "callback" && len(c.Callbacks.Secrets) == 0:
+			d.wrong(at, "door %q needs callbacks, with secrets that sign them", door)
+		}
+	}
+	if r.Doors != nil && len(r.Doors) == 0 && r.ClientID == "" && len(r.Unique) == 0 {
+		d.wrong(path+"doors", "is empty: nobody could come in")
+	}
+	for i, name := range r.KeyHeaders {
+		if !httpguts.ValidHeaderFieldName(name) {
+			d.wrong(fmt.Sprintf("%skey_headers[%d]", path, i), "%q is not the name of a field", name)
+		}
+	}
+	checkContent(d, path, r)
+	oneOf(d, path+"repeats", r.Repeats, "answer", "refuse")
+	for i, method := range r.FreeOn {
+		oneOf(d, fmt.Sprintf("%sfree_on[%d]", path, i), method, http.MethodDelete)
+	}
+	if len(r.FreeOn) > 0 && len(r.Unique) == 0 {
+		d.wrong(path+"free_on", "is here without unique: there is nothing to free")
+	}
+	if r.Authorize != "" && (!strings.HasPrefix(r.Authorize, "/") || strings.ContainsAny(r.Authorize, " #")) {
+		d.wrong(path+"authorize", "%q is not a path (write /auth)", r.Authorize)
+	}
+	if strings.HasPrefix(r.Principal, "jwt:") && c.JWKS == "" {
+		d.wrong(path+"principal", "%q needs jwks, the keys to verify tokens with", r.Principal)
+	}
+}
+
+// checkContent wants places where a request can say something.
+func checkContent(d *decoder, path string, r *Route) {
+	look := func(at, text string) {
+		if _, err := content.ParsePlace(text); err != nil {
+			d.wrong(at, "%s", strings.TrimPrefix(err.Error(), "place "))
+		}
+	}
+	if r.ClientID != "" {
+		look(path+"client_id", r.ClientID)
+	}
+	for key, list := range map[string][]string{"unique": r.Unique, "compare": r.Compare} {
+		for i, text := range list {
+			look(fmt.Sprintf("%s%s[%d]", path, key, i), text)
+		}
+	}
+}
+
+// checkCallbacks wants hosts and secrets that can be used. What is wrong with a secret is said without it.
+func checkCallbacks(c *Config, d *decoder) {
+	b := c.Callbacks
+	if len(b.Allow) == 0 && len(b.Secrets) == 0 {
+		return
+	}
+	if _, err := webhook.New(webhook.Config{Allow: b.Allow, Secrets: b.Secrets}); err != nil {
+		for line := range strings.Lines(err.Error()) {
+			d.wrong("callbacks", "%s", strings.TrimSpace(line))
+		}
+	}
 }
 
 // checkPrincipal wants a way to tell who is asking.
 func checkPrincipal(d *decoder, path, text string) {
 	kind, name, named := strings.Cut(text, ":")
 	switch {
-	case kind == "jwt":
-		d.wrong(path, "%q is not in this version of poe", text)
+	case named && kind == "jwt" && name != "":
 	case !named && (kind == "none" || kind == "authorization"):
 	case named && (kind == "header" || kind == "cookie") && httpguts.ValidHeaderFieldName(name):
 	default:
-		d.wrong(path, "%q is none of none, authorization, header:NAME, cookie:NAME", text)
+		d.wrong(path, "%q is none of none, authorization, jwt:CLAIM, header:NAME, cookie:NAME", text)
 	}
 }
 

@@ -42,7 +42,16 @@ log_level: warn
 routes:
   - name: orders
     match: POST /orders
-    doors: [poe]
+    doors: [poe, key, callback]
+    key_headers: [Tracking-Id]
+    compare: ["json:/amount"]
+    client_id: "path:id|lower"
+    repeats: refuse
+    unique: ["json:/email|lower", "header:X-Tenant"]
+    free_on: [DELETE]
+    async: true
+    retry_for: 5m
+    authorize: /auth
     require: false
     consume: any
     release: [429, 503]
@@ -51,6 +60,12 @@ routes:
     ttl: 10m
     retention: 24h
   - match: POST /payments
+workers: 3
+jwks: jwks.json
+callbacks:
+  allow: ["*.example.com"]
+  secrets: [whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA]
+  dangerously_insecure: true
 `
 
 func TestParseReadsEveryKey(t *testing.T) {
@@ -65,15 +80,18 @@ func TestParseReadsEveryKey(t *testing.T) {
 		MaxBody: 1 << 20, MaxResponse: 2_000_000, Spool: 3 << 30, Front: 4096,
 		UpstreamTimeout: 5 * time.Second, MaxWait: 6 * time.Second, MaxRunning: 7, Grace: 8 * time.Second,
 		Protect: []string{"POST /a", "POST /b/{id}"}, Require: true, TLSCert: "cert.pem", TLSKey: "key.pem",
-		LogFormat: "text", LogLevel: "warn",
+		LogFormat: "text", LogLevel: "warn", Workers: 3, JWKS: "jwks.json",
+		Callbacks: serve.Callbacks{Allow: []string{"*.example.com"}, Secrets: []string{"whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}, DangerouslyInsecure: true},
 		Routes: []serve.Route{
 			{
-				Name: "orders", Match: "POST /orders", Doors: []string{"poe"}, Consume: "any", Release: []int{429, 503},
+				Name: "orders", Match: "POST /orders", Doors: []string{"poe", "key", "callback"}, KeyHeaders: []string{"Tracking-Id"},
+				Compare: []string{"json:/amount"}, ClientID: "path:id|lower", Repeats: "refuse", Unique: []string{"json:/email|lower", "header:X-Tenant"},
+				FreeOn: []string{"DELETE"}, Async: true, RetryFor: 5 * time.Minute, Authorize: "/auth", Consume: "any", Release: []int{429, 503},
 				Principal: "header:X-User", Origins: []string{"https://shop.example.com"},
 				TTL: 10 * time.Minute, Retention: 24 * time.Hour,
 			},
 			{
-				Match: "POST /payments", Require: true, Consume: "success", Principal: "authorization",
+				Match: "POST /payments", Require: true, Consume: "success", Repeats: "answer", RetryFor: time.Hour, Principal: "authorization",
 				TTL: 2 * time.Hour, Retention: 48 * time.Hour,
 			},
 		},
@@ -93,7 +111,7 @@ func TestDefaults(t *testing.T) {
 		Prefix: "/poe/", Param: "poe", TTL: time.Hour, Retention: 720 * time.Hour,
 		MaxBody: 10 << 20, MaxResponse: 32 << 20, Spool: 1 << 30, Front: 32 << 20,
 		UpstreamTimeout: 30 * time.Second, MaxWait: 30 * time.Second, MaxRunning: 1024, Grace: 30 * time.Second,
-		LogFormat: "json", LogLevel: "info",
+		LogFormat: "json", LogLevel: "info", Workers: 16,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
@@ -105,7 +123,7 @@ func TestDefaults(t *testing.T) {
 }
 
 func TestGuarded(t *testing.T) {
-	plain := serve.Route{Consume: "success", Principal: "authorization", TTL: time.Hour, Retention: 720 * time.Hour}
+	plain := serve.Route{Consume: "success", Repeats: "answer", RetryFor: time.Hour, Principal: "authorization", TTL: time.Hour, Retention: 720 * time.Hour}
 	with := func(name, match string, require bool) serve.Route {
 		r := plain
 		r.Name, r.Match, r.Require = name, match, require
@@ -169,9 +187,26 @@ func TestMistakesOneByOne(t *testing.T) {
 		{"unknown", "lsten: :80", `p:2:1: there is no key "lsten"`},
 		{"hyphens", "max-body: 1", `p:2:1: there is no key "max-body"; "max_body" is meant`},
 		{"case", "Listen: 1", `p:2:1: there is no key "Listen"; "listen" is meant`},
-		{"later", "callbacks: {}", `p:2:1: "callbacks" is not in this version of poe`},
-		{"later in a route", "routes: [{match: POST /a, unique: [a]}]", `p:2:27: "unique" is not in this version of poe`},
-		{"later door", "routes: [{match: POST /a, doors: [poe, key]}]", `p:2:40: doors: door "key" is not in this version of poe`},
+		{"later in a route", "routes: [{match: POST /a, recovery: hold}]", `p:2:27: "recovery" is not in this version of poe`},
+		{"door", "routes: [{match: POST /a, doors: [poe, keys]}]", `p:2:40: doors: door "keys" is none of poe, repeatability, key, post-put, if-match, if-none-match, async, callback`},
+		{"door twice", "routes: [{match: POST /a, doors: [poe, poe]}]", `p:2:40: doors: door "poe" is here twice`},
+		{"door without callbacks", "routes: [{match: POST /a, doors: [callback]}]", `p:2:35: doors: door "callback" needs callbacks, with secrets that sign them`},
+		{"callbacks without secrets", "callbacks: {allow: [a.example]}", `p:2:12: callbacks: no secret to sign callbacks with`},
+		{"callbacks to anybody", "callbacks: {allow: ['*'], secrets: [whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA]}", `p:2:12: callbacks: callback host "*": must be a name such as hooks.example.com or *.example.com`},
+		{"callback secret", "callbacks: {secrets: [hunter2]}", `p:2:12: callbacks: callback secret 1: must be whsec_ and 24 to 64 bytes in base64`},
+		{"callbacks' key", "callbacks: {alow: []}", `p:2:13: there is no key "alow"`},
+		{"callbacks' value", "callbacks: yes", `p:2:12: callbacks: "yes" is here where keys and values are wanted`},
+		{"key header", "routes: [{match: POST /a, key_headers: ['a b']}]", `p:2:41: key_headers: "a b" is not the name of a field`},
+		{"place", "routes: [{match: POST /a, unique: [email]}]", `p:2:36: unique: "email": must be json:/POINTER, form:NAME, header:NAME or path:NAME`},
+		{"pointer", "routes: [{match: POST /a, client_id: 'json:id'}]", `p:2:38: client_id: "json:id": is not a JSON pointer, such as /email`},
+		{"word", "routes: [{match: POST /a, compare: ['json:/a|upper']}]", `p:2:37: compare: "json:/a|upper": the word "upper" is none of lower, trim, squash`},
+		{"repeats", "routes: [{match: POST /a, repeats: no}]", `p:2:36: repeats: "no" is none of answer, refuse`},
+		{"free on", "routes: [{match: POST /a, unique: ['json:/a'], free_on: [PUT]}]", `p:2:58: free_on: "PUT" is none of DELETE`},
+		{"free nothing", "routes: [{match: POST /a, free_on: [DELETE]}]", `p:2:36: free_on: is here without unique: there is nothing to free`},
+		{"authorize", "routes: [{match: POST /a, authorize: auth}]", `p:2:38: authorize: "auth" is not a path (write /auth)`},
+		{"retry for", "routes: [{match: POST /a, retry_for: 0s}]", `p:2:38: retry_for: must be more than nothing`},
+		{"jwt without keys", "routes: [{match: POST /a, principal: 'jwt:sub'}]", `p:2:38: principal: "jwt:sub" needs jwks, the keys to verify tokens with`},
+		{"workers", "workers: 0", `p:2:10: workers: must be at least 1`},
 		{"no door", "routes: [{match: POST /a, doors: []}]", `p:2:34: doors: is empty: nobody could come in`},
 		{"twice", "ttl: 1h\nttl: 2h", `p:3:1: "ttl" is here twice; the first is at p:2:1`},
 		{"twice in a route", "routes:\n- match: POST /a\n  match: POST /b", `p:4:3: "match" is here twice; the first is at p:3:3`},
@@ -229,9 +264,8 @@ func TestMistakesOneByOne(t *testing.T) {
 		{"empty name", "routes: [{name: '', match: POST /a}]", `p:2:17: name: "" is not a name of letters, digits, dots, - and _`},
 		{"consume", "routes: [{match: POST /a, consume: all}]", `p:2:36: consume: "all" is none of success, any`},
 		{"release", "routes: [{match: POST /a, release: [200]}]", `p:2:37: release: 200 cannot mean "not done": 400 to 599 can`},
-		{"principal", "routes: [{match: POST /a, principal: me}]", `p:2:38: principal: "me" is none of none, authorization, header:NAME, cookie:NAME`},
-		{"principal's name", "routes: [{match: POST /a, principal: 'header:'}]", `p:2:38: principal: "header:" is none of none, authorization, header:NAME, cookie:NAME`},
-		{"later principal", "routes: [{match: POST /a, principal: 'jwt:sub'}]", `p:2:38: principal: "jwt:sub" is not in this version of poe`},
+		{"principal", "routes: [{match: POST /a, principal: me}]", `p:2:38: principal: "me" is none of none, authorization, jwt:CLAIM, header:NAME, cookie:NAME`},
+		{"principal's name", "routes: [{match: POST /a, principal: 'header:'}]", `p:2:38: principal: "header:" is none of none, authorization, jwt:CLAIM, header:NAME, cookie:NAME`},
 		{"origin", "routes: [{match: POST /a, origins: [shop]}]", `p:2:37: origins: "shop" is not an origin (write https://shop.example.com)`},
 		{"route's ttl", "routes: [{match: POST /a, ttl: 0s}]", `p:2:32: ttl: must be a second at least`},
 		{"second document", "---\nttl: 1h", `p:3:1: there is a second document; one file is one configuration`},

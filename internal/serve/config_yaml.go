@@ -20,7 +20,7 @@ const maxConfig = 1 << 20
 
 // later are the words of PROTOCOL section "Configuration" that this version does not have yet. They get an answer of
 // their own, since ignoring one of them would leave somebody less protected than the file says.
-var later = []string{"callbacks", "forms", "jwks", "key_headers", "recovery", "unique"}
+var later = []string{"forms", "recovery"}
 
 // A decoder walks the file's nodes beside the struct they fill. The library decodes well, but stops at its first
 // mistake; walking the nodes finds them all, and knows where every value stood for the checks that follow.
@@ -137,7 +137,12 @@ func (d *decoder) entry(key string, kv *ast.MappingValueNode, in slot) {
 
 // value decodes one node into a field: a list, a list of structs, or a scalar.
 func (d *decoder) value(n ast.Node, field reflect.Value, path string) {
-	if field.Kind() != reflect.Slice {
+	switch field.Kind() {
+	case reflect.Slice:
+	case reflect.Struct:
+		d.item(n, field, path)
+		return
+	default:
 		d.scalar(n, field, path)
 		return
 	}

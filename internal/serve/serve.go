@@ -20,10 +20,12 @@ import (
 
 	core "github.com/postonce/poe/internal/poe"
 
+	"github.com/postonce/poe/internal/bearer"
 	"github.com/postonce/poe/internal/gateway"
 	"github.com/postonce/poe/internal/ledger"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/webhook"
 )
 
 // Options are what a server is given besides its configuration.
@@ -48,14 +50,15 @@ const (
 
 // A server is everything that Run opens, in the order in which it is closed again.
 type server struct {
-	cfg   Config
-	opt   Options
-	store store.Store
-	keys  *ledger.Keys
-	gate  *core.Gate
-	hop   *gateway.Gateway
-	cert  *tls.Certificate // nil: no TLS
-	regs  *prometheus.Registry
+	cfg    Config
+	opt    Options
+	store  store.Store
+	keys   *ledger.Keys
+	gate   *core.Gate
+	hop    *gateway.Gateway
+	cert   *tls.Certificate // nil: no TLS
+	bearer *bearer.Verifier // nil: no token is believed
+	regs   *prometheus.Registry
 }
 
 // Run serves until ctx ends, and returns nil when everything that was executing then is settled. An error means that the
@@ -143,10 +146,33 @@ func (s *server) open(ctx context.Context) (err error) {
 	); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
-	if s.gate, err = core.New(ctx, s.coreConfig(spool)); err != nil {
+	cfg := s.coreConfig(spool)
+	if err := s.openRiders(&cfg); err != nil {
+		return err
+	}
+	if s.gate, err = core.New(ctx, cfg); err != nil {
 		return err
 	}
 	return s.gate.Recover(ctx)
+}
+
+// openRiders opens what only some routes need: who signs callbacks, and who verifies tokens.
+func (s *server) openRiders(cfg *core.Config) (err error) {
+	if b := s.cfg.Callbacks; len(b.Secrets) > 0 {
+		cfg.Callbacks, err = webhook.New(webhook.Config{
+			Allow: b.Allow, Secrets: b.Secrets, DangerouslyInsecure: b.DangerouslyInsecure, Clock: s.opt.Clock,
+		})
+		if err != nil {
+			return fmt.Errorf("configuring callbacks: %w", err)
+		}
+	}
+	if s.cfg.JWKS != "" {
+		if s.bearer, err = bearer.Open(bearer.Config{File: s.cfg.JWKS, Clock: s.opt.Clock}); err != nil {
+			return err
+		}
+	}
+	cfg.Bearer = s.bearer
+	return nil
 }
 
 func (s *server) coreConfig(spool *replay.Spool) core.Config {
@@ -154,18 +180,28 @@ func (s *server) coreConfig(spool *replay.Spool) core.Config {
 	out := core.Config{
 		Store: s.store, Keys: s.keys.Ring, Spool: spool, Prefix: c.Prefix, Param: c.Param, PublicURL: c.PublicURL,
 		TTL: c.TTL, Retention: c.Retention, Timeout: c.UpstreamTimeout, MaxWait: c.MaxWait,
-		MaxBody: int64(c.MaxBody), MaxResponse: int64(c.MaxResponse), MaxRunning: c.MaxRunning, Front: int64(c.Front),
-		Clock: s.opt.Clock, Log: s.opt.Log, Metrics: s.regs,
+		MaxBody: int64(c.MaxBody), MaxResponse: int64(c.MaxResponse), MaxRunning: c.MaxRunning, Workers: c.Workers, Front: int64(c.Front),
+		Authorizer: s.hop.Proxy(),
+		Clock:      s.opt.Clock, Log: s.opt.Log, Metrics: s.regs,
 	}
 	for _, r := range c.Guarded() {
-		consume := core.ConsumeSuccess
-		if r.Consume == "any" {
-			consume = core.ConsumeAny
-		}
-		out.Routes = append(out.Routes, core.Route{
-			Name: r.Name, Match: r.Match, Require: r.Require, TTL: r.TTL, Retention: r.Retention,
-			Consume: consume, Release: r.Release, Principal: r.Principal, Origins: r.Origins,
-		})
+		out.Routes = append(out.Routes, r.guarded())
+	}
+	return out
+}
+
+// guarded is the route in the engine's words.
+func (r Route) guarded() core.Route {
+	out := core.Route{
+		Name: r.Name, Match: r.Match, Doors: r.Doors, KeyHeaders: r.KeyHeaders, Compare: r.Compare, ClientID: r.ClientID, Unique: r.Unique, FreeOn: r.FreeOn,
+		Require: r.Require, TTL: r.TTL, Retention: r.Retention, Release: r.Release, Async: r.Async, RetryFor: r.RetryFor,
+		Principal: r.Principal, Authorize: r.Authorize, Origins: r.Origins,
+	}
+	if r.Consume == "any" {
+		out.Consume = core.ConsumeAny
+	}
+	if r.Repeats == "refuse" {
+		out.Repeats = core.RepeatsRefused
 	}
 	return out
 }
@@ -198,6 +234,8 @@ func (s *server) serve(ctx context.Context, public, admin net.Listener) error {
 	house, stopHouse := context.WithCancel(context.WithoutCancel(ctx))
 	var upkeep sync.WaitGroup
 	upkeep.Go(func() { _ = s.gate.Run(house) }) // it ends without an error when house does
+	s.gate.Defer(s.hop)
+	upkeep.Go(func() { s.gate.Work(house) })
 	upkeep.Go(func() { s.keys.Run(house) })
 	upkeep.Go(func() { s.reloadOnHangup(house) })
 	defer upkeep.Wait()
@@ -298,7 +336,11 @@ func (s *server) reloadOnHangup(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-hangup:
-			if err := s.keys.Reload(); err != nil {
+			err := s.keys.Reload()
+			if s.bearer != nil {
+				err = errors.Join(err, s.bearer.Reload())
+			}
+			if err != nil {
 				s.opt.Log.Error().Err(err).Msg("reading the keys again: they stay what they were")
 			}
 		}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// An operator asks a running server, by its admin listener.
+type operator struct {
+	admin   string
+	timeout time.Duration
+	command string // for the hint where its help is
+}
+
+// ask sends a request and returns the content of a 2xx.
+func (o operator) ask(ctx context.Context, method, path string) (string, error) {
+	host, port, err := net.SplitHostPort(o.admin)
+	if err != nil {
+		return "", &usageError{err: fmt.Errorf("--admin: %q is not an address (write :8081 or 127.0.0.1:8081)", o.admin), command: o.command}
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1" // it listens everywhere; we are on the same machine
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, method, "http://"+net.JoinHostPort(host, port)+path, nil)
+	if err != nil {
+		return "", fmt.Errorf("asking %s: %w", o.admin, err)
+	}
+	res, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
+	if err != nil {
+		return "", fmt.Errorf("asking %s: %w", o.admin, err)
+	}
+	defer func() { _ = res.Body.Close() }() // read only
+	said, err := io.ReadAll(io.LimitReader(res.Body, 8<<20))
+	if err != nil {
+		return "", fmt.Errorf("asking %s: %w", o.admin, err)
+	}
+	text := strings.TrimSpace(string(said))
+	if res.StatusCode < 200 || res.StatusCode > 299 {
+		return "", fmt.Errorf("%s answers %s: %s", o.admin, res.Status, text)
+	}
+	return text, nil
+}
+
+// adminFlags are those of the verbs for operators.
+type adminFlags struct {
+	Admin   string        `default:"127.0.0.1:8081" placeholder:"ADDR" help:"The admin listener of the server."`
+	Timeout time.Duration `default:"10s" placeholder:"TIME" help:"How long it may take to answer."`
+}
+
+func (f adminFlags) operator(command string) operator {
+	return operator{admin: f.Admin, timeout: f.Timeout, command: command}
+}
+
+// callbacksCmd is poe callbacks.
+type callbacksCmd struct {
+	List  callbacksListCmd  `cmd:"" help:"List the callbacks that could not be delivered."`
+	Retry callbacksRetryCmd `cmd:"" help:"Send some of them again, with the whole schedule before them."`
+}
+
+// callbacksListCmd is poe callbacks list.
+type callbacksListCmd struct {
+	adminFlags
+	JSON bool `name:"json" help:"As JSON."`
+}
+
+// Run lists them.
+func (c *callbacksListCmd) Run(ctx context.Context, t terminal) error {
+	said, err := c.operator("poe callbacks").ask(ctx, http.MethodGet, "/callbacks")
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return t.print("%s\n", said)
+	}
+	var doc struct {
+		Undelivered []struct {
+			ID, Action, Host, Why string
+			Tries                 int
+			Since                 time.Time
+		}
+	}
+	if err := json.Unmarshal([]byte(said), &doc); err != nil {
+		return fmt.Errorf("reading the answer of %s: %w", c.Admin, err)
+	}
+	if len(doc.Undelivered) == 0 {
+		return t.print("every callback was delivered, or is still being tried\n")
+	}
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(w, "ID\tACTION\tHOST\tTRIES\tSINCE\tLAST")
+	for _, u := range doc.Undelivered {
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\n", u.ID, u.Action, u.Host, u.Tries, u.Since.Format(time.RFC3339), u.Why)
+	}
+	if err := w.Flush(); err != nil { // and with it what could not be written
+		return fmt.Errorf("writing the list: %w", err)
+	}
+	return t.print("%s", b.String())
+}
+
+// callbacksRetryCmd is poe callbacks retry.
+type callbacksRetryCmd struct {
+	adminFlags
+	IDs []string `arg:"" name:"id" help:"As poe callbacks list shows them."`
+}
+
+// Run sends them again.
+func (c *callbacksRetryCmd) Run(ctx context.Context, t terminal) error {
+	for _, id := range c.IDs {
+		if _, err := c.operator("poe callbacks").ask(ctx, http.MethodPost, "/callbacks/"+url.PathEscape(id)+"/retry"); err != nil {
+			return fmt.Errorf("sending %s again: %w", id, err)
+		}
+		if err := t.print("%s is sent again\n", id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// freeCmd is poe free.
+type freeCmd struct {
+	adminFlags
+	IDs []string `arg:"" name:"id" help:"Ids of actions, as POE-State and receipts have them."`
+}
+
+// Help is shown after the flags.
+func (freeCmd) Help() string {
+	return `A business key (unique), a version tag (if-match) or a creation (if-none-match) is held by the action that
+has it. After this another action can have it. The action itself, its outcome and its key stay what they are.`
+}
+
+// Run gives back what they guard.
+func (c *freeCmd) Run(ctx context.Context, t terminal) error {
+	for _, id := range c.IDs {
+		if _, err := c.operator("poe free").ask(ctx, http.MethodPost, "/actions/"+url.PathEscape(id)+"/free"); err != nil {
+			return fmt.Errorf("freeing what %s guards: %w", id, err)
+		}
+		if err := t.print("%s guards nothing any more\n", id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
