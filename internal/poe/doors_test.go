@@ -476,3 +476,23 @@ func TestUniqueAtOneTime(t *testing.T) {
 		}
 	}
 }
+
+// An answer that comes late, for a write of which nobody knew, does not make it the last one.
+func TestLateWriteIsNotTheLast(t *testing.T) {
+	b := newBench(t, doors("if-match"))
+	entered, leave := b.stopped()
+	var all sync.WaitGroup
+	all.Go(func() { b.do("PUT", "/orders/7", "apples", `If-Match: "v1"`) })
+	<-entered
+	b2 := newBench(t, func(c *core.Config) {
+		doors("if-match")(c)
+		c.Store, c.Clock, c.Keys = b.store, b.clock, b.keys
+	})
+	put := func() *http.Response { return b2.do("PUT", "/orders/7", "pears", `If-Match: "v2"`) }
+	put()
+	close(leave)
+	all.Wait()
+	if res := put(); !strings.HasSuffix(res.Header.Get("POE-State"), ";replayed") {
+		t.Errorf("after the late answer: %d %v", res.StatusCode, res.Header)
+	}
+}
