@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	_ "embed"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -44,6 +46,9 @@ func (c *demoCmd) Run(ctx context.Context, t terminal) (err error) {
 	defer behind.close()
 	cfg.Upstream = behind.url
 	cfg.Grace = 5 * time.Second
+	if err := demoDoors(&cfg); err != nil {
+		return err
+	}
 	if err := cfg.Check(); err != nil {
 		return &usageError{err: err, command: "poe demo"}
 	}
@@ -56,6 +61,27 @@ func (c *demoCmd) Run(ctx context.Context, t terminal) (err error) {
 		t.welcome(at.URL)
 	}
 	return unusable(serve.Run(ctx, cfg, serve.Options{Log: log, Ready: ready}))
+}
+
+// demoDoors opens every door to the shop. It may call back nobody but the shop, with a secret that lasts as long as the demo.
+func demoDoors(cfg *serve.Config) error {
+	secret := make([]byte, 32)
+	if _, err := rand.Read(secret); err != nil {
+		return fmt.Errorf("making a secret: %w", err)
+	}
+	cfg.Callbacks = serve.Callbacks{
+		Allow: []string{strings.TrimPrefix(cfg.Upstream, "http://")}, DangerouslyInsecure: true,
+		Secrets: []string{"whsec_" + base64.StdEncoding.EncodeToString(secret)},
+	}
+	for _, r := range []serve.Route{
+		{Name: "payments", Match: "POST /orders/{id}/payment", Unique: []string{"path:id"}},
+		{Name: "gifts", Match: "POST /gifts/{ref}", ClientID: "path:ref", Repeats: "refuse"},
+		{Name: "notes", Match: "PUT,DELETE /notes/{name}", Doors: []string{"poe", "key", "if-match", "if-none-match"}},
+		{Name: "orders", Match: "POST *", Doors: []string{"poe", "repeatability", "key", "post-put", "async", "callback"}, KeyHeaders: []string{"Idempotency-Key", "Tracking-Id"}},
+	} {
+		cfg.Routes = append(cfg.Routes, cfg.Usual(r))
+	}
+	return nil
 }
 
 // A backstage is the shop on a loopback port of its own, where only the gateway finds it.
@@ -73,7 +99,7 @@ func newBackstage(ctx context.Context) (*backstage, error) {
 		return nil, fmt.Errorf("opening the shop: %w", err)
 	}
 	b := &backstage{url: "http://" + l.Addr().String(), mints: client.New(client.Config{Attempt: 5 * time.Second})}
-	b.server = &http.Server{Handler: shop.New(shop.Config{Mint: b.mint}), ReadHeaderTimeout: 10 * time.Second}
+	b.server = &http.Server{Handler: shop.New(shop.Config{Mint: b.mint, Hooks: b.url + "/hooks"}), ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = b.server.Serve(l) }() // it ends when close closes it
 	return b, nil
 }

@@ -1,6 +1,7 @@
 package doctest_test
 
 import (
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
@@ -44,6 +45,8 @@ func runCurl(out io.Writer, args []string) error {
 		case "-H":
 			name, v, _ := strings.Cut(value(), ":")
 			header.Set(name, strings.TrimSpace(v))
+		case "-u":
+			header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(value())))
 		case "-X":
 			method = value()
 		case "-o":

@@ -182,6 +182,25 @@ func TestPostPut(t *testing.T) {
 	wantProblem(t, b.do("PUT", b.mint("/orders"), "apples"), 404, "not-found")
 }
 
+// What a client may rely on is published.
+func TestRoutesAreDescribed(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{
+			{Name: "orders", Match: "POST /orders", Require: true, Retention: time.Hour},
+			{Name: "users", Match: "PUT /users/{id}", Doors: []string{"poe"}, Unique: []string{"path:id"}, TTL: time.Minute, Retention: time.Hour},
+		}
+	})
+	read(t, b.do("GET", "/poe/routes", "")).want(t, reply{Code: 200, Fields: own("application/json"), Body: members{"routes": []any{
+		members{"name": "orders", "match": "POST /orders", "doors": []any{"poe", "key", "async"}, "require": true, "key_headers": []any{"Idempotency-Key"},
+			"ttl": 3600.0, "repeats": 3600.0, "refused": 3600.0},
+		members{"name": "users", "match": "PUT /users/{id}", "doors": []any{"poe"}, "require": false, "unique": []any{"path:id"},
+			"ttl": 60.0, "repeats": 3600.0, "refused": 3600.0},
+	}}})
+	if res := b.do("POST", "/poe/routes", ""); res.StatusCode != 405 {
+		t.Errorf("POST: %d", res.StatusCode)
+	}
+}
+
 func TestClientID(t *testing.T) {
 	b := newBench(t, func(c *core.Config) {
 		c.Routes = []core.Route{{Name: "orders", Match: "POST /orders", ClientID: "json:/order/id", Doors: []string{}}}

@@ -100,6 +100,7 @@ func (g *Gate) resources() http.Handler {
 	sub = sub.NewRoute().Subrouter()
 	sub.Use(readOnly)
 	sub.HandleFunc("/new", g.serveNew)
+	sub.HandleFunc("/routes", g.serveRoutes)
 	sub.HandleFunc("/outcomes/{ref}", g.serveOutcome)
 	sub.HandleFunc("/outcomes/{ref}/receipt", g.serveReceipt)
 	sub.HandleFunc("/problems/{name}", g.serveProblem)

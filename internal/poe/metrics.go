@@ -31,6 +31,9 @@ type metrics struct {
 // resolve finds the counters of the hot path, and so shows them from the start, at zero.
 func (m *metrics) resolve() {
 	m.viaPOE, m.viaNone, m.won = m.requests.WithLabelValues("poe"), m.requests.WithLabelValues("none"), m.claims.WithLabelValues("won")
+	for _, result := range []string{"delivered", "failed", "undelivered"} {
+		m.callbacks.WithLabelValues(result)
+	}
 	m.rested = map[phase]prometheus.Counter{}
 	for _, p := range []phase{unused, done, unknown, burned} {
 		m.rested[p] = m.settled.WithLabelValues(p.word())

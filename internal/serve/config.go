@@ -106,9 +106,20 @@ func (c Config) Guarded() []Route {
 
 // plainRoute is a route without settings of its own.
 func (c Config) plainRoute(name, match string) Route {
-	r := Route{Name: name, Match: match, Require: c.Require, TTL: c.TTL, Retention: c.Retention}
-	setUsual(reflect.ValueOf(&r).Elem())
-	return r
+	return c.Usual(Route{Name: name, Match: match, Require: c.Require})
+}
+
+// Usual fills the fields of r that were not given, as Load does.
+func (c Config) Usual(r Route) Route {
+	usual := Route{TTL: c.TTL, Retention: c.Retention}
+	setUsual(reflect.ValueOf(&usual).Elem())
+	given, all := reflect.ValueOf(r), reflect.ValueOf(&usual).Elem()
+	for i := range given.NumField() {
+		if !given.Field(i).IsZero() {
+			all.Field(i).Set(given.Field(i))
+		}
+	}
+	return usual
 }
 
 // setUsual gives every field of a struct the value in its usual tag. The tags are ours: one that cannot be read is a

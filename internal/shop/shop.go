@@ -16,6 +16,8 @@ type Config struct {
 	Limit int              // orders that are remembered, the latest; 1000
 	Clock func() time.Time // time.Now
 
+	Hooks string // address of its own POST /hooks, for who wants to be called back there
+
 	// Mint returns a single-use address for a form that POSTs to target, as a server-side page of any application
 	// would get it from the gateway in front. Nil: the page has the plain form only.
 	Mint func(ctx context.Context, target string) (string, error)
@@ -36,6 +38,11 @@ type Order struct {
 //	GET  /orders/N    one order
 //	POST /orders      takes an order: a form or JSON with item and quantity
 //
+//	POST /orders/N/payment        takes the money for it, each time
+//	POST /gifts/REF               sends a gift that the client has numbered, each time
+//	GET, PUT, DELETE /notes/NAME  notes with version tags
+//	POST, GET /hooks              hears events, and tells which
+//
 // A POST may be made difficult: ?delay=3s takes that long (30 s at most), ?fail=503 fails with that status and takes
 // nothing, and ?fail=reset takes the order and then cuts the connection instead of an answer.
 // Answers are JSON, or pages where the client prefers HTML.
@@ -46,6 +53,10 @@ type Shop struct {
 	mu     sync.Mutex // guards what follows
 	orders []Order    // the latest Limit orders, oldest first
 	taken  int        // orders ever taken
+
+	paid, gifts, written int // how often
+	notes                map[string]note
+	heard                []heard // the latest events, oldest first
 }
 
 // New returns an empty Shop.
@@ -56,11 +67,12 @@ func New(cfg Config) *Shop {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
-	s := &Shop{cfg: cfg, mux: http.NewServeMux()}
+	s := &Shop{cfg: cfg, mux: http.NewServeMux(), notes: map[string]note{}}
 	s.mux.HandleFunc("GET /{$}", s.front)
 	s.mux.HandleFunc("GET /orders", s.list)
 	s.mux.HandleFunc("GET /orders/{id}", s.show)
 	s.mux.HandleFunc("POST /orders", s.order)
+	s.patterns()
 	return s
 }
 

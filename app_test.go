@@ -1,0 +1,141 @@
+package poe_test
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/postonce/poe"
+)
+
+// program is a program with one guarded handler, on the ledger in dir.
+func program(t *testing.T, dir string, handler http.HandlerFunc) (*poe.Gate, http.Handler) {
+	t.Helper()
+	mux := http.NewServeMux()
+	gate, err := poe.Open(t.Context(), poe.Config{Store: "pebble:" + dir, App: mux})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux.Handle("/poe/", gate)
+	mux.Handle("/orders", gate.Once(handler))
+	return gate, mux
+}
+
+func ask(h http.Handler, method, target string, fields ...string) *http.Response {
+	r := httptest.NewRequest(method, target, strings.NewReader("apples"))
+	for _, f := range fields {
+		name, value, _ := strings.Cut(f, ": ")
+		r.Header.Set(name, value)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w.Result()
+}
+
+// What a program has accepted the next one executes, once everything is mounted, through the program's own routes.
+func TestResume(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "ledger")
+	stuck := make(chan struct{})
+	gate, app := program(t, dir, func(http.ResponseWriter, *http.Request) { <-stuck })
+	if res := ask(app, "POST", "/nothing"); res.StatusCode != 404 {
+		t.Fatal("a handler that is not there answers")
+	}
+	gate.Resume()
+	// All workers are held, so what is accepted after them is not sent.
+	for range 20 {
+		if res := ask(app, "POST", "/orders", "Prefer: respond-async"); res.StatusCode != 202 {
+			t.Fatalf("%d %v", res.StatusCode, res.Header)
+		}
+	}
+	res := ask(app, "POST", "/orders", "Prefer: respond-async", "Idempotency-Key: k")
+	outcome := res.Header.Get("Location")
+	if res.StatusCode != 202 || outcome == "" {
+		t.Fatalf("%d %v", res.StatusCode, res.Header)
+	}
+	late := time.AfterFunc(500*time.Millisecond, func() { close(stuck) })
+	defer late.Stop()
+	if err := gate.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
+	var executed atomic.Int64
+	gate, app = program(t, dir, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if string(body) != "apples" || r.Header.Get("Idempotency-Key") != "" && poe.ActionID(r.Context()) == "" {
+			t.Errorf("%s, action %q", body, poe.ActionID(r.Context()))
+		}
+		executed.Add(1)
+		w.WriteHeader(http.StatusCreated)
+	})
+	defer func() {
+		if err := gate.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}()
+	if executed.Load() != 0 {
+		t.Error("executed before everything was mounted")
+	}
+	gate.Resume()
+	if res := ask(app, "POST", "/orders", "Prefer: respond-async, wait=20", "Idempotency-Key: k"); res.StatusCode != 202 && res.StatusCode != 201 {
+		t.Errorf("%d %v", res.StatusCode, res.Header)
+	}
+	if res := ask(app, "POST", "/orders", "Prefer: wait=20", "Idempotency-Key: k"); res.StatusCode != 201 || res.Header.Get("Idempotent-Replayed") != "true" {
+		t.Errorf("%d %v", res.StatusCode, res.Header)
+	}
+	if res := ask(app, "GET", outcome); res.StatusCode != 200 {
+		t.Errorf("the outcome: %d %v", res.StatusCode, res.Header)
+	}
+	if n := executed.Load(); n < 1 || n > 5 {
+		t.Errorf("executed %d times", n) // this one, and what the workers of the first program had not begun
+	}
+}
+
+// Without the program's handler nothing is accepted: the preference is ignored.
+func TestWithoutApp(t *testing.T) {
+	gate, err := poe.Open(t.Context(), poe.Config{Store: "memory:"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = gate.Close(t.Context()) }()
+	gate.Resume()
+	h := gate.Once(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated) }))
+	if res := ask(h, "POST", "/orders", "Prefer: respond-async"); res.StatusCode != 201 {
+		t.Errorf("%d", res.StatusCode)
+	}
+}
+
+// What only some routes need is checked when the gate is opened, and no secret is in what is said.
+func TestRidersAreChecked(t *testing.T) {
+	for name, cfg := range map[string]poe.Config{
+		"secret":      {Callbacks: &poe.Callbacks{Allow: []string{"a.example"}, Secrets: []string{"hunter2"}}},
+		"host":        {Callbacks: &poe.Callbacks{Allow: []string{"*"}, Secrets: []string{"whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}}},
+		"JWK Set":     {JWKS: filepath.Join(t.TempDir(), "none")},
+		"callbacks":   {Routes: []poe.Route{{Match: "POST /a", Doors: []string{"callback"}}}},
+		"keys":        {Routes: []poe.Route{{Match: "POST /a", Principal: "jwt:sub"}}},
+		"authorizer":  {Routes: []poe.Route{{Match: "POST /a", Authorize: "/auth"}}},
+		"door":        {Routes: []poe.Route{{Match: "POST /a", Doors: []string{"keys"}}}},
+		"door twice":  {Routes: []poe.Route{{Match: "POST /a", Doors: []string{"key", "key"}}}},
+		"place":       {Routes: []poe.Route{{Match: "POST /a", Unique: []string{"email"}}}},
+		"free on":     {Routes: []poe.Route{{Match: "POST /a", Unique: []string{"json:/a"}, FreeOn: []string{"PUT"}}}},
+		"free what":   {Routes: []poe.Route{{Match: "POST /a", FreeOn: []string{"DELETE"}}}},
+		"key header":  {Routes: []poe.Route{{Match: "POST /a", KeyHeaders: []string{"a b"}}}},
+		"retry for":   {Routes: []poe.Route{{Match: "POST /a", RetryFor: -1}}},
+		"two at once": {Routes: []poe.Route{{Match: "POST /a", ClientID: "x", Compare: []string{"y"}}}},
+	} {
+		cfg.Store = "memory:"
+		gate, err := poe.Open(t.Context(), cfg)
+		if err == nil {
+			_ = gate.Close(t.Context())
+			t.Errorf("%s: opened", name)
+			continue
+		}
+		if strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
