@@ -20,10 +20,13 @@ func TestWelcome(t *testing.T) {
 	if !found {
 		t.Fatal("the section is not there")
 	}
-	var lines []string
+	var lines, first []string
 	for line := range strings.Lines(strings.ReplaceAll(section, "\\\n", "")) {
-		if line = strings.TrimSpace(line); strings.HasPrefix(line, "curl ") {
+		switch line = strings.TrimSpace(line); {
+		case strings.HasPrefix(line, "curl "):
 			lines = append(lines, line)
+		case strings.HasPrefix(line, "NOW="):
+			first = append(first, line)
 		}
 	}
 	standIn := t.TempDir()
@@ -36,7 +39,7 @@ func TestWelcome(t *testing.T) {
 	}
 	dir := workplace(t)
 	at := startDemo(t, dir)
-	scripts := []string{"SHOP=http://" + at.address + "\nORDER='item=Teapot&quantity=1'"}
+	scripts := []string{"SHOP=http://" + at.address + "\nORDER='item=Teapot&quantity=1'\n" + strings.Join(first, "\n")}
 	for _, line := range lines {
 		scripts = append(scripts, line, line)
 	}
