@@ -58,7 +58,12 @@ func TestDoorSituations(t *testing.T) {
 	creating.door, creating.fields = "if-none-match", []string{"If-None-Match: *"}
 	creating.change = doors("if-none-match")
 
-	for _, x := range []situation{repeatable, inPath, refusing, unique, uniqueByURI, matching, conditionalPost, creating} {
+	postPut := keyed
+	postPut.door, postPut.method, postPut.change, postPut.reserve = "POST-PUT", "PUT", doors("poe", "post-put"), true
+	postPut.otherBody, postPut.otherBodyRunning = refusedAs(409, "body-differs"), refusedAs(409, "running")
+	postPut.otherPrincipal, postPut.otherRoute = refusedAs(403, "other-principal"), refusedAs(404, "not-found")
+
+	for _, x := range []situation{postPut, repeatable, inPath, refusing, unique, uniqueByURI, matching, conditionalPost, creating} {
 		t.Run(x.door, x.run)
 	}
 }

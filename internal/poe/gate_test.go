@@ -34,6 +34,8 @@ type bench struct {
 	mu  sync.Mutex
 	now time.Time
 
+	reservation string // of POST-PUT
+
 	executed atomic.Int64
 	app      http.HandlerFunc // what the application does; nil: 201 with Location
 }

@@ -35,6 +35,18 @@ func TestKeySituations(t *testing.T) {
 			otherBody: refusedAs(422, "key-reused"), otherBodyRunning: refusedAs(422, "key-reused"),
 			otherPrincipal: anew, otherRoute: anew,
 		},
+		{
+			door: "PUT", method: "PUT", target: "/orders/1", fields: []string{"Idempotency-Key: k1"},
+			running: refusedAs(409, "running"), done: replayed, unknown: refusedAs(409, "outcome-unknown"),
+			otherBody: refusedAs(422, "key-reused"), otherBodyRunning: refusedAs(422, "key-reused"),
+			otherPrincipal: anew, otherRoute: anew,
+		},
+		{
+			door: "PATCH", method: "PATCH", target: "/orders/1", fields: []string{"Idempotency-Key: k1"},
+			running: refusedAs(409, "running"), done: replayed, unknown: refusedAs(409, "outcome-unknown"),
+			otherBody: refusedAs(422, "key-reused"), otherBodyRunning: refusedAs(422, "key-reused"),
+			otherPrincipal: anew, otherRoute: anew,
+		},
 	} {
 		x.change = doors("key")
 		t.Run(x.door, x.run)
