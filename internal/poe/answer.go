@@ -132,6 +132,9 @@ func (c *call) request(id store.ID, attempt uint16) *replay.Request {
 	if c.route.has(doorCallback) {
 		q.Header.Del(callbackField) // it was for us
 	}
+	if c.deferred() {
+		withoutDeferring(q.Header)
+	}
 	return q
 }
 

@@ -47,6 +47,24 @@ func prefers(r *http.Request, name string) bool {
 	return ok
 }
 
+// withoutDeferring takes out what the client prefers and has been granted: an application that honours it too would only say that it has
+// accepted something.
+func withoutDeferring(h http.Header) {
+	d, err := httpsfv.UnmarshalDictionary(h["Prefer"])
+	if err != nil {
+		return
+	}
+	d.Del("respond-async")
+	d.Del("wait")
+	h.Del("Prefer")
+	if len(d.Names()) == 0 {
+		return
+	}
+	if rest, err := httpsfv.Marshal(d); err == nil {
+		h.Set("Prefer", rest)
+	}
+}
+
 // accept makes the request durable, to be executed later. It returns when it is, or surely is not; an error that leaves it unknown is the
 // ending's err.
 func (c *call) accept(end *ending) {
@@ -202,6 +220,9 @@ func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.R
 		return q
 	}}
 	g.run(flown{flight: fl, client: ctx, detached: ctx}, a, end)
+	if s := &end.status; r.Method == http.MethodDelete && s.phase == done && s.record.Status < 300 && g.routes.watchDeletions() {
+		g.deleted(ctx, pathOf(r.Target))
+	}
 }
 
 // postpone leaves an accepted action for a minute.

@@ -70,7 +70,7 @@ func TestAsync(t *testing.T) {
 			if tc.uri {
 				target = b.issue(target).URI
 			}
-			fields := []string{later, alice, "X-Repeated: a", "X-Repeated: b", "Content-Type: text/plain"}
+			fields := []string{later, "Prefer: return=minimal, wait=0", alice, "X-Repeated: a", "X-Repeated: b", "Content-Type: text/plain"}
 			if tc.key != "" {
 				fields = append(fields, tc.key)
 			}
@@ -91,7 +91,7 @@ func TestAsync(t *testing.T) {
 			b.work()
 			b.work()
 			if b.executed.Load() != 1 || string(got) != tc.body || seen.RequestURI != "/orders?x=1" || seen.Method != "POST" || seen.Host != "example.com" ||
-				seen.Header.Get("Authorization") == "" || fmt.Sprint(seen.Header["X-Repeated"]) != "[a b]" || seen.Header.Get("POE-Id") == "" || seen.Header.Get("Remote-Addr") != "" {
+				seen.Header.Get("Authorization") == "" || fmt.Sprint(seen.Header["X-Repeated"]) != "[a b]" || seen.Header.Get("POE-Id") == "" || seen.Header.Get("Remote-Addr") != "" || fmt.Sprint(seen.Header["Prefer"]) != "[return=minimal]" {
 				t.Errorf("executed %d times: %v, %d bytes", b.executed.Load(), seen, len(got))
 			}
 			out := b.do("GET", at, "", alice)

@@ -520,3 +520,20 @@ func TestLateWriteIsNotTheLast(t *testing.T) {
 		t.Errorf("after the late answer: %d %v", res.StatusCode, res.Header)
 	}
 }
+
+// A DELETE that is executed later gives back what the creation guarded, too, once it has succeeded.
+func TestDeletedLater(t *testing.T) {
+	b := deferring(t, doors("async", "if-none-match"))
+	create := func() *http.Response { return b.do("PUT", "/orders/7", "apples", "If-None-Match: *", alice) }
+	create()
+	monitor(t, b.do("DELETE", "/orders/7", "", later))
+	if res := create(); !strings.HasSuffix(res.Header.Get("POE-State"), ";replayed") {
+		t.Errorf("before: %d %v", res.StatusCode, res.Header)
+	}
+	b.app = answering(204)
+	b.work()
+	b.app = nil
+	if res := create(); res.StatusCode != 201 || strings.HasSuffix(res.Header.Get("POE-State"), ";replayed") {
+		t.Errorf("after: %d %v", res.StatusCode, res.Header)
+	}
+}

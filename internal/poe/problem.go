@@ -50,7 +50,7 @@ var (
 	problemOutcomePurged = &kind{"outcome-purged", 410, retryNever, "The answer was not kept",
 		"The request was executed once, and will not be executed again. Its answer was too large to keep or was passed through while it was made; its status, times and digests are in the receipt."}
 	problemTooLarge = &kind{"too-large", 413, retryNever, "The request is too large",
-		"Its body is over the limit. Nothing was executed and the link is still unused. Send a smaller one."}
+		"Its body is over the limit. Nothing was executed, and a link or key that came with it is still unused. Send a smaller one."}
 	problemPOERequired = &kind{"poe-required", 428, retryNew, "This needs a single-use link",
 		"Nothing was executed. Take the link from POE-Links, or from the page that leads here, and send the request to it: then it can be repeated safely."}
 	problemCrossOrigin = &kind{"cross-origin", 403, retryNever, "A page of another site sent this",
@@ -80,15 +80,15 @@ var (
 	problemBadParameter = &kind{"bad-parameter", 400, retryNever, "A parameter cannot be used",
 		"No link was made. The detail names the parameter and says why."}
 	problemDigestMismatch = &kind{"digest-mismatch", 400, retryNever, "The body is not the one that was announced",
-		"The digest of the body differs from the one in Content-Digest, or from the one that the link is bound to. Nothing was executed and the link is still unused."}
+		"The digest of the body differs from the one in Content-Digest, or from the one that the link is bound to. Nothing was executed, and a link or key that came with it is still unused."}
 	problemIncompleteBody = &kind{"incomplete-body", 400, retrySame, "The request did not arrive whole",
-		"The connection ended, or broke the rules of HTTP, before the whole body was here. Nothing was executed because of it, and the link is as it was before: repeat the same request."}
+		"The connection ended, or broke the rules of HTTP, before the whole body was here. Nothing was executed because of it: repeat the same request."}
 	problemCallbackRefused = &kind{"callback-refused", 400, retryNever, "The callback address is not allowed",
 		"Nothing was executed and no link was made. The server's configuration allows no callback to that address."}
 	problemMethodRefused = &kind{"method-refused", 501, retryNever, "The application does not take this method there",
 		"The application answered 405, and did nothing. It is not passed on as 405 because that would mean, on a link of ours, that it has been done."}
 	problemNotExecuted = &kind{"not-executed", 502, retrySame, "The application could not be reached",
-		"Surely nothing was executed: not one byte of the request was sent. The link is still unused: repeat the same request."}
+		"Surely nothing was executed: not one byte of the request was sent. A link or key that came with it is still unused: repeat the same request."}
 	problemLedgerUnavailable = &kind{"ledger-unavailable", 503, retrySame, "The server cannot keep its records right now",
 		"Nothing was executed, because nothing is ever executed without a record. Repeat the same request in a moment."}
 )
