@@ -13,15 +13,7 @@ import (
 // TestExamples runs what the pages show, against the real binary. Their addresses become those that the server got.
 func TestExamples(t *testing.T) {
 	t.Parallel()
-	standIn := t.TempDir()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(self, filepath.Join(standIn, "curl")); err != nil {
-		t.Fatal(err)
-	}
-	curls := map[string]string{"stand-in": standIn}
+	curls := map[string]string{"stand-in": standIn(t)}
 	if _, err := exec.LookPath("curl"); err == nil {
 		curls["curl"] = ""
 	}
@@ -48,6 +40,20 @@ func TestExamples(t *testing.T) {
 	if ran < 5 {
 		t.Errorf("found %d examples: the search must be broken", ran)
 	}
+}
+
+// standIn returns a folder with this binary in it as curl.
+func standIn(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	self, err := os.Executable()
+	if err == nil {
+		err = os.Symlink(self, filepath.Join(dir, "curl"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // try runs the examples of p in order.

@@ -29,14 +29,6 @@ func TestWelcome(t *testing.T) {
 			first = append(first, line)
 		}
 	}
-	standIn := t.TempDir()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(self, filepath.Join(standIn, "curl")); err != nil {
-		t.Fatal(err)
-	}
 	dir := workplace(t)
 	at := startDemo(t, dir)
 	scripts := []string{"SHOP=http://" + at.address + "\nORDER='item=Teapot&quantity=1'\n" + strings.Join(first, "\n")}
@@ -44,7 +36,7 @@ func TestWelcome(t *testing.T) {
 		scripts = append(scripts, line, line)
 	}
 	var got []string
-	outputs := shell{dir: dir, path: standIn}.run(t, scripts)[1:]
+	outputs := shell{dir: dir, path: standIn(t)}.run(t, scripts)[1:]
 	for i, out := range outputs {
 		status, _, _ := strings.Cut(strings.TrimPrefix(out, "HTTP/1.1 "), " ")
 		if strings.Contains(out, ";replayed") {

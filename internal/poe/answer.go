@@ -28,7 +28,7 @@ func (c *call) attempt(s *status) (lost bool) {
 	defer end.release()
 	switch {
 	case end.lost:
-		return c.lostTo(&end.status)
+		return c.lostTo(&end.status, s.record.Names)
 	case end.refused != nil:
 		return c.unclaimed(s, end.refused)
 	default:
@@ -105,7 +105,7 @@ func (c *call) unprepared(s *status, p *problem, err error) (lost bool) {
 // unclaimed answers a request whose claim was refused: surely nothing was executed.
 func (c *call) unclaimed(s *status, why error) (lost bool) {
 	switch {
-	case errors.Is(why, store.ErrExpired):
+	case errors.Is(why, store.ErrExpired) && !c.late:
 		c.late = true
 		return true // the next look says what that means
 	case errors.Is(why, errBusy), errors.Is(why, errDraining):

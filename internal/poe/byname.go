@@ -68,7 +68,11 @@ func (n *byName) find(ctx context.Context) (status, error) {
 		return status{}, err
 	}
 	g.front.Add(r)
-	return g.at(r, now), nil
+	s := g.at(r, now)
+	if n.late && s.phase == unused { // the ledger's clock decides, and it is ahead of ours
+		s.phase = expired
+	}
+	return s, nil
 }
 
 // until returns when the name stops repeating the answer. Refused from then on, it is still remembered for one more retention.

@@ -146,8 +146,14 @@ func (c *call) guard(r *store.Record) *problem {
 	return nil
 }
 
-// lostTo answers where a guard's name is taken, and tells otherwise that it is worth looking again.
-func (c *call) lostTo(s *status) bool {
+// lostTo answers where a guard's name is taken, and tells otherwise that it is worth looking again: somebody has this very action, or the
+// name of it, which are among own.
+func (c *call) lostTo(s *status, own []store.Name) bool {
+	for _, n := range own {
+		if useOf(n) == naming_ && slices.Contains(s.record.Names, n) {
+			return true
+		}
+	}
 	one := c.guardOf(s)
 	return one == nil || one.taken(s)
 }
@@ -155,12 +161,13 @@ func (c *call) lostTo(s *status) bool {
 // movedOn waits, as far as the client wants, for an action that holds a name of a guard, and takes the name off one that has ended
 // without a claim to it. It tells whether it is worth trying again, and otherwise where the holder stands.
 func (c *call) movedOn(s *status) (bool, error) {
-	*s = c.g.at(s.record, c.g.now())
+	holder := s.record
+	*s = c.g.at(holder, c.g.now())
 	switch s.phase {
 	case running, accepted, sent:
 		return c.g.await(c.r.Context(), s.record.ID, c.waits), nil
 	case unused, neverUsed, expired, gone, burned: // its ending has not freed the name: nobody was there to do it
-		return true, c.g.free(context.WithoutCancel(c.r.Context()), &s.record, "engine", "the action has ended, and guards nothing")
+		return true, c.g.free(context.WithoutCancel(c.r.Context()), &holder, "engine", "the action has ended, and guards nothing")
 	default:
 		return false, nil
 	}

@@ -537,3 +537,48 @@ func TestDeletedLater(t *testing.T) {
 		t.Errorf("after: %d %v", res.StatusCode, res.Header)
 	}
 }
+
+// A key that is known answers before any guard, whether the front still has the action or not.
+func TestKeyBeforeGuards(t *testing.T) {
+	for _, front := range []int64{1, 1 << 20} {
+		b := newBench(t, func(c *core.Config) {
+			c.Front = front
+			c.Routes = []core.Route{{Name: "orders", Match: "POST,PUT /orders/{id}", Unique: []string{"path:id"}, Doors: []string{"key", "if-match"}}}
+		})
+		send := func(body string) *http.Response {
+			return b.do("PUT", "/orders/7", body, "Idempotency-Key: k", `If-Match: "v1"`)
+		}
+		send("apples")
+		if res := send("apples"); res.StatusCode != 201 || res.Header.Get("Idempotent-Replayed") != "true" {
+			t.Errorf("front %d: %d %v", front, res.StatusCode, res.Header)
+		}
+		wantProblem(t, send("pears"), 422, "key-reused")
+		b.app = answering(502)
+		b.do("PUT", "/orders/8", "apples", "Idempotency-Key: k8")
+		wantProblem(t, b.do("PUT", "/orders/8", "apples", "Idempotency-Key: k8"), 409, "outcome-unknown")
+		wantProblem(t, b.do("PUT", "/orders/8", "pears", "Idempotency-Key: k8"), 422, "key-reused")
+		if n := b.executed.Load(); n != 2 {
+			t.Errorf("executed %d times", n)
+		}
+	}
+}
+
+// A guard's name is free when the retention of its action is over, whether the sweep has been there or not.
+func TestGuardsAfterRetention(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.Retention = 24 * time.Hour
+		doors("if-match", "if-none-match")(c)
+	})
+	put := func(field string) *http.Response { return b.do("PUT", "/orders/7", "apples", field) }
+	put(`If-Match: "v1"`)
+	put("If-None-Match: *")
+	b.advance(5 * store.Day)
+	for _, field := range []string{`If-Match: "v1"`, "If-None-Match: *"} {
+		if res := put(field); res.StatusCode != 201 || strings.HasSuffix(res.Header.Get("POE-State"), ";replayed") {
+			t.Errorf("%s: %d %v", field, res.StatusCode, res.Header)
+		}
+	}
+	if n := b.executed.Load(); n != 4 {
+		t.Errorf("executed %d times", n)
+	}
+}

@@ -300,3 +300,16 @@ func TestKeyWithoutLedger(t *testing.T) {
 		t.Errorf("executed %d times", n)
 	}
 }
+
+// The ledger's clock decides: a name that it takes for expired is, and nobody waits for ours.
+func TestKeyExpiredByTheLedger(t *testing.T) {
+	b, ledger := newTampered(t, nil)
+	b.app = answering(429)
+	b.do("POST", "/orders", "apples", "Idempotency-Key: k")
+	ledger.claim = func(store.Record) error { return store.ErrExpired }
+	wantProblem(t, b.do("POST", "/orders", "apples", "Idempotency-Key: k"), 409, "key-expired")
+	wantProblem(t, b.do("POST", "/orders", "apples", "Idempotency-Key: new"), 503, "ledger-unavailable") // a clock that is years ahead
+	if n := b.executed.Load(); n != 1 {
+		t.Errorf("executed %d times", n)
+	}
+}

@@ -102,19 +102,16 @@ func TestKillWhatIsAccepted(t *testing.T) {
 		client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}, promised: map[string]promise{},
 	}
 	args := []string{"serve", "--listen", "127.0.0.1:0", "--admin", "", "--upstream", app.URL, "--workers", "4", "--store", "pebble:" + t.TempDir() + "/ledger"}
-	for range rounds {
-		p := start(t, args...)
-		ctx, stop := context.WithCancel(t.Context())
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	killed(t, args, rounds, rand.New(rand.NewPCG(seed, 0)), func(ctx context.Context, base string) {
 		var clients sync.WaitGroup
 		for range 8 {
-			clients.Go(func() { a.ask(ctx, p.url) })
+			clients.Go(func() { a.ask(ctx, base) })
 		}
-		<-time.After(time.Duration(10+rand.IntN(190)) * time.Millisecond)
-		p.kill()
-		stop()
 		clients.Wait()
 		a.client.CloseIdleConnections()
-	}
+	})
 	a.verify(t, j, start(t, args...).url)
 }
 

@@ -161,20 +161,30 @@ func TestKill(t *testing.T) {
 	defer app.Close()
 	c := &crowd{client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
 	args := []string{"serve", "--listen", "127.0.0.1:0", "--admin", "", "--upstream", app.URL, "--store", "pebble:" + t.TempDir() + "/ledger"}
+	killed(t, args, rounds, random, func(ctx context.Context, base string) {
+		var clients sync.WaitGroup
+		for range 16 {
+			clients.Go(func() { c.work(ctx, base) })
+		}
+		clients.Wait()
+		c.client.CloseIdleConnections()
+	})
+	verify(t, c, j, start(t, args...).url, rounds)
+}
+
+// killed starts the binary again and again, and kills it at a random moment while busy, which ends with its context, keeps it busy.
+func killed(t *testing.T, args []string, rounds int, random *rand.Rand, busy func(ctx context.Context, base string)) {
+	t.Helper()
 	for range rounds {
 		p := start(t, args...)
 		ctx, stop := context.WithCancel(t.Context())
-		var clients sync.WaitGroup
-		for range 16 {
-			clients.Go(func() { c.work(ctx, p.url) })
-		}
-		<-time.After(time.Duration(10+random.IntN(190)) * time.Millisecond)
-		p.kill()
-		stop()
-		clients.Wait()
-		c.client.CloseIdleConnections()
+		time.AfterFunc(time.Duration(10+random.IntN(190))*time.Millisecond, func() {
+			p.kill()
+			stop()
+		})
+		busy(ctx, p.url)
+		<-ctx.Done()
 	}
-	verify(t, c, j, start(t, args...).url, rounds)
 }
 
 // verify holds what the ledger says against what the clients and the judge remember.
