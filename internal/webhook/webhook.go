@@ -34,8 +34,9 @@ type Config struct {
 	// DangerouslyInsecure allows http and addresses of the own network. For tests.
 	DangerouslyInsecure bool
 
-	Timeout time.Duration    // of one delivery; 20 s
-	Clock   func() time.Time // time.Now
+	Timeout  time.Duration    // of one delivery; 20 s
+	Resolver *net.Resolver    // looks up the hosts' names; the system's
+	Clock    func() time.Time // time.Now
 }
 
 var (
@@ -103,7 +104,7 @@ func (s *Sender) transport() *http.Transport {
 	if !s.cfg.DangerouslyInsecure {
 		s.guard = ssrf.New(ssrf.WithAnyPort()).Safe // the ports are the list's matter
 	}
-	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: s.guard}
+	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: s.guard, Resolver: s.cfg.Resolver}
 	return &http.Transport{
 		Proxy: nil, DisableKeepAlives: true, DisableCompression: true,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
