@@ -34,7 +34,7 @@ func (n *names) serve(c net.PacketConn) {
 			continue
 		}
 		q := m.Questions[0]
-		m.Header.Response, m.Additionals = true, nil
+		m.Response, m.Additionals = true, nil
 		if q.Type == dnsmessage.TypeA {
 			at := min(int(n.asked.Add(1)), len(n.addresses)) - 1
 			m.Answers = []dnsmessage.Resource{{
