@@ -3,11 +3,12 @@ package store
 import "slices"
 
 // Moves returns the states that Advance may put in the place of from, itself included where a record may be renewed as it
-// stands: for a later Due, for a line of history. Nothing follows Burned, and only Claim leaves Absent and, but for itself, Unused.
+// stands: for a later Due, for a line of history. Only Claim leaves Absent, and only Claim makes Unused run again. What a person said
+// to be Unused may turn out to be Done, by an answer that comes late.
 func Moves(from State) []State {
 	switch from {
 	case Unused:
-		return []State{Unused}
+		return []State{Unused, Done, Burned}
 	case Queued:
 		return []State{Queued, Sent, Burned}
 	case Running:
@@ -15,10 +16,12 @@ func Moves(from State) []State {
 	case Sent:
 		return []State{Sent, Queued, Done, Unknown}
 	case Unknown:
-		return []State{Unknown, Done, Unused}
+		return []State{Unknown, Done, Unused, Queued, Burned}
 	case Done:
 		return []State{Done}
-	case Absent, Burned:
+	case Burned:
+		return []State{Burned}
+	case Absent:
 		return nil
 	default:
 		return nil
@@ -44,7 +47,7 @@ func follows(held, r *Record) error {
 			return invalid("a name that was not claimed")
 		}
 	}
-	if held.State == Done {
+	if held.State == Done || held.State == Burned {
 		return sameOutcome(held, r)
 	}
 	return nil

@@ -11,13 +11,13 @@ import (
 
 // drawing is the drawing of package store, drawn again.
 var drawing = map[store.State][]store.State{
-	store.Unused:  {store.Unused},
+	store.Unused:  {store.Unused, store.Done, store.Burned},
 	store.Queued:  {store.Queued, store.Sent, store.Burned},
 	store.Running: {store.Running, store.Done, store.Unknown, store.Unused},
 	store.Sent:    {store.Sent, store.Done, store.Unknown, store.Queued},
 	store.Done:    {store.Done},
-	store.Unknown: {store.Unknown, store.Done, store.Unused},
-	store.Burned:  {},
+	store.Unknown: {store.Unknown, store.Done, store.Unused, store.Queued, store.Burned},
+	store.Burned:  {store.Burned},
 }
 
 func advanceCases() []testCase {
