@@ -8,11 +8,11 @@
 //	absent ──Claim──▶ Running ──Advance──▶ Done
 //	  │                │   └──Advance────▶ Unknown ──Advance──▶ Done │ Unused │ Queued │ Burned
 //	  │                └──Advance──▶ Unused ──Claim──▶ Running (next attempt)
-//	  │                                └──Advance──▶ Burned │ Done (an answer came after all)
+//	  │                                └──Advance──▶ Burned │ Done (after somebody's word; an answer came after all)
 //	  ├──Claim──▶ Burned
 //	  └──Claim──▶ Queued ──Advance──▶ Sent ──Advance──▶ Done │ Unknown
 //	               │                   └──Advance──▶ Queued (a complete answer said "not done": later again)
-//	               └──Advance──▶ Burned
+//	               └──Advance──▶ Burned │ Done (a callback; or as above)
 //
 // Every state may also be advanced to itself: for a later Due, or a line of history. Moves has the same in code.
 //

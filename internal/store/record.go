@@ -141,7 +141,7 @@ var Person = time.UnixMilli(1<<47 - 1).UTC()
 func (r *Record) Attempts() int {
 	n := int(r.Attempt)
 	for i := range r.History {
-		if r.History[i].doubted() {
+		if r.History[i].givenUp() {
 			n++
 		}
 	}
@@ -153,8 +153,8 @@ func (r *Record) Attempts() int {
 	}
 }
 
-// doubted tells whether the event ended the doubt about an attempt by somebody's word, without an answer.
-func (e *Event) doubted() bool {
+// givenUp tells whether the event ended the doubt about an attempt by somebody's word, without an answer.
+func (e *Event) givenUp() bool {
 	return e.From == Unknown && (e.To == Unused || e.To == Queued || e.To == Burned) && e.Status == 0
 }
 
