@@ -8,7 +8,7 @@ import (
 )
 
 // admin returns the server for operators and their machines: is it alive, can it take work, what does it count, what must a person decide. The
-// first two are for everybody who can reach it, since they tell nothing; the rest is guarded.
+// first two are for everybody who can reach it, since they tell of no action; the rest is guarded.
 func (s *server) admin() *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.regs, promhttp.HandlerOpts{}))
