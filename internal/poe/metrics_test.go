@@ -205,7 +205,7 @@ func TestEveryMetric(t *testing.T) {
 	i = late.issue("/orders")
 	all.Go(func() { late.do("POST", i.URI, "") })
 	<-entered
-	late.another(nil)
+	late.another()
 	close(leave)
 	all.Wait()
 	check(late, "poe_late_answers_total", "unknown", 1)

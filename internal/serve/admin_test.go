@@ -163,7 +163,7 @@ func TestTokenFiles(t *testing.T) {
 		t.Errorf("none: %v, %v", err, hint)
 	}
 	path := tokenFile(t, secret, 0o600)
-	if err := os.Chmod(path, 0o640); err != nil { //nolint:gosec // that is what is tested
+	if err := os.Chmod(path, 0o640); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := serve.ReadAdminToken(path); err == nil || !errors.As(err, &hint) || hint.Hint() != "chmod 600 "+path {
