@@ -49,7 +49,7 @@ type listed struct {
 }
 
 // maxPage is how many actions are asked for at one time.
-const maxPage = 1000
+const maxPage = 100
 
 // Run lists them, page by page until there are enough.
 func (c *actionsListCmd) Run(ctx context.Context, t terminal) error {

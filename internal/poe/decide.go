@@ -163,8 +163,6 @@ func (g *Gate) decidable(d *Decision, r *store.Record) error {
 	switch {
 	case g.flights.of(r.ID) != nil:
 		return &ConflictError{State: string(running), Why: "it is being executed by this process: its own end will tell"}
-	case r.Kind == store.Compensation:
-		return g.conflict(r, "it takes another action back, and is decided with that one, "+r.Parent.String()+": ")
 	case d.Seen != "" && d.Seen != version(r.Term):
 		return g.conflict(r, "it has changed since you looked: ")
 	case r.State == store.Unknown, d.As == AsBurned && (r.State == store.Unused || r.State == store.Queued):
@@ -218,10 +216,10 @@ func (g *Gate) decided(ctx context.Context, d *Decision, r *store.Record) (store
 }
 
 // promised tells whether an unknown action was accepted, to be executed later: its request is kept, and the doubt began with a mark that it is
-// being sent.
+// being sent. A compensation always was: no client repeats it.
 func promised(r *store.Record) bool {
-	if r.Request.Where == store.Nowhere {
-		return false
+	if r.Request.Where == store.Nowhere || r.Kind == store.Compensation {
+		return r.Kind == store.Compensation
 	}
 	for i := len(r.History) - 1; i >= 0; i-- {
 		if e := r.History[i]; e.To == store.Unknown && e.From != store.Unknown {

@@ -506,3 +506,37 @@ func TestDecideInTrouble(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// What takes an action back is decided like what was accepted: done, or to be sent again by a worker, or never.
+func TestDecideAboutACompensation(t *testing.T) {
+	for as, want := range map[core.Verdict]string{core.AsDone: "done", core.AsFailed: "done", core.AsUnused: "accepted", core.AsBurned: "burned"} {
+		b := newBench(t, nil)
+		parent := b.unknownIssue()
+		r := b.lookup(parent.ID)
+		child := store.Record{
+			Parent: r.ID, Kind: store.Compensation, State: store.Queued, Term: store.Term{1}, Door: "compensation", Route: "default", Method: "POST", Target: "/undo",
+			Claimed: b.clock(), Due: b.clock(), Request: store.Blob{Where: store.Inline, Content: []byte("{}"), Size: 2},
+		}
+		var err error
+		if child.ID, err = store.NewID(b.clock(), 31, strings.NewReader("01234567")); err != nil {
+			t.Fatal(err)
+		}
+		was := r.Term
+		r.Term = store.Term{2}
+		if _, err := b.store.Advance(t.Context(), was, r, store.Also{Spawn: []store.Record{child}}); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []store.State{store.Sent, store.Unknown} {
+			was := child.Term
+			child.Term[0]++
+			child.State, child.Due = s, store.Person
+			if _, err := b.store.Advance(t.Context(), was, child, store.Also{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		a := b.decide(decision(child.ID.String(), as))
+		if a.State != want || a.Kind != "compensation" || a.Parent != parent.ID || a.Outcome != "" {
+			t.Errorf("as %s: %+v", as, a)
+		}
+	}
+}

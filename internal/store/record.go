@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -137,7 +138,7 @@ const Skew = 5 * time.Second
 var Person = time.UnixMilli(1<<47 - 1).UTC()
 
 // Attempts returns how many times the request may have been sent: each complete answer that meant "not done", each attempt of
-// which nobody knew the end until somebody said that it was not done, and the one that is under way or was the last.
+// which nobody knew the end until an operator said that it was not done, and the one that is under way or was the last.
 func (r *Record) Attempts() int {
 	n := int(r.Attempt)
 	for i := range r.History {
@@ -153,9 +154,9 @@ func (r *Record) Attempts() int {
 	}
 }
 
-// givenUp tells whether the event ended the doubt about an attempt by somebody's word, without an answer.
+// givenUp tells whether the event ended the doubt about an attempt by an operator's word.
 func (e *Event) givenUp() bool {
-	return e.From == Unknown && (e.To == Unused || e.To == Queued || e.To == Burned) && e.Status == 0
+	return e.From == Unknown && (e.To == Unused || e.To == Queued || e.To == Burned) && strings.HasPrefix(e.Who, "operator")
 }
 
 // Note appends e to the history. Where there are more than MaxHistory it drops the oldest one but the first, of those that do not tell

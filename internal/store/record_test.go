@@ -54,24 +54,26 @@ func TestNoteKeepsDoubts(t *testing.T) {
 	}
 }
 
-// An attempt that somebody's word ended may have been sent all the same.
+// An attempt that an operator's word ended may have been sent all the same.
 func TestAttemptsInDoubt(t *testing.T) {
+	const operator, engine = "operator:ada", "engine"
 	for _, tt := range []struct {
 		state store.State
 		event store.Event
 		want  int
 	}{
-		{store.Unused, store.Event{From: store.Running, To: store.Unused}, 0}, // nothing was sent
-		{store.Unused, store.Event{From: store.Unknown, To: store.Unused}, 1},
-		{store.Running, store.Event{From: store.Unknown, To: store.Unused}, 2},
-		{store.Queued, store.Event{From: store.Unknown, To: store.Queued}, 1},
-		{store.Burned, store.Event{From: store.Unknown, To: store.Burned}, 1},
-		{store.Burned, store.Event{From: store.Queued, To: store.Burned}, 0},
-		{store.Unused, store.Event{From: store.Unknown, To: store.Unused, Status: 404}, 0}, // an answer, which Attempt counts
-		{store.Done, store.Event{From: store.Unknown, To: store.Done}, 1},
+		{store.Unused, store.Event{From: store.Running, To: store.Unused, Who: engine}, 0}, // nothing was sent
+		{store.Unused, store.Event{From: store.Unknown, To: store.Unused, Who: operator}, 1},
+		{store.Unused, store.Event{From: store.Unknown, To: store.Unused, Who: "operator"}, 1},
+		{store.Running, store.Event{From: store.Unknown, To: store.Unused, Who: operator}, 2},
+		{store.Queued, store.Event{From: store.Unknown, To: store.Queued, Who: operator}, 1},
+		{store.Burned, store.Event{From: store.Unknown, To: store.Burned, Who: operator}, 1},
+		{store.Burned, store.Event{From: store.Queued, To: store.Burned, Who: operator}, 0},
+		{store.Unused, store.Event{From: store.Unknown, To: store.Unused, Who: engine, Status: 422}, 0}, // an answer, which Attempt counts
+		{store.Done, store.Event{From: store.Unknown, To: store.Done, Who: operator}, 1},
 	} {
 		if got := (&store.Record{State: tt.state, History: []store.Event{tt.event}}).Attempts(); got != tt.want {
-			t.Errorf("%s after %s to %s: %d, want %d", tt.state, tt.event.From, tt.event.To, got, tt.want)
+			t.Errorf("%s after %s to %s by %s: %d, want %d", tt.state, tt.event.From, tt.event.To, tt.event.Who, got, tt.want)
 		}
 	}
 }
