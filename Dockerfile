@@ -16,9 +16,10 @@ COPY --from=build /root-fs/etc /etc
 COPY --from=build --chown=65532:65532 --chmod=0700 /root-fs/data /data
 COPY --from=build --chmod=1777 /root-fs/tmp /tmp
 USER 65532:65532
-ENV POE_STORE=pebble:/data POE_ADMIN=:8081
+# The admin listener is for the container itself: for others it needs a token (POE_ADMIN_TOKEN_FILE).
+ENV POE_STORE=pebble:/data POE_ADMIN=127.0.0.1:8081
 VOLUME /data
-EXPOSE 8080 8081
+EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["/poe", "health"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/poe"]

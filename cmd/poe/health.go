@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/http"
 	"time"
 )
 
@@ -10,6 +11,8 @@ type healthCmd struct {
 	Admin   string        `default:"127.0.0.1:8081" placeholder:"ADDR" help:"The admin listener of the server that is asked."`
 	Ready   bool          `help:"Ask whether it can take new work (/readyz), not only whether it lives (/healthz)."`
 	Timeout time.Duration `default:"3s" placeholder:"TIME" help:"How long it may take to answer."`
+
+	AdminTokenFile string `placeholder:"FILE" help:"File with the token of the admin listener. Health is told without one, too."`
 }
 
 // Run succeeds if the server says that it is well.
@@ -18,7 +21,7 @@ func (c *healthCmd) Run(ctx context.Context, t terminal) error {
 	if c.Ready {
 		path = "/readyz"
 	}
-	said, err := operator{admin: c.Admin, timeout: c.Timeout, command: "poe health"}.ask(ctx, "GET", path)
+	said, err := operator{admin: c.Admin, tokenFile: c.AdminTokenFile, timeout: c.Timeout, command: "poe health"}.ask(ctx, order{method: http.MethodGet, path: path})
 	if err != nil {
 		return err
 	}

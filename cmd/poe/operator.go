@@ -11,17 +11,27 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/postonce/poe/internal/serve"
 )
 
 // An operator asks a running server, by its admin listener.
 type operator struct {
-	admin   string
-	timeout time.Duration
-	command string // for the hint where its help is
+	admin     string
+	tokenFile string // "": it needs none
+	timeout   time.Duration
+	command   string // for the hint where its help is
 }
 
-// ask sends a request and returns the content of a 2xx.
-func (o operator) ask(ctx context.Context, method, path string) (string, error) {
+// An order is what an operator sends.
+type order struct {
+	method, path string
+	body         io.Reader // nil: none
+	contentType  string
+}
+
+// ask sends an order and returns the content of a 2xx.
+func (o operator) ask(ctx context.Context, what order) (string, error) {
 	host, port, err := net.SplitHostPort(o.admin)
 	if err != nil {
 		return "", &usageError{err: fmt.Errorf("--admin: %q is not an address (write :8081 or 127.0.0.1:8081)", o.admin), command: o.command}
@@ -31,9 +41,19 @@ func (o operator) ask(ctx context.Context, method, path string) (string, error) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, method, "http://"+net.JoinHostPort(host, port)+path, nil)
+	r, err := http.NewRequestWithContext(ctx, what.method, "http://"+net.JoinHostPort(host, port)+what.path, what.body)
 	if err != nil {
 		return "", fmt.Errorf("asking %s: %w", o.admin, err)
+	}
+	if what.contentType != "" {
+		r.Header.Set("Content-Type", what.contentType)
+	}
+	if o.tokenFile != "" {
+		token, err := serve.ReadAdminToken(o.tokenFile)
+		if err != nil {
+			return "", err
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
 	}
 	res, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
 	if err != nil {
@@ -46,19 +66,50 @@ func (o operator) ask(ctx context.Context, method, path string) (string, error) 
 	}
 	text := strings.TrimSpace(string(said))
 	if res.StatusCode < 200 || res.StatusCode > 299 {
-		return "", fmt.Errorf("%s answers %s: %s", o.admin, res.Status, text)
+		return "", o.refused(res, text)
 	}
 	return text, nil
 }
 
+// refused is the error for an answer that is not a 2xx.
+func (o operator) refused(res *http.Response, text string) error {
+	err := fmt.Errorf("%s answers %s: %s", o.admin, res.Status, text)
+	switch {
+	case res.StatusCode != http.StatusUnauthorized:
+		return err
+	case o.tokenFile == "":
+		return &hinted{err: err, hint: "the server has the token in its admin_token_file: name a copy of that with --admin-token-file"}
+	default:
+		return &hinted{err: err, hint: "the token in " + o.tokenFile + " is not the server's"}
+	}
+}
+
+// get asks for a document and reads it into doc.
+func (o operator) get(ctx context.Context, path string, doc any) error {
+	said, err := o.ask(ctx, order{method: http.MethodGet, path: path})
+	if err != nil {
+		return err
+	}
+	return o.read(said, doc)
+}
+
+// read reads a document.
+func (o operator) read(said string, doc any) error {
+	if err := json.Unmarshal([]byte(said), doc); err != nil {
+		return fmt.Errorf("reading the answer of %s: %w", o.admin, err)
+	}
+	return nil
+}
+
 // adminFlags are those of the verbs for operators.
 type adminFlags struct {
-	Admin   string        `default:"127.0.0.1:8081" placeholder:"ADDR" help:"The admin listener of the server."`
-	Timeout time.Duration `default:"10s" placeholder:"TIME" help:"How long it may take to answer."`
+	Admin          string        `default:"127.0.0.1:8081" placeholder:"ADDR" help:"The admin listener of the server."`
+	AdminTokenFile string        `placeholder:"FILE" help:"File with its token, where it needs one."`
+	Timeout        time.Duration `default:"10s" placeholder:"TIME" help:"How long it may take to answer."`
 }
 
 func (f adminFlags) operator(command string) operator {
-	return operator{admin: f.Admin, timeout: f.Timeout, command: command}
+	return operator{admin: f.Admin, tokenFile: f.AdminTokenFile, timeout: f.Timeout, command: command}
 }
 
 // callbacksCmd is poe callbacks.
@@ -75,7 +126,8 @@ type callbacksListCmd struct {
 
 // Run lists them.
 func (c *callbacksListCmd) Run(ctx context.Context, t terminal) error {
-	said, err := c.operator("poe callbacks").ask(ctx, http.MethodGet, "/callbacks")
+	op := c.operator("poe callbacks")
+	said, err := op.ask(ctx, order{method: http.MethodGet, path: "/callbacks"})
 	if err != nil {
 		return err
 	}
@@ -89,8 +141,8 @@ func (c *callbacksListCmd) Run(ctx context.Context, t terminal) error {
 			Since                 time.Time
 		}
 	}
-	if err := json.Unmarshal([]byte(said), &doc); err != nil {
-		return fmt.Errorf("reading the answer of %s: %w", c.Admin, err)
+	if err := op.read(said, &doc); err != nil {
+		return err
 	}
 	if len(doc.Undelivered) == 0 {
 		return t.print("every callback was delivered, or is still being tried\n")
@@ -116,7 +168,7 @@ type callbacksRetryCmd struct {
 // Run sends them again.
 func (c *callbacksRetryCmd) Run(ctx context.Context, t terminal) error {
 	for _, id := range c.IDs {
-		if _, err := c.operator("poe callbacks").ask(ctx, http.MethodPost, "/callbacks/"+url.PathEscape(id)+"/retry"); err != nil {
+		if _, err := c.operator("poe callbacks").ask(ctx, order{method: http.MethodPost, path: "/callbacks/" + url.PathEscape(id) + "/retry"}); err != nil {
 			return fmt.Errorf("sending %s again: %w", id, err)
 		}
 		if err := t.print("%s is sent again\n", id); err != nil {
@@ -141,7 +193,7 @@ has it. After this another action can have it. The action itself, its outcome an
 // Run gives back what they guard.
 func (c *freeCmd) Run(ctx context.Context, t terminal) error {
 	for _, id := range c.IDs {
-		if _, err := c.operator("poe free").ask(ctx, http.MethodPost, "/actions/"+url.PathEscape(id)+"/free"); err != nil {
+		if _, err := c.operator("poe free").ask(ctx, order{method: http.MethodPost, path: "/actions/" + url.PathEscape(id) + "/free"}); err != nil {
 			return fmt.Errorf("freeing what %s guards: %w", id, err)
 		}
 		if err := t.print("%s guards nothing any more\n", id); err != nil {

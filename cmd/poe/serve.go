@@ -102,8 +102,9 @@ func newLog(w io.Writer, cfg serve.Config) (zerolog.Logger, error) {
 // unusable marks the errors that mean: not with this ledger, not with these keys.
 func unusable(err error) error {
 	var keys *tokens.HintError
+	var open *serve.OpenAdminError
 	switch {
-	case errors.As(err, &keys), errors.Is(err, store.ErrCorrupt), errors.Is(err, pebblestore.ErrForeign):
+	case errors.As(err, &keys), errors.As(err, &open), errors.Is(err, store.ErrCorrupt), errors.Is(err, pebblestore.ErrForeign):
 		return &configError{err}
 	case errors.Is(err, store.ErrLocked):
 		return &hinted{err: err, hint: "another poe has this ledger open: stop it, or choose another with --store"}

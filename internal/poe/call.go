@@ -161,7 +161,7 @@ func (c *call) refuse(s *status) {
 	case unknown:
 		p = g.problem(problemOutcomeUnknown)
 	case burned:
-		p = g.problem(problemBurned)
+		p = g.burned(&s.record)
 	case neverUsed:
 		p = g.problem(problemNeverUsed)
 	case expired:
@@ -171,6 +171,15 @@ func (c *call) refuse(s *status) {
 		p = g.problem(problemGone)
 	}
 	g.write(c.w, c.r, p.about(g, s))
+}
+
+// burned says that an action was cancelled. Of one that was unknown then nobody knows whether it was executed before.
+func (g *Gate) burned(r *store.Record) *problem {
+	p := g.problem(problemBurned)
+	if slices.ContainsFunc(r.History, func(e store.Event) bool { return e.From == store.Unknown && e.To == store.Burned }) {
+		p.Retry, p.Detail = retryNever, "it was sent before, and nobody knows whether it was executed then"
+	}
+	return p
 }
 
 // lastStatus returns the last answer that there was, which may be that of an attempt before the latest.

@@ -277,34 +277,15 @@ func (g *Gate) advance(ctx context.Context, claimed *store.Record, next store.Re
 			g.nudge()
 		}
 		return status{phase: phaseOf(got.State), record: got}
-	case errors.Is(err, store.ErrStale):
-		return g.late(ctx, got, next)
+	case errors.Is(err, store.ErrStale) && got.State == claimed.State && same(claimed, &got):
+		return g.advance(ctx, &got, retold(claimed, &got, &next)) // somebody wrote a line beside it: it is still ours
+	case errors.Is(err, store.ErrStale) && !got.ID.IsZero():
+		return g.late(ctx, claimed, got, next)
 	default:
 		g.log.Error().Err(err).Stringer("id", next.ID).Msg("settling: the outcome could not be stored")
 		g.metrics.unstored.Inc()
 		return status{phase: unknown, record: next}
 	}
-}
-
-// late records the answer of an owner that was declared dead meanwhile. An action that is still unknown is
-// settled by it; beside one that somebody resolved it goes into the history.
-func (g *Gate) late(ctx context.Context, stands, next store.Record) status {
-	r := stands
-	if stands.State == store.Unknown && next.State != store.Unknown {
-		r = next
-		r.Names, r.History = stands.Names, stands.History
-	}
-	r.Term = g.newTerm()
-	r.Note(store.Event{At: g.now(), From: stands.State, To: r.State, Who: "engine", Why: "a late answer arrived", Status: next.Status})
-	also := g.also(&stands, &r)
-	got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, stands.Term, r, also) })
-	g.log.Warn().Err(err).Stringer("id", next.ID).Int("status", next.Status).Stringer("state", stands.State).
-		Msg("a late answer arrived for an action that was settled without it")
-	if err != nil {
-		return status{phase: phaseOf(stands.State), record: stands}
-	}
-	g.front.Add(got)
-	return status{phase: phaseOf(got.State), record: got}
 }
 
 // keep stores what is kept of the answer, beside the ledger where it is large. If that fails the outcome itself is

@@ -3,6 +3,8 @@ package core
 import (
 	"context"
 	"sync"
+
+	"github.com/postonce/poe/internal/store"
 )
 
 // Housekeeping does at once what Run does every second.
@@ -31,3 +33,6 @@ func WorkOnce(ctx context.Context, g *Gate) {
 	}
 	workers.Wait()
 }
+
+// OutcomePath is the address of an action's outcome.
+func OutcomePath(g *Gate, id store.ID) string { return string(g.appendOutcome(nil, id)) }

@@ -21,6 +21,7 @@ type metrics struct {
 	unstored  prometheus.Counter
 	swept     prometheus.Counter
 	callbacks *prometheus.CounterVec // by result
+	late      *prometheus.CounterVec // by the state that it found
 
 	// Those that most requests count, found once.
 	viaPOE, viaNone, won prometheus.Counter
@@ -33,6 +34,9 @@ func (m *metrics) resolve() {
 	m.viaPOE, m.viaNone, m.won = m.requests.WithLabelValues("poe"), m.requests.WithLabelValues("none"), m.claims.WithLabelValues("won")
 	for _, result := range []string{"delivered", "failed", "undelivered"} {
 		m.callbacks.WithLabelValues(result)
+	}
+	for _, p := range []phase{unused, running, accepted, sent, done, unknown, burned} {
+		m.late.WithLabelValues(p.word())
 	}
 	m.rested = map[phase]prometheus.Counter{}
 	for _, p := range []phase{unused, done, unknown, burned} {
@@ -55,6 +59,7 @@ func newMetrics(g *Gate, reg prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		requests:  vec("requests_total", "Requests to guarded places, by the door they came through.", "door"),
 		callbacks: vec("callbacks_total", "Deliveries of callbacks, by their result: delivered, failed, undelivered after the last try.", "result"),
+		late:      vec("late_answers_total", "Answers that came after their action was declared unknown, or decided about, by where it stood.", "state"),
 		minted:    counter("minted_total", "POE URIs signed."),
 		claims:    vec("claims_total", "Claims, by their result: won, taken, refused.", "result"),
 		settled:   vec("settled_total", "Actions that came to rest, by state.", "state"),
@@ -76,7 +81,7 @@ func newMetrics(g *Gate, reg prometheus.Registerer) (*metrics, error) {
 	}
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.requests, m.minted, m.claims, m.settled, m.refused, m.execution, m.replayed, m.unstored, m.swept, m.callbacks,
+		m.requests, m.minted, m.claims, m.settled, m.refused, m.execution, m.replayed, m.unstored, m.swept, m.callbacks, m.late,
 		gauge("running", "Executions under way.", func() float64 { return float64(len(g.slots)) }),
 		gauge("waiting", "Requests that wait for an execution to end.", func() float64 { return float64(len(g.waiters)) }),
 		gauge("spool_memory_bytes", "Memory held by bodies on their way.", func() float64 { m, _ := g.cfg.Spool.Usage(); return float64(m) }),

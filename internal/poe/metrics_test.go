@@ -200,6 +200,16 @@ func TestEveryMetric(t *testing.T) {
 	check(told, "poe_callbacks_total", "delivered", 1)
 	check(told, "poe_callbacks_total", "failed", 1)
 
+	late, _ := open(nil)
+	entered, leave = late.stopped()
+	i = late.issue("/orders")
+	all.Go(func() { late.do("POST", i.URI, "") })
+	<-entered
+	late.another()
+	close(leave)
+	all.Wait()
+	check(late, "poe_late_answers_total", "unknown", 1)
+
 	for name := range registered.names {
 		if !checked[name] {
 			t.Errorf("%s is asserted nowhere", name)

@@ -114,16 +114,9 @@ var ErrNoAction = errors.New("there is no action of that id")
 // Free gives back the business keys, tags and creations that an action guards, wherever it stands: another action may have them then. who is
 // written into its history.
 func (g *Gate) Free(ctx context.Context, id, who string) error {
-	parsed, err := store.ParseID(id)
+	r, err := g.record(ctx, id)
 	if err != nil {
-		return ErrNoAction
-	}
-	r, err := g.store.Lookup(ctx, store.ByID(parsed))
-	if errors.Is(err, store.ErrNotFound) {
-		return ErrNoAction
-	}
-	if err != nil {
-		return fmt.Errorf("looking up %s: %w", id, err)
+		return err
 	}
 	if err := g.free(ctx, &r, who, "a person said so"); err != nil {
 		return fmt.Errorf("freeing what %s guards: %w", id, err)

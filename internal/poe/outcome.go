@@ -111,7 +111,7 @@ func (g *Gate) at(r store.Record, now time.Time) status {
 	case !r.State.Open() && r.ID.Shelf().Past(now):
 		return status{phase: gone, record: store.Record{ID: r.ID}}
 	case r.State != store.Unused || now.Before(r.Expires.Add(store.Skew)):
-	case r.Attempt == 0:
+	case r.Attempts() == 0:
 		s.phase = neverUsed
 	default:
 		s.phase = expired
@@ -245,6 +245,10 @@ func (g *Gate) serveReceipt(w http.ResponseWriter, r *http.Request) {
 	s, ok := g.visit(w, r)
 	if !ok {
 		return
+	}
+	// The front need not know what others have written into the history since.
+	if now, err := g.store.Lookup(r.Context(), store.ByID(s.record.ID)); err == nil {
+		s = g.at(now, g.now())
 	}
 	s.setState(w.Header(), false)
 	writeJSON(w, http.StatusOK, "application/json", g.receipt(&s))

@@ -7,8 +7,29 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// admin returns the server for operators and their machines: is it alive, can it take work, what does it count.
+// admin returns the server for operators and their machines: is it alive, can it take work, what does it count, what must a person decide. The
+// first two are for everybody who can reach it, since they tell of no action; the rest is guarded.
 func (s *server) admin() *http.Server {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.regs, promhttp.HandlerOpts{}))
+	s.operate(mux)
+	guarded, health := s.guard(mux), s.health()
+	return &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch r.URL.Path {
+			case "/healthz", "/readyz":
+				health.ServeHTTP(w, r)
+			default:
+				guarded.ServeHTTP(w, r)
+			}
+		}),
+		ErrorLog: serverLog(s.opt.Log), MaxHeaderBytes: 16 << 10,
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
+	}
+}
+
+// health answers whether the process lives, and whether it can take work.
+func (s *server) health() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte("ok\n")) // the asker has gone: nothing to undo
@@ -20,10 +41,5 @@ func (s *server) admin() *http.Server {
 		}
 		_, _ = w.Write([]byte("ready\n"))
 	})
-	s.operate(mux)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.regs, promhttp.HandlerOpts{}))
-	return &http.Server{
-		Handler: mux, ErrorLog: serverLog(s.opt.Log), MaxHeaderBytes: 16 << 10,
-		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
-	}
+	return mux
 }

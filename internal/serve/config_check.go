@@ -57,6 +57,12 @@ func checkPlaces(c *Config, d *decoder) {
 		if c.Admin == c.Listen && !strings.HasSuffix(c.Admin, ":0") {
 			d.wrong("admin", "%q is what listen has; they must differ", c.Admin)
 		}
+		if c.AdminTokenFile == "" && !loopbackName(c.Admin) {
+			e := OpenAdminError{Address: c.Admin}
+			d.wrong("admin", "%s: %s", e.Error(), e.Hint())
+		}
+	} else if c.AdminTokenFile != "" {
+		d.wrong("admin_token_file", "is here without admin: there is nothing to guard")
 	}
 	if c.Upstream == "" {
 		d.wrong("upstream", "is missing: say where the application is, e.g. http://127.0.0.1:9000")

@@ -17,6 +17,7 @@ import (
 const whole = `
 listen: ":9443"
 admin: 127.0.0.1:9081
+admin_token_file: admin.token
 public_url: https://api.example.com
 upstream: http://127.0.0.1:9000
 store: pebble:./ledger
@@ -74,7 +75,7 @@ func TestParseReadsEveryKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := serve.Config{
-		Listen: ":9443", Admin: "127.0.0.1:9081", PublicURL: "https://api.example.com",
+		Listen: ":9443", Admin: "127.0.0.1:9081", AdminTokenFile: "admin.token", PublicURL: "https://api.example.com",
 		Upstream: "http://127.0.0.1:9000", Store: "pebble:./ledger", Keys: "./keys.json",
 		Prefix: "/once/", Param: "once", TTL: 2 * time.Hour, Retention: 48 * time.Hour,
 		MaxBody: 1 << 20, MaxResponse: 2_000_000, Spool: 3 << 30, Front: 4096,
@@ -236,6 +237,9 @@ func TestMistakesOneByOne(t *testing.T) {
 		{"address", "listen: 8080", `p:2:9: listen: "8080" is not an address (write :8080 or 127.0.0.1:8080)`},
 		{"port", "listen: :99999", `p:2:9: listen: ":99999" is not an address (write :8080 or 127.0.0.1:8080)`},
 		{"same address", "listen: :80\nadmin: :80", `p:3:8: admin: ":80" is what listen has; they must differ`},
+		{"open admin", "admin: :8081", `p:2:8: admin: the admin listener at :8081 can be reached from other machines, and no token guards it: listen on 127.0.0.1 (--admin), ` +
+			`or make a token, (umask 077 && head -c 32 /dev/urandom | base64 >admin.token), and name its file with --admin-token-file`},
+		{"token without admin", "admin: ''\nadmin_token_file: a", `p:3:19: admin_token_file: is here without admin: there is nothing to guard`},
 		{"public url", "public_url: example.com", `p:2:13: public_url: "example.com" is not a URL (write http://host:port)`},
 		{"public url's path", "public_url: https://a/b", `p:2:13: public_url: "https://a/b" says more than scheme, host and port`},
 		{"public url's password", "public_url: https://a:secret@b", `p:2:13: public_url: "https://a:xxxxx@b" says more than scheme, host and port`},

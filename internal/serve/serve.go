@@ -58,6 +58,7 @@ type server struct {
 	hop    *gateway.Gateway
 	cert   *tls.Certificate // nil: no TLS
 	bearer *bearer.Verifier // nil: no token is believed
+	token  *adminToken      // nil: the admin listener is on loopback, and needs none
 	regs   *prometheus.Registry
 }
 
@@ -69,7 +70,7 @@ func Run(ctx context.Context, cfg Config, opt Options) (err error) {
 	}
 	s := &server{cfg: cfg, opt: opt, regs: prometheus.NewRegistry()}
 	// Certificate and ports come before the ledger: a mistake there must not cost a recovery.
-	if err := s.loadCertificate(); err != nil {
+	if err := errors.Join(s.loadCertificate(), s.loadToken()); err != nil {
 		return err
 	}
 	public, admin, err := s.listen(ctx)
@@ -108,6 +109,10 @@ func (s *server) listen(ctx context.Context) (public, admin net.Listener, err er
 	}
 	if admin, err = lc.Listen(ctx, "tcp", s.cfg.Admin); err != nil {
 		return nil, nil, errors.Join(&ListenError{Address: s.cfg.Admin, Flag: "--admin", Err: err}, public.Close())
+	}
+	if err := s.reachable(admin); err != nil {
+		closeListeners(public, admin)
+		return nil, nil, err
 	}
 	return public, admin, nil
 }
@@ -326,7 +331,7 @@ func (s *server) close() error {
 	return nil
 }
 
-// reloadOnHangup reads the key file again at every SIGHUP.
+// reloadOnHangup reads the key files, and the token of the admin listener, again at every SIGHUP.
 func (s *server) reloadOnHangup(ctx context.Context) {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
@@ -340,8 +345,11 @@ func (s *server) reloadOnHangup(ctx context.Context) {
 			if s.bearer != nil {
 				err = errors.Join(err, s.bearer.Reload())
 			}
+			if s.token != nil {
+				err = errors.Join(err, s.token.load())
+			}
 			if err != nil {
-				s.opt.Log.Error().Err(err).Msg("reading the keys again: they stay what they were")
+				s.opt.Log.Error().Err(err).Msg("reading the keys again: what could not be read stays what it was")
 			}
 		}
 	}

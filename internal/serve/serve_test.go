@@ -51,6 +51,12 @@ func config(t *testing.T, app string) serve.Config {
 // run starts a server and waits until it serves.
 func run(t *testing.T, cfg serve.Config) *running {
 	t.Helper()
+	return runWith(t, cfg, serve.Options{Log: zerolog.Nop()})
+}
+
+// runWith is run with options.
+func runWith(t *testing.T, cfg serve.Config, opt serve.Options) *running {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	end := make(chan error, 1)
 	r := &running{stop: stop, end: sync.OnceValue(func() error {
@@ -62,9 +68,8 @@ func run(t *testing.T, cfg serve.Config) *running {
 		}
 	})}
 	ready := make(chan serve.Addresses, 1)
-	go func() {
-		end <- serve.Run(ctx, cfg, serve.Options{Log: zerolog.Nop(), Ready: func(a serve.Addresses) { ready <- a }})
-	}()
+	opt.Ready = func(a serve.Addresses) { ready <- a }
+	go func() { end <- serve.Run(ctx, cfg, opt) }()
 	select {
 	case r.at = <-ready:
 	case err := <-end:

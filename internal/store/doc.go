@@ -6,14 +6,15 @@
 // An action is in one of these states, and moves only along these lines:
 //
 //	absent ──Claim──▶ Running ──Advance──▶ Done
-//	  │                │   └──Advance────▶ Unknown ──Advance──▶ Done │ Unused
+//	  │                │   └──Advance────▶ Unknown ──Advance──▶ Done │ Unused │ Queued │ Burned
 //	  │                └──Advance──▶ Unused ──Claim──▶ Running (next attempt)
+//	  │                                └──Advance──▶ Burned │ Done (after somebody's word; an answer came after all)
 //	  ├──Claim──▶ Burned
 //	  └──Claim──▶ Queued ──Advance──▶ Sent ──Advance──▶ Done │ Unknown
 //	               │                   └──Advance──▶ Queued (a complete answer said "not done": later again)
-//	               └──Advance──▶ Burned
+//	               └──Advance──▶ Burned │ Done (a callback; or as above)
 //
-// Every state but Burned may also be advanced to itself: for a later Due, or a line of history. Moves has the same in code.
+// Every state may also be advanced to itself: for a later Due, or a line of history. Moves has the same in code.
 //
 // What every ledger guarantees, and storetest checks:
 //

@@ -3,11 +3,11 @@ package store
 import "slices"
 
 // Moves returns the states that Advance may put in the place of from, itself included where a record may be renewed as it
-// stands: for a later Due, for a line of history. Nothing follows Burned, and only Claim leaves Absent and, but for itself, Unused.
+// stands: for a later Due, for a line of history. Only Claim leaves Absent, and only Claim makes Unused run again.
 func Moves(from State) []State {
 	switch from {
 	case Unused:
-		return []State{Unused}
+		return []State{Unused, Burned}
 	case Queued:
 		return []State{Queued, Sent, Burned}
 	case Running:
@@ -15,10 +15,12 @@ func Moves(from State) []State {
 	case Sent:
 		return []State{Sent, Queued, Done, Unknown}
 	case Unknown:
-		return []State{Unknown, Done, Unused}
+		return []State{Unknown, Done, Unused, Queued, Burned}
 	case Done:
 		return []State{Done}
-	case Absent, Burned:
+	case Burned:
+		return []State{Burned}
+	case Absent:
 		return nil
 	default:
 		return nil
@@ -26,10 +28,11 @@ func Moves(from State) []State {
 }
 
 // follows tells whether r may replace held: along the drawing, by the same action, forgetting nothing that happened.
-// A callback needs no mark before it is sent, since it may be delivered more than once: it goes from Queued to Done.
+// A callback needs no mark before it is sent, since it may be delivered more than once: it goes from Queued to Done. What
+// somebody said to be not done, Unused or Queued, is Done where an answer that comes late shows it.
 func follows(held, r *Record) error {
-	delivered := held.Kind == Callback && held.State == Queued && r.State == Done
-	if !slices.Contains(Moves(held.State), r.State) && !delivered {
+	after := r.State == Done && (held.Kind == Callback && held.State == Queued || held.Doubted())
+	if !slices.Contains(Moves(held.State), r.State) && !after {
 		return invalid("from %s to %s", held.State, r.State)
 	}
 	if held.Kind != r.Kind || held.Parent != r.Parent || held.Principal != r.Principal || held.Door != r.Door ||
@@ -44,10 +47,15 @@ func follows(held, r *Record) error {
 			return invalid("a name that was not claimed")
 		}
 	}
-	if held.State == Done {
+	if held.State == Done || held.State == Burned {
 		return sameOutcome(held, r)
 	}
 	return nil
+}
+
+// Doubted tells whether r may be executed because somebody said that it was not done, of an attempt of which nobody knew.
+func (r *Record) Doubted() bool {
+	return (r.State == Unused || r.State == Queued) && slices.ContainsFunc(r.History, func(e Event) bool { return e.From == Unknown && e.To == r.State })
 }
 
 // sameOutcome tells whether r says the same of what happened as held; only what is kept of it may become less.

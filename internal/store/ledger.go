@@ -96,7 +96,7 @@ type Ledger interface {
 	// ones in also.Free, which must be the record's, leave it. The ones in also.Take join it, and lead to it from then on; a record that
 	// they led to before still lists them, and no write of it, nor its sweep, takes them away from the new one. If a child's id or name is taken nothing is done, and it
 	// returns the holder and ErrTaken; a child on a past shelf, or one that has expired, is ErrExpired. A record that is Done or Burned cannot be changed (ErrInvalid),
-	// except that Done may become Done again to purge its body, free names or extend its history, with the same
+	// except that it may become the same again to purge its body, free names or extend its history, with the same
 	// Status, Finished, and length and digest of the answer.
 	Advance(ctx context.Context, was Term, r Record, also Also) (Record, error)
 
@@ -130,6 +130,12 @@ type Swept struct {
 	More    bool  // whether another step would find work
 }
 
+// An Entry is one line of the agenda: an action, and when somebody must look at it.
+type Entry struct {
+	Due time.Time
+	ID  ID
+}
+
 // Upkeep is what a ledger needs over time, and what people ask of it.
 type Upkeep interface {
 	// Identity is the ledger's own random id, made with it and never changed. Tokens are signed for it.
@@ -145,6 +151,9 @@ type Upkeep interface {
 	Sweep(ctx context.Context, now time.Time) (Swept, error)
 	// List returns at most limit ids after the given one, in the ledger's order; the zero id is before all.
 	List(ctx context.Context, after ID, limit int) ([]ID, error)
+	// Entries is Agenda for people: at most limit of its entries after the given one, soonest first; the zero Entry is before all.
+	// It is a hint as well.
+	Entries(ctx context.Context, after Entry, limit int) ([]Entry, error)
 	// Floor returns the stored floors.
 	Floor(ctx context.Context) (Floor, error)
 	// Ready tells whether the ledger can write now, with a reason that may be shown to an operator.

@@ -2,6 +2,8 @@ package store
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -135,23 +137,37 @@ const Skew = 5 * time.Second
 // Person is the Due of a record that waits for a person's decision. No worker's agenda reaches it.
 var Person = time.UnixMilli(1<<47 - 1).UTC()
 
-// Attempts returns how many times the request may have been sent.
+// Attempts returns how many times the request may have been sent: each complete answer that meant "not done", each attempt of
+// which nobody knew the end until an operator said that it was not done, and the one that is under way or was the last.
 func (r *Record) Attempts() int {
+	n := int(r.Attempt)
+	for i := range r.History {
+		if r.History[i].givenUp() {
+			n++
+		}
+	}
 	switch r.State {
 	case Running, Sent, Done, Unknown:
-		return int(r.Attempt) + 1
+		return n + 1
 	default:
-		return int(r.Attempt)
+		return n
 	}
 }
 
-// Note appends e to the history, and drops the second-oldest event where there are more than MaxHistory.
+// givenUp tells whether the event ended the doubt about an attempt by an operator's word.
+func (e *Event) givenUp() bool {
+	return e.From == Unknown && (e.To == Unused || e.To == Queued || e.To == Burned) && strings.HasPrefix(e.Who, "operator")
+}
+
+// Note appends e to the history. Where there are more than MaxHistory it drops the oldest one but the first, of those that neither began nor
+// ended a doubt if there are any: what somebody decided about an unknown action stays.
 // It never writes into the array of the history that r came with, so copies of r stay what they were.
 func (r *Record) Note(e Event) {
-	h := make([]Event, 0, min(len(r.History)+1, MaxHistory))
+	h := make([]Event, 0, len(r.History)+1)
 	h = append(h, r.History...)
-	if len(h) >= MaxHistory {
-		h = append(h[:1:1], h[len(h)-MaxHistory+2:]...)
+	for len(h) >= MaxHistory {
+		drop := 1 + slices.IndexFunc(h[1:], func(e Event) bool { return e.From == e.To || e.From != Unknown && e.To != Unknown })
+		h = slices.Delete(h, max(drop, 1), max(drop, 1)+1)
 	}
 	r.History = append(h, e)
 }

@@ -32,6 +32,53 @@ func TestNote(t *testing.T) {
 	}
 }
 
+// What was decided about an unknown action outlasts everything else that happened.
+func TestNoteKeepsDoubts(t *testing.T) {
+	var r store.Record
+	doubt := store.Event{From: store.Running, To: store.Unknown, Who: "recovery"}
+	word := store.Event{From: store.Unknown, To: store.Unused, Who: "operator", Why: "looked"}
+	r.Note(store.Event{Status: 1})
+	r.Note(doubt)
+	r.Note(word)
+	for i := range 2 * store.MaxHistory {
+		r.Note(store.Event{From: store.Unknown, To: store.Unknown}) // tried again
+		r.Note(store.Event{From: store.Running, To: store.Unused, Status: 100 + i})
+	}
+	if d := cmp.Diff([]store.Event{{Status: 1}, doubt, word}, r.History[:3]); d != "" || len(r.History) != store.MaxHistory || r.History[store.MaxHistory-1].Status != 100+2*store.MaxHistory-1 {
+		t.Errorf("%d events, the last %v; (-want +got):\n%s", len(r.History), r.History[len(r.History)-1], d)
+	}
+	for range 2 * store.MaxHistory { // where there is nothing but doubts, the latest ones stay
+		r.Note(word)
+	}
+	if len(r.History) != store.MaxHistory || r.History[1] != word || r.History[0].Status != 1 {
+		t.Errorf("%d events: %v", len(r.History), r.History[:3])
+	}
+}
+
+// An attempt that an operator's word ended may have been sent all the same.
+func TestAttemptsInDoubt(t *testing.T) {
+	const operator, engine = "operator:ada", "engine"
+	for _, tt := range []struct {
+		state store.State
+		event store.Event
+		want  int
+	}{
+		{store.Unused, store.Event{From: store.Running, To: store.Unused, Who: engine}, 0}, // nothing was sent
+		{store.Unused, store.Event{From: store.Unknown, To: store.Unused, Who: operator}, 1},
+		{store.Unused, store.Event{From: store.Unknown, To: store.Unused, Who: "operator"}, 1},
+		{store.Running, store.Event{From: store.Unknown, To: store.Unused, Who: operator}, 2},
+		{store.Queued, store.Event{From: store.Unknown, To: store.Queued, Who: operator}, 1},
+		{store.Burned, store.Event{From: store.Unknown, To: store.Burned, Who: operator}, 1},
+		{store.Burned, store.Event{From: store.Queued, To: store.Burned, Who: operator}, 0},
+		{store.Unused, store.Event{From: store.Unknown, To: store.Unused, Who: engine, Status: 422}, 0}, // an answer, which Attempt counts
+		{store.Done, store.Event{From: store.Unknown, To: store.Done, Who: operator}, 1},
+	} {
+		if got := (&store.Record{State: tt.state, History: []store.Event{tt.event}}).Attempts(); got != tt.want {
+			t.Errorf("%s after %s to %s by %s: %d, want %d", tt.state, tt.event.From, tt.event.To, tt.event.Who, got, tt.want)
+		}
+	}
+}
+
 func TestAttempts(t *testing.T) {
 	for state, want := range map[store.State]int{
 		store.Unused: 2, store.Queued: 2, store.Burned: 2, store.Running: 3, store.Sent: 3, store.Done: 3, store.Unknown: 3,

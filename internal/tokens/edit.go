@@ -98,7 +98,7 @@ func RetireFile(path, id string) error {
 			return ErrNoSuchKey
 		}
 		if set.Keys[i].signs() {
-			return &HintError{ErrSigning, "poe keys rotate " + quoted(path)}
+			return &HintError{ErrSigning, "poe keys rotate " + Quoted(path)}
 		}
 		set.Keys = slices.Delete(set.Keys, i, i+1)
 		return nil
@@ -142,7 +142,7 @@ func edit(path string, by func(*jwkSet) error) error {
 	// A link stays one: the file that it leads to is replaced.
 	target, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return noKeyFile(path, err)
+		return noKeyFile(path, fmt.Errorf("no key file: %w", err))
 	}
 	if err != nil {
 		return err
@@ -188,7 +188,7 @@ func replace(path string, next func(*os.File) (*jwkSet, error)) (err error) {
 	if errors.Is(err, fs.ErrExist) {
 		return &HintError{
 			fmt.Errorf("%w: %s is there", ErrBusy, lock),
-			"rm " + quoted(lock) + " # unless a poe keys command is running",
+			"rm " + Quoted(lock) + " # unless a poe keys command is running",
 		}
 	}
 	if err != nil {

@@ -5,10 +5,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"runtime"
 	"sync"
 	"time"
 )
@@ -142,40 +140,15 @@ func (f *File) read() (*Keys, error) {
 	return &keys, nil
 }
 
-// readKeyFile returns the content of a key file that nobody else can read. The FileInfo is nil if there is no file, and
-// otherwise that of the file which was read, or refused.
+// readKeyFile returns the content of a key file that nobody else can read, and what it is, as ReadPrivate does.
 func readKeyFile(path string) ([]byte, fs.FileInfo, error) {
-	file, err := os.Open(path) //nolint:gosec // the operator names it
+	content, info, err := ReadPrivate("key file", path, maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, noKeyFile(path, err)
+		err = noKeyFile(path, err)
 	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("opening the key file: %w", err)
-	}
-	defer file.Close() //nolint:errcheck // only read
-	info, err := file.Stat()
-	if err != nil {
-		return nil, nil, fmt.Errorf("opening the key file: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, info, fmt.Errorf("key file %s is not a regular file", path)
-	}
-	if others := info.Mode().Perm() & 0o077; others != 0 && runtime.GOOS != "windows" {
-		return nil, info, &HintError{
-			fmt.Errorf("key file %s has mode %#o: others than its owner may use it", path, info.Mode().Perm()),
-			"chmod 600 " + quoted(path),
-		}
-	}
-	content, err := io.ReadAll(io.LimitReader(file, maxFile+1))
-	if err != nil {
-		return nil, info, fmt.Errorf("reading %s: %w", path, err)
-	}
-	if len(content) > maxFile {
-		return nil, info, fmt.Errorf("key file %s has more than %d bytes", path, maxFile)
-	}
-	return content, info, nil
+	return content, info, err
 }
 
 func noKeyFile(path string, err error) error {
-	return &HintError{fmt.Errorf("no key file: %w", err), "poe keys new " + quoted(path)}
+	return &HintError{err, "poe keys new " + Quoted(path)}
 }

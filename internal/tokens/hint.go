@@ -17,8 +17,8 @@ func (e *HintError) Unwrap() error { return e.err }
 // Hint returns the command, ready to be pasted into a shell.
 func (e *HintError) Hint() string { return e.hint }
 
-// quoted returns s as one word of a POSIX shell.
-func quoted(s string) string {
+// Quoted returns s as one word of a POSIX shell.
+func Quoted(s string) string {
 	strange := func(c rune) bool {
 		return (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && (c < '0' || c > '9') && !strings.ContainsRune("/._-+=:@", c)
 	}
@@ -30,3 +30,6 @@ func quoted(s string) string {
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
+
+// Hinted is err with the command that mends it.
+func Hinted(err error, hint string) error { return &HintError{err, hint} }

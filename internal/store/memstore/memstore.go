@@ -115,16 +115,29 @@ func (s *Store) Agenda(ctx context.Context, due time.Time, limit int) ([]store.I
 	if err := s.usable(ctx); err != nil {
 		return nil, fmt.Errorf("reading the agenda: %w", err)
 	}
-	var ids []store.ID
+	entries := s.entries(func(e store.Entry) bool { return !e.Due.After(due) }, limit)
+	ids := make([]store.ID, len(entries))
+	for i, e := range entries {
+		ids[i] = e.ID
+	}
+	return ids, nil
+}
+
+// entries returns at most limit entries of the agenda that keep wants, soonest first.
+func (s *Store) entries(keep func(store.Entry) bool, limit int) []store.Entry {
+	var all []store.Entry
 	for id, at := range s.agenda {
-		if !at.After(due) {
-			ids = append(ids, id)
+		if e := (store.Entry{Due: at, ID: id}); keep(e) {
+			all = append(all, e)
 		}
 	}
-	slices.SortFunc(ids, func(a, b store.ID) int {
-		return cmp.Or(s.agenda[a].Compare(s.agenda[b]), bytes.Compare(a[:], b[:]))
-	})
-	return ids[:min(len(ids), max(limit, 0))], nil
+	slices.SortFunc(all, byDue)
+	return all[:min(len(all), max(limit, 0))]
+}
+
+// byDue is the order of the agenda.
+func byDue(a, b store.Entry) int {
+	return cmp.Or(a.Due.Compare(b.Due), bytes.Compare(a.ID[:], b.ID[:]))
 }
 
 // write decides and does one change while nobody else reads or writes.

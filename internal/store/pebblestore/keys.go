@@ -62,6 +62,14 @@ func agendaID(key []byte) (id store.ID, ok bool) {
 	return store.ID(key[9:]), true
 }
 
+func agendaEntry(key []byte) (e store.Entry, ok bool) {
+	if e.ID, ok = agendaID(key); !ok {
+		return e, false
+	}
+	e.Due = time.UnixMilli(int64(binary.BigEndian.Uint64(key[1:9]))).UTC() //nolint:gosec // what dueKey wrote
+	return e, true
+}
+
 func metaKey(word string) []byte {
 	return append([]byte{metaPrefix}, word...)
 }

@@ -114,11 +114,24 @@ func readError(err error) error {
 
 // Agenda implements store.Ledger.
 func (s *Store) Agenda(ctx context.Context, due time.Time, limit int) ([]store.ID, error) {
-	ids, err := s.ids(ctx, span{[]byte{agendaPrefix}, dueKey(due.UnixMilli() + 1), agendaID}, limit)
+	ids, err := scan(ctx, s, span[store.ID]{[]byte{agendaPrefix}, dueKey(due.UnixMilli() + 1), agendaID}, limit)
 	if err != nil {
 		return nil, fmt.Errorf("reading the agenda: %w", err)
 	}
 	return ids, nil
+}
+
+// Entries implements store.Upkeep.
+func (s *Store) Entries(ctx context.Context, after store.Entry, limit int) ([]store.Entry, error) {
+	from := []byte{agendaPrefix}
+	if after != (store.Entry{}) {
+		from = append(agendaKey(after.Due, after.ID), 0)
+	}
+	entries, err := scan(ctx, s, span[store.Entry]{from, []byte{agendaPrefix + 1}, agendaEntry}, limit)
+	if err != nil {
+		return nil, fmt.Errorf("reading the agenda: %w", err)
+	}
+	return entries, nil
 }
 
 // List implements store.Upkeep.
@@ -127,22 +140,22 @@ func (s *Store) List(ctx context.Context, after store.ID, limit int) ([]store.ID
 	if !after.IsZero() {
 		from = append(recordKey(after), 0)
 	}
-	ids, err := s.ids(ctx, span{from, []byte{recordPrefix + 1}, recordID}, limit)
+	ids, err := scan(ctx, s, span[store.ID]{from, []byte{recordPrefix + 1}, recordID}, limit)
 	if err != nil {
 		return nil, fmt.Errorf("listing: %w", err)
 	}
 	return ids, nil
 }
 
-// span is a range of keys, and how to read the id in one.
-type span struct {
+// span is a range of keys, and how to read what one says.
+type span[T any] struct {
 	from, to []byte
-	id       func(key []byte) (store.ID, bool)
+	read     func(key []byte) (T, bool)
 }
 
-// ids reads at most limit ids from the keys, without locks: they may rest on writes that are not durable yet, which is
-// why only ids leave here.
-func (s *Store) ids(ctx context.Context, keys span, limit int) (ids []store.ID, err error) {
+// scan reads at most limit keys, without locks: they may rest on writes that are not durable yet, which is
+// why nothing of the records leaves here.
+func scan[T any](ctx context.Context, s *Store, keys span[T], limit int) (all []T, err error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -151,15 +164,15 @@ func (s *Store) ids(ctx context.Context, keys span, limit int) (ids []store.ID, 
 	if err != nil {
 		return nil, readError(err)
 	}
-	for ok := it.First(); ok && len(ids) < limit; ok = it.Next() {
-		id, fits := keys.id(it.Key())
+	for ok := it.First(); ok && len(all) < limit; ok = it.Next() {
+		one, fits := keys.read(it.Key())
 		if !fits {
 			return nil, errors.Join(fmt.Errorf("%w: a key of %d bytes", store.ErrCorrupt, len(it.Key())), it.Close())
 		}
-		ids = append(ids, id)
+		all = append(all, one)
 	}
 	if err := it.Close(); err != nil {
 		return nil, readError(err)
 	}
-	return ids, nil
+	return all, nil
 }

@@ -11,19 +11,20 @@ import (
 
 // drawing is the drawing of package store, drawn again.
 var drawing = map[store.State][]store.State{
-	store.Unused:  {store.Unused},
+	store.Unused:  {store.Unused, store.Burned},
 	store.Queued:  {store.Queued, store.Sent, store.Burned},
 	store.Running: {store.Running, store.Done, store.Unknown, store.Unused},
 	store.Sent:    {store.Sent, store.Done, store.Unknown, store.Queued},
 	store.Done:    {store.Done},
-	store.Unknown: {store.Unknown, store.Done, store.Unused},
-	store.Burned:  {},
+	store.Unknown: {store.Unknown, store.Done, store.Unused, store.Queued, store.Burned},
+	store.Burned:  {store.Burned},
 }
 
 func advanceCases() []testCase {
 	all := []testCase{
 		{"stale", advanceStale},
 		{"stale: a lost owner's late answer", advanceLate},
+		{"a late answer after somebody's word", advanceAfterAll},
 		{"repeat of an advance", advanceRepeat},
 		{"repeat of an advance that another followed", advanceRepeatSuperseded},
 		{"absent", advanceAbsent},
@@ -94,6 +95,24 @@ func advanceLate(t *testing.T, k *kit) {
 	late := k.next(lost, store.Done)
 	late.Note(store.Event{At: k.clock(), From: store.Unknown, To: store.Done, Who: "engine", Why: "late answer", Status: 201})
 	k.wants(k.mustAdvance(lost.Term, late, store.Also{}))
+}
+
+// What somebody said to be not done may turn out to be done; what was never in doubt may not.
+func advanceAfterAll(t *testing.T, k *kit) {
+	for _, s := range []store.State{store.Unused, store.Queued} {
+		r := k.stand(store.Unknown)
+		word := k.next(r, s)
+		word.Note(store.Event{At: k.clock(), From: store.Unknown, To: s, Who: "operator:ada", Why: "looked"})
+		word = k.mustAdvance(r.Term, word, store.Also{})
+		k.wants(k.mustMove(word, store.Done))
+
+		sure := k.stand(s)
+		next := k.next(sure, store.Done)
+		next.Note(store.Event{At: k.clock(), From: store.Unknown, To: s, Who: "operator:ada", Why: "too late"})
+		_, err := k.Advance(t.Context(), sure.Term, next, store.Also{})
+		refused(t, err, store.ErrInvalid)
+		k.wants(sure)
+	}
 }
 
 func advanceRepeat(t *testing.T, k *kit) {

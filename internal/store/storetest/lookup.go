@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -69,6 +71,7 @@ func agendaCases() []testCase {
 		{"a person's is last", agendaPerson},
 		{"kept by one that is at rest", agendaAtRest},
 		{"moved by a claim after release", agendaReclaim},
+		{"in pages", agendaPages},
 	}
 }
 
@@ -111,6 +114,39 @@ func agendaLimit(t *testing.T, k *kit) {
 		if err != nil || !slices.Equal(got, all[:min(limit, 10)]) {
 			t.Errorf("limit %d: %v, %v", limit, got, err)
 		}
+	}
+}
+
+// What waits is read page by page, whether many are due at one time or at many.
+func agendaPages(t *testing.T, k *kit) {
+	var want []store.Entry
+	for i := range 25 {
+		r := k.claim(store.Running)
+		r.Due = store.Person
+		if i < 12 {
+			r.Due = k.after(time.Duration(i/4) * time.Second)
+		}
+		r = k.mustClaim(r)
+		want = append(want, store.Entry{Due: r.Due, ID: r.ID})
+	}
+	slices.SortFunc(want, func(a, b store.Entry) int { return cmp.Or(a.Due.Compare(b.Due), bytes.Compare(a.ID[:], b.ID[:])) })
+	for _, limit := range []int{1, 7, 25, 100} {
+		var got []store.Entry
+		for after := (store.Entry{}); ; after = got[len(got)-1] {
+			page, err := k.Entries(t.Context(), after, limit)
+			if err != nil || len(page) > limit {
+				t.Fatalf("limit %d: %d entries, %v", limit, len(page), err)
+			}
+			if got = append(got, page...); len(page) < limit {
+				break
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("in pages of %d: %v, want %v", limit, got, want)
+		}
+	}
+	if got, err := k.Entries(t.Context(), store.Entry{}, 0); err != nil || len(got) > 0 {
+		t.Errorf("none: %v, %v", got, err)
 	}
 }
 

@@ -1,0 +1,95 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/postonce/poe/internal/store"
+)
+
+// What becomes of an end that finds the record changed. Its owner was declared dead meanwhile, or somebody wrote a line into the history. The
+// rule is that of the terms: an end settles its own attempt and nothing else, and is never lost in silence.
+
+// lateTries is how often a late end is written beside a record that keeps moving.
+const lateTries = 8
+
+// same tells whether r is still about the attempt that claimed is the claim of: since then nobody has said that it may be executed again.
+func same(claimed, r *store.Record) bool {
+	n := len(claimed.History)
+	return r.Claimed.Equal(claimed.Claimed) && len(r.History) >= n && slices.EqualFunc(r.History[:n], claimed.History, sameEvent) &&
+		!slices.ContainsFunc(r.History[n:], func(e store.Event) bool { return e.From != e.To && (e.To == store.Unused || e.To == store.Queued) })
+}
+
+func sameEvent(a, b store.Event) bool {
+	at := a.At
+	a.At = b.At
+	return at.Equal(b.At) && a == b
+}
+
+// retold returns next as the end of the same attempt, which stands as it was claimed but for lines of history that others wrote, and names
+// that they took off.
+func retold(claimed, stands, next *store.Record) store.Record {
+	r := *next
+	r.Names = stands.Names
+	r.History = slices.Concat(stands.History, next.History[min(len(claimed.History), len(next.History)):])
+	return r
+}
+
+// late records an end that comes when the action was declared unknown, or decided about. An attempt that is still unknown is settled by it.
+// What a person has called undone, and an answer shows to be done, is done: it must not be executed again. Everything else stays what it
+// is, with the answer in its history; and somebody must hear of it.
+func (g *Gate) late(ctx context.Context, claimed *store.Record, stands, next store.Record) status {
+	if next.State == store.Unknown && next.Status == 0 {
+		return status{phase: phaseOf(stands.State), record: stands} // it has learned nothing
+	}
+	first := stands
+	var err error
+	for range lateTries {
+		r := g.afterwards(claimed, &stands, next)
+		was, also := stands, g.also(&stands, &r)
+		if stands, err = repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, was.Term, r, also) }); err == nil {
+			g.nudge()
+			break
+		}
+		if !errors.Is(err, store.ErrStale) || stands.ID.IsZero() {
+			stands = was
+			break
+		}
+	}
+	g.tellLate(&first, &next, same(claimed, &first), err)
+	if err == nil {
+		g.front.Add(stands)
+	}
+	return status{phase: phaseOf(stands.State), record: stands}
+}
+
+// afterwards is the record with a late end in it: next in the place of stands, or stands with a line more.
+func (g *Gate) afterwards(claimed, stands *store.Record, next store.Record) store.Record {
+	r := *stands
+	settles := stands.State == store.Unknown && next.State != store.Unknown && same(claimed, stands)
+	if settles || next.State == store.Done && stands.Doubted() {
+		r = next
+		r.Names, r.History, r.Attempt = stands.Names, stands.History, max(stands.Attempt, next.Attempt)
+	}
+	r.Term = g.newTerm()
+	why := "a late answer arrived"
+	if next.Status == 0 {
+		why = "late word: nothing was sent"
+	}
+	r.Note(store.Event{At: g.now(), From: stands.State, To: r.State, Who: "engine", Why: why, Status: next.Status})
+	return r
+}
+
+// tellLate counts and reports a late end. That of an attempt which was merely unknown is good news; beside what was decided it may mean that
+// the decision was wrong.
+func (g *Gate) tellLate(stood, next *store.Record, own bool, err error) {
+	g.metrics.late.WithLabelValues(phaseOf(stood.State).word()).Inc()
+	if stood.State == store.Unknown && own {
+		g.log.Warn().Err(err).Stringer("id", next.ID).Str("route", next.Route).Int("status", next.Status).
+			Msg("a late answer arrived for an action that was unknown")
+		return
+	}
+	g.log.Error().Err(err).Stringer("id", next.ID).Str("route", next.Route).Int("status", next.Status).Stringer("state", stood.State).
+		Msg("a late answer arrived for an action that was decided without it: look at its history")
+}
