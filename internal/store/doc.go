@@ -6,8 +6,9 @@
 // An action is in one of these states, and moves only along these lines:
 //
 //	absent ──Claim──▶ Running ──Advance──▶ Done
-//	  │                │   └──Advance────▶ Unknown ──Advance──▶ Done │ Unused
-//	  │                └──Advance──▶ Unused ──Claim──▶ Running (next attempt)
+//	  │                │   └──Advance────▶ Unknown ──Advance──▶ Done │ Unused │ Burned (what was accepted)
+//	  │                ├──Advance──▶ Unused ──Claim──▶ Running (next attempt)
+//	  │                └──Advance──▶ Sent (what is marked) ──Advance──▶ Done │ Unknown │ Unused
 //	  ├──Claim──▶ Burned
 //	  └──Claim──▶ Queued ──Advance──▶ Sent ──Advance──▶ Done │ Unknown
 //	               │                   └──Advance──▶ Queued (a complete answer said "not done": later again)
