@@ -160,6 +160,9 @@ func (c *call) refuse(s *status) {
 		p = g.problem(problemRunning)
 	case unknown:
 		p = g.problem(problemOutcomeUnknown)
+		if wait := g.comeBack(s); wait != "" {
+			h.Set("Retry-After", wait)
+		}
 	case burned:
 		p = g.problem(problemBurned)
 	case neverUsed:

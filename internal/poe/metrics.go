@@ -11,16 +11,17 @@ import (
 // metrics counts what operators ask first: is anything executed, refused, or unknown. No label ever comes from a
 // client.
 type metrics struct {
-	requests  *prometheus.CounterVec // by door
-	minted    prometheus.Counter
-	claims    *prometheus.CounterVec   // by result
-	settled   *prometheus.CounterVec   // by state
-	refused   *prometheus.CounterVec   // by problem
-	execution *prometheus.HistogramVec // by proof, in seconds
-	replayed  prometheus.Counter
-	unstored  prometheus.Counter
-	swept     prometheus.Counter
-	callbacks *prometheus.CounterVec // by result
+	requests   *prometheus.CounterVec // by door
+	minted     prometheus.Counter
+	claims     *prometheus.CounterVec   // by result
+	settled    *prometheus.CounterVec   // by state
+	refused    *prometheus.CounterVec   // by problem
+	execution  *prometheus.HistogramVec // by proof, in seconds
+	replayed   prometheus.Counter
+	unstored   prometheus.Counter
+	swept      prometheus.Counter
+	callbacks  *prometheus.CounterVec // by result
+	recoveries *prometheus.CounterVec // by policy and result
 
 	// Those that most requests count, found once.
 	viaPOE, viaNone, won prometheus.Counter
@@ -33,6 +34,9 @@ func (m *metrics) resolve() {
 	m.viaPOE, m.viaNone, m.won = m.requests.WithLabelValues("poe"), m.requests.WithLabelValues("none"), m.claims.WithLabelValues("won")
 	for _, result := range []string{"delivered", "failed", "undelivered"} {
 		m.callbacks.WithLabelValues(result)
+	}
+	for policy := range recoveryWords {
+		m.recoveries.WithLabelValues(recoveryWords[policy], "person")
 	}
 	m.rested = map[phase]prometheus.Counter{}
 	for _, p := range []phase{unused, done, unknown, burned} {
@@ -49,16 +53,17 @@ func newMetrics(g *Gate, reg prometheus.Registerer) (*metrics, error) {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "poe", Name: name, Help: help})
 	}
-	vec := func(name, help, label string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "poe", Name: name, Help: help}, []string{label})
+	vec := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "poe", Name: name, Help: help}, labels)
 	}
 	m := &metrics{
-		requests:  vec("requests_total", "Requests to guarded places, by the door they came through.", "door"),
-		callbacks: vec("callbacks_total", "Deliveries of callbacks, by their result: delivered, failed, undelivered after the last try.", "result"),
-		minted:    counter("minted_total", "POE URIs signed."),
-		claims:    vec("claims_total", "Claims, by their result: won, taken, refused.", "result"),
-		settled:   vec("settled_total", "Actions that came to rest, by state.", "state"),
-		refused:   vec("problems_total", "Problems answered, by name.", "problem"),
+		requests:   vec("requests_total", "Requests to guarded places, by the door they came through.", "door"),
+		callbacks:  vec("callbacks_total", "Deliveries of callbacks, by their result: delivered, failed, undelivered after the last try.", "result"),
+		recoveries: vec("recoveries_total", "Steps of recovery of unknown actions, by policy and result: done, unused, burned, again, or left to a person.", "policy", "result"),
+		minted:     counter("minted_total", "POE URIs signed."),
+		claims:     vec("claims_total", "Claims, by their result: won, taken, refused.", "result"),
+		settled:    vec("settled_total", "Actions that came to rest, by state.", "state"),
+		refused:    vec("problems_total", "Problems answered, by name.", "problem"),
 		execution: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "poe", Name: "execution_seconds", Help: "Time from the claim to the end of an execution, by proof.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2.5, 14),
@@ -76,7 +81,7 @@ func newMetrics(g *Gate, reg prometheus.Registerer) (*metrics, error) {
 	}
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.requests, m.minted, m.claims, m.settled, m.refused, m.execution, m.replayed, m.unstored, m.swept, m.callbacks,
+		m.requests, m.minted, m.claims, m.settled, m.refused, m.execution, m.replayed, m.unstored, m.swept, m.callbacks, m.recoveries,
 		gauge("running", "Executions under way.", func() float64 { return float64(len(g.slots)) }),
 		gauge("waiting", "Requests that wait for an execution to end.", func() float64 { return float64(len(g.waiters)) }),
 		gauge("spool_memory_bytes", "Memory held by bodies on their way.", func() float64 { m, _ := g.cfg.Spool.Usage(); return float64(m) }),
