@@ -1,12 +1,14 @@
 package core_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -14,6 +16,7 @@ import (
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/memstore"
 )
 
 var repeating = core.Route{Recovery: core.RecoveryRepeat}
@@ -377,4 +380,35 @@ func TestRepeatNeedsTheRequest(t *testing.T) {
 	if r := b.wantState(i.ID, store.Unknown); !r.Due.Equal(store.Person) || len(u.sent()) != 1 {
 		t.Errorf("due %s, sent %d times", r.Due, len(u.sent()))
 	}
+}
+
+// A client that is willing to wait gets the answer as soon as recovery has it.
+func TestWaitingForRecovery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := &upstream{answer: breaks}
+		b := newBench(t, func(c *core.Config) {
+			one(repeating)(c)
+			st, err := memstore.New(memstore.Config{Clock: time.Now})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Store, c.Clock = st, time.Now
+		})
+		b.behind(u)
+		res := b.do("POST", "/orders", "apples", "Idempotency-Key: k")
+		if res.StatusCode != 502 {
+			t.Fatal(res.StatusCode)
+		}
+		u.says(answers(201, "made"))
+		ctx, stop := context.WithCancel(t.Context())
+		var work sync.WaitGroup
+		work.Go(func() { b.gate.Work(ctx) })
+		began := time.Now()
+		res = b.do("POST", "/orders", "apples", "Idempotency-Key: k", "Prefer: wait=20")
+		if got := text(t, res); res.StatusCode != 201 || got != "made" || time.Since(began) > 5*time.Second {
+			t.Errorf("%d %s after %s", res.StatusCode, got, time.Since(began))
+		}
+		stop()
+		work.Wait()
+	})
 }

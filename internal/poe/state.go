@@ -132,7 +132,7 @@ func (g *Gate) comeBack(s *status) string {
 	switch {
 	case s.phase != unknown:
 		return retrySoon
-	case s.record.Due.Equal(store.Person):
+	case !lookedAfter(s):
 		return ""
 	default:
 		wait := s.record.Due.Sub(g.now()).Seconds()
