@@ -173,14 +173,14 @@ func (e *Event) givenUp() bool {
 	return e.From == Unknown && (e.To == Unused || e.To == Queued || e.To == Burned) && strings.HasPrefix(e.Who, "operator")
 }
 
-// Note appends e to the history. Where there are more than MaxHistory it drops the oldest one but the first, of those that do not tell
-// of a doubt if there are any: what somebody decided about an unknown action stays.
+// Note appends e to the history. Where there are more than MaxHistory it drops the oldest one but the first, of those that neither began nor
+// ended a doubt if there are any: what somebody decided about an unknown action stays.
 // It never writes into the array of the history that r came with, so copies of r stay what they were.
 func (r *Record) Note(e Event) {
 	h := make([]Event, 0, len(r.History)+1)
 	h = append(h, r.History...)
 	for len(h) >= MaxHistory {
-		drop := 1 + slices.IndexFunc(h[1:], func(e Event) bool { return e.From != Unknown && e.To != Unknown })
+		drop := 1 + slices.IndexFunc(h[1:], func(e Event) bool { return e.From == e.To || e.From != Unknown && e.To != Unknown })
 		h = slices.Delete(h, max(drop, 1), max(drop, 1)+1)
 	}
 	r.History = append(h, e)

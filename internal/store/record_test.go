@@ -41,6 +41,7 @@ func TestNoteKeepsDoubts(t *testing.T) {
 	r.Note(doubt)
 	r.Note(word)
 	for i := range 2 * store.MaxHistory {
+		r.Note(store.Event{From: store.Unknown, To: store.Unknown}) // tried again
 		r.Note(store.Event{From: store.Running, To: store.Unused, Status: 100 + i})
 	}
 	if d := cmp.Diff([]store.Event{{Status: 1}, doubt, word}, r.History[:3]); d != "" || len(r.History) != store.MaxHistory || r.History[store.MaxHistory-1].Status != 100+2*store.MaxHistory-1 {
