@@ -139,3 +139,51 @@ func TestRidersAreChecked(t *testing.T) {
 		}
 	}
 }
+
+// What recovery sends goes through the program's own routes, to the handler that the request was for; without them it is refused at once.
+func TestRecoveryThroughTheProgram(t *testing.T) {
+	routes := []poe.Route{{Match: "POST /orders", Recovery: poe.RecoveryRepeat}}
+	dir := "pebble:" + filepath.Join(t.TempDir(), "ledger")
+	if _, err := poe.Open(t.Context(), poe.Config{Store: dir, Routes: routes}); err == nil || !strings.Contains(err.Error(), "needs Config.App") {
+		t.Fatalf("without App: %v", err)
+	}
+	mux := http.NewServeMux()
+	gate, err := poe.Open(t.Context(), poe.Config{Store: dir, Routes: routes, App: mux})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := gate.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}()
+	var keys []string
+	mux.Handle("/poe/", gate)
+	mux.Handle("/orders", gate.Once(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		keys = append(keys, poe.ActionID(r.Context())+r.Header.Get("Idempotency-Key")+string(body)) // one at a time
+		if len(keys) == 1 {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		w.WriteHeader(http.StatusCreated)
+	})))
+	gate.Resume()
+	if res := ask(mux, "POST", "/orders", "Idempotency-Key: k"); res.StatusCode != 502 {
+		t.Fatal(res.StatusCode)
+	}
+	deadline := time.Now().Add(time.Minute)
+	for {
+		res := ask(mux, "POST", "/orders", "Idempotency-Key: k")
+		if res.StatusCode == 201 && res.Header.Get("Idempotent-Replayed") == "true" {
+			break
+		}
+		if res.StatusCode != 409 || time.Now().After(deadline) {
+			t.Fatalf("%d %v", res.StatusCode, res.Header)
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+	if len(keys) != 2 || keys[0] != keys[1] || !strings.HasSuffix(keys[0], "kapples") {
+		t.Errorf("%q", keys)
+	}
+}

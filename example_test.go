@@ -9,7 +9,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/gorilla/mux"
 
@@ -125,6 +128,59 @@ func ExampleActionID() {
 	// 204
 }
 
+// A program that keeps POE-Id beside what it does can be asked what became of an action whose end is unknown: here of one whose handler
+// panicked after it had taken the order. The client that repeats its request is led to the order, and none is taken twice.
+func ExampleRoute_recover() {
+	taken := map[string]string{} // order by action, as a database has it under a unique index
+	var mu sync.Mutex
+	find := func(_ context.Context, a poe.Unresolved) (poe.Resolution, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		order, ok := taken[a.ID]
+		if !ok {
+			return poe.Resolution{}, nil // its transaction may still commit: ask again later
+		}
+		return poe.Resolution{State: poe.WasDone, Status: http.StatusCreated, Header: http.Header{"Location": {order}}}, nil
+	}
+	gate, err := poe.Open(context.Background(), poe.Config{
+		Store:  "memory:",
+		Routes: []poe.Route{{Match: "POST /orders", Recover: find}},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer shut(gate)
+
+	site := http.NewServeMux()
+	site.Handle("/poe/", gate)
+	site.Handle("/orders", gate.Once(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		taken[poe.ActionID(r.Context())] = "/orders/" + strconv.Itoa(len(taken)+1)
+		panic(http.ErrAbortHandler) // before anybody was told
+	})))
+
+	uri := askForURI(site, "/orders")
+	fmt.Println(sendTorn(site, uri))
+	for {
+		res := send(site, "POST", uri, "three apples")
+		state, _, _ := strings.Cut(res.Header.Get("POE-State"), ";")
+		if state == "unknown" {
+			<-time.After(100 * time.Millisecond) // a client waits as Retry-After says
+			continue
+		}
+		fmt.Println(res.StatusCode, state)
+		break
+	}
+	fmt.Println(send(site, "GET", uri, "").Header.Get("Location"))
+
+	// Output:
+	// 502 unknown
+	// 405 done
+	// /orders/1
+}
+
 // The wrong way: a pattern with a method keeps everything but that method away from the Gate. The POST works, and then
 // nobody can see what became of it: the POE URI itself answers with the router's 405, which names POST as the thing to do.
 func ExampleGate_Once_wrongPattern() {
@@ -207,6 +263,17 @@ func send(site http.Handler, method, target, body string) *http.Response {
 	w := httptest.NewRecorder()
 	site.ServeHTTP(w, httptest.NewRequest(method, target, strings.NewReader(body)))
 	return w.Result()
+}
+
+// sendTorn makes a request whose handler panics, and says what its client was told.
+func sendTorn(site http.Handler, uri string) string {
+	w := httptest.NewRecorder()
+	func() {
+		defer func() { _ = recover() }() // as a server of net/http does
+		site.ServeHTTP(w, httptest.NewRequest(http.MethodPost, uri, strings.NewReader("three apples")))
+	}()
+	state, _, _ := strings.Cut(w.Result().Header.Get("POE-State"), ";")
+	return strconv.Itoa(w.Code) + " " + state
 }
 
 func text(res *http.Response) string {

@@ -9,7 +9,7 @@
 //
 // A handler behind Once is given a request whose body is complete, under a context that outlives the client. What it
 // writes is recorded, made durable, and only then sent. If it panics, nobody knows how far it got: the action is
-// unknown and never runs again by itself.
+// unknown, and never runs again unless its route says how it is recovered.
 package poe
 
 import (
@@ -61,9 +61,9 @@ type Config struct {
 	// JWKS is a file with the public keys, a JWK Set, that bearer tokens are verified with, so that a refreshed token is the same
 	// principal. "": no token is verified.
 	JWKS string
-	// App is the program's whole handler, such as its mux, for what has no client of its own: accepted actions (the door "async") and the
-	// question whether an answer may be repeated (Route.Authorize). Nil: none is accepted. What is accepted reaches the handler behind Once
-	// through it, so it must be complete before the first request, and before Resume is called.
+	// App is the program's whole handler, such as its mux, for what has no client of its own: accepted actions (the door "async"), what a
+	// policy of recovery sends (Route.Recovery), and the question whether an answer may be repeated (Route.Authorize). Nil: none is accepted. What
+	// is accepted reaches the handler behind Once through it, so it must be complete before the first request, and before Resume is called.
 	App http.Handler
 
 	Clock   func() time.Time      // time.Now
@@ -89,6 +89,33 @@ const (
 	ConsumeAny     = core.ConsumeAny
 )
 
+// What becomes of an action whose end is unknown, beside Route.Recover.
+const (
+	RecoveryHold       = core.RecoveryHold
+	RecoveryRepeat     = core.RecoveryRepeat
+	RecoveryProbe      = core.RecoveryProbe
+	RecoveryCompensate = core.RecoveryCompensate
+)
+
+// What an action is that was taken back.
+const (
+	CompensatedRefused = core.CompensatedRefused
+	CompensatedUnused  = core.CompensatedUnused
+)
+
+// An Unresolved is an action whose end is unknown, a Resolution what Route.Recover has found out about it. See their fields.
+type (
+	Unresolved = core.Unresolved
+	Resolution = core.Resolution
+)
+
+// What a Resolution says.
+const (
+	StillUnknown = core.StillUnknown
+	WasDone      = core.WasDone
+	WasNotDone   = core.WasNotDone
+)
+
 // ErrUnknownTarget is returned by Mint for a target that no route protects.
 var ErrUnknownTarget = core.ErrUnknownTarget
 
@@ -106,6 +133,9 @@ type Gate struct {
 func Open(ctx context.Context, cfg Config) (_ *Gate, err error) {
 	if cfg.Store == "" {
 		cfg.Store = "pebble:./poe-data"
+	}
+	if err := cfg.checkRecovery(); err != nil {
+		return nil, err
 	}
 	st, err := ledger.Open(ctx, cfg.Store, ledger.Config{Clock: cfg.Clock, Log: cfg.Log})
 	if err != nil {
@@ -148,6 +178,16 @@ func Open(ctx context.Context, cfg Config) (_ *Gate, err error) {
 	return gate, nil
 }
 
+// checkRecovery finds routes whose recovery sends something, where nobody is there to get it.
+func (cfg *Config) checkRecovery() error {
+	for _, r := range cfg.Routes {
+		if r.Recovery != RecoveryHold && cfg.App == nil {
+			return fmt.Errorf("route %q: recovery %s needs Config.App, the handler that it goes to", r.Match, r.Recovery)
+		}
+	}
+	return nil
+}
+
 // riders opens what only some routes need: who signs callbacks, and who verifies tokens.
 func (cfg *Config) riders(conf *core.Config) (err error) {
 	if cfg.Callbacks != nil {
@@ -161,7 +201,8 @@ func (cfg *Config) riders(conf *core.Config) (err error) {
 	return err
 }
 
-// Resume lets clients ask for asynchronous execution, and executes what an earlier process accepted and did not send. Call it when Config.App is
+// Resume lets clients ask for asynchronous execution, executes what an earlier process accepted and did not send, and lets policies of recovery
+// send what they have to. Call it when Config.App is
 // complete. Without Config.App it does nothing.
 func (g *Gate) Resume() {
 	if g.app != nil {

@@ -77,6 +77,9 @@ func demoDoors(cfg *serve.Config) error {
 		{Name: "payments", Match: "POST /orders/{id}/payment", Unique: []string{"path:id"}},
 		{Name: "gifts", Match: "POST /gifts/{ref}", ClientID: "path:ref", Repeats: "refuse"},
 		{Name: "notes", Match: "PUT,DELETE /notes/{name}", Doors: []string{"poe", "key", "if-match", "if-none-match"}},
+		{Name: "repeated", Match: "POST /bookings/repeat", Recovery: "repeat", MarkSent: true},
+		{Name: "probed", Match: "POST /bookings/probe", Recovery: "probe", Probe: "/bookings/by-action/{id}"},
+		{Name: "compensated", Match: "POST /bookings/compensate", Recovery: "compensate", Compensate: "/bookings/cancel/{id}"},
 		{Name: "orders", Match: "POST *", Doors: []string{"poe", "repeatability", "key", "post-put", "async", "callback"}, KeyHeaders: []string{"Idempotency-Key", "Tracking-Id"}},
 	} {
 		cfg.Routes = append(cfg.Routes, cfg.Usual(r))

@@ -21,9 +21,11 @@ func (c *call) attempt(s *status) (lost bool) {
 	if c.deferred() {
 		c.accept(end)
 	} else {
-		c.g.execute(c.r.Context(), &action{
-			route: c.route, request: c.request, exec: c.exec, inbound: c.inbound, inform: c.inform, stream: c.stream,
-		}, end)
+		a := &action{route: c.route, request: c.request, exec: c.exec, inbound: c.inbound, inform: c.inform, stream: c.stream}
+		if c.route.Recovery == RecoveryRepeat {
+			a.keep = c.keepRequest
+		}
+		c.g.execute(c.r.Context(), a, end)
 	}
 	defer end.release()
 	switch {
@@ -42,7 +44,7 @@ func (c *call) prepare(r *store.Record) (*problem, error) {
 	g := c.g
 	r.Principal = c.owner
 	r.Request = store.Blob{Size: c.body.Size(), Digest: c.digest}
-	r.Status, r.Finished = 0, time.Time{} // those were an earlier attempt's
+	r.Status, r.Finished, r.Resent, r.Undo = 0, time.Time{}, 0, store.ID{} // those were an earlier attempt's
 	if p := c.ride(r); p != nil {
 		return p, nil
 	}
@@ -67,7 +69,8 @@ func (c *call) prepare(r *store.Record) (*problem, error) {
 	return nil, nil
 }
 
-// ride notes in the record what its end will need to know of the request: whom to call back, and which host a Location is compared with.
+// ride notes in the record what its end will need to know of the request: whom to call back, and which host a Location is compared with, and
+// asked what became of it.
 func (c *call) ride(r *store.Record) *problem {
 	address, p := c.wantsCallback()
 	if p != nil {
@@ -77,7 +80,7 @@ func (c *call) ride(r *store.Record) *problem {
 	if address != "" {
 		h[callbackField] = []string{address}
 	}
-	if len(c.route.FreeOn) > 0 {
+	if len(c.route.FreeOn) > 0 || c.route.Recovery == RecoveryProbe || c.route.Recovery == RecoveryCompensate {
 		h["Host"] = []string{c.r.Host}
 	}
 	if len(h) > 0 {

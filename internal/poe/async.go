@@ -75,7 +75,7 @@ func (c *call) accept(end *ending) {
 	}
 	r := &end.status.record
 	now := g.now()
-	r.Kind, r.State, r.Term, r.Claimed, r.Due = store.Request, store.Queued, g.newTerm(), now, now
+	r.Kind, r.State, r.Way, r.Term, r.Claimed, r.Due = store.Request, store.Queued, store.Accepted, g.newTerm(), now, now
 	ctx := context.WithoutCancel(c.r.Context())
 	if err := c.keepRequest(ctx, r); err != nil {
 		end.refused = fmt.Errorf("%w: storing a request: %w", store.ErrUnavailable, err)
@@ -192,7 +192,7 @@ func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.R
 	case rt == nil:
 		g.postpone(ctx, r, "no route has its name any more")
 		return
-	case !now.Before(r.Claimed.Add(rt.RetryFor)):
+	case !now.Before(r.Claimed.Add(rt.retries(&r))):
 		g.giveUp(ctx, r)
 		return
 	}
@@ -220,9 +220,22 @@ func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.R
 		return q
 	}}
 	g.run(flown{flight: fl, client: ctx, detached: ctx}, a, end)
-	if s := &end.status; r.Method == http.MethodDelete && s.phase == done && s.record.Status < 300 && g.routes.watchDeletions() {
+	g.deletedLater(ctx, &end.status)
+}
+
+// deletedLater frees what the creation of a resource guarded, if an action that no client waits for has deleted it.
+func (g *Gate) deletedLater(ctx context.Context, s *status) {
+	if r := &s.record; r.Method == http.MethodDelete && s.phase == done && r.Status < 300 && g.routes.watchDeletions() {
 		g.deleted(ctx, pathOf(r.Target))
 	}
+}
+
+// retries is how long an accepted action is tried while it is surely not done.
+func (c *route) retries(r *store.Record) time.Duration {
+	if r.Kind == store.Compensation {
+		return c.RecoverFor
+	}
+	return c.RetryFor
 }
 
 // postpone leaves an accepted action for a minute.
@@ -266,17 +279,26 @@ func withoutContent(b store.Blob) store.Blob { return store.Blob{Size: b.Size, D
 func (g *Gate) later(rt *route, next *store.Record, answer *replay.Answer) {
 	pause := min(time.Second<<min(next.Attempt, 9), 5*time.Minute)
 	if answer != nil {
-		if s, err := strconv.Atoi(answer.Header.Get("Retry-After")); err == nil && s >= 0 {
-			pause = min(time.Duration(s)*time.Second, time.Hour)
+		if asked, ok := retryAfter(answer); ok {
+			pause = asked
 		}
 		next.Attempt++
 	}
 	due := next.Finished.Add(pause)
-	if answer != nil && !due.Before(next.Claimed.Add(rt.RetryFor)) {
+	if answer != nil && !due.Before(next.Claimed.Add(rt.retries(next))) {
 		next.State = store.Done
 		return
 	}
 	next.State, next.Due = store.Queued, due
+}
+
+// retryAfter is how long an answer asks to wait (RFC 9110, section 10.2.3), an hour at most; a date is not looked at.
+func retryAfter(answer *replay.Answer) (time.Duration, bool) {
+	s, err := strconv.Atoi(answer.Header.Get("Retry-After"))
+	if err != nil || s < 0 {
+		return 0, false
+	}
+	return time.Duration(min(s, 3600)) * time.Second, true
 }
 
 // serveCancel is DELETE /poe/outcomes/<ref>: it voids an accepted action as long as nothing was sent.
@@ -290,6 +312,9 @@ func (g *Gate) serveCancel(w http.ResponseWriter, r *http.Request) {
 	if c.route == nil || c.route.origin.Check(r) != nil {
 		g.write(w, r, g.problem(problemCrossOrigin))
 		return
+	}
+	if s.record.Kind != store.Request { // what takes an action back is not its client's to stop
+		s.phase = unused
 	}
 	c.cancel(&s)
 }

@@ -92,7 +92,7 @@ func (c *call) once() {
 		switch {
 		case underWay(s.phase) && c.deferred() && !c.viaURI():
 			c.accepted(&s)
-		case underWay(s.phase) && g.await(c.r.Context(), s.record.ID, c.waits):
+		case (underWay(s.phase) || lookedAfter(&s)) && g.await(c.r.Context(), s.record.ID, c.waits):
 			continue
 		case s.phase == done:
 			c.naming.repeat(&s)
@@ -105,6 +105,9 @@ func (c *call) once() {
 
 // underWay tells whether an action's end is still to come, without anybody's help.
 func underWay(p phase) bool { return p == running || p == accepted || p == sent }
+
+// lookedAfter tells whether an action is unknown, and a policy is at work to change that.
+func lookedAfter(s *status) bool { return s.phase == unknown && !s.record.Due.Equal(store.Person) }
 
 // viaURI tells whether the request came with a POE URI. After one POST to it has succeeded no other gets a 2xx.
 func (c *call) viaURI() bool {
@@ -160,6 +163,9 @@ func (c *call) refuse(s *status) {
 		p = g.problem(problemRunning)
 	case unknown:
 		p = g.problem(problemOutcomeUnknown)
+		if wait := g.comeBack(s); wait != "" {
+			h.Set("Retry-After", wait)
+		}
 	case burned:
 		p = g.burned(&s.record)
 	case neverUsed:

@@ -69,9 +69,14 @@ type callbackData struct {
 	Outcome string `json:"outcome"`
 }
 
-// spawns returns the delivery that goes with the end of an action.
-func (g *Gate) spawns(claimed, next *store.Record) []store.Record {
-	if len(claimed.Request.Head) == 0 || next.State != store.Done && next.State != store.Unknown && next.State != store.Burned {
+// ended tells whether an action has come to an end that its client is called about. One that a policy still looks after has not.
+func ended(r *store.Record) bool {
+	return r.State == store.Done || r.State == store.Burned || r.State == store.Unknown && r.Due.Equal(store.Person)
+}
+
+// calls returns the delivery that goes with the end of an action.
+func (g *Gate) calls(claimed, next *store.Record) []store.Record {
+	if len(claimed.Request.Head) == 0 || !ended(next) || claimed.State == next.State && ended(claimed) {
 		return nil
 	}
 	h, _, err := replay.DecodeHead(claimed.Request.Head)

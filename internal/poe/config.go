@@ -77,6 +77,17 @@ type Route struct {
 	Principal  string        // "authorization" (default), "none", "jwt:CLAIM", "header:NAME", "cookie:NAME"
 	Authorize  string        // path that is asked, with GET, whether a client may have a stored answer; "": its principal is enough
 	Origins    []string      // other origins whose pages may use the URIs, e.g. "https://shop.example.com"
+
+	MarkSent    bool          // a durable mark before the first byte tells after a crash what was sent; it costs a third write
+	Recovery    Recovery      // what becomes of an action whose end is unknown; RecoveryHold
+	RecoverFor  time.Duration // how long that is tried, before a person must; 24 h
+	Probe       string        // for RecoveryProbe: the path that is asked, e.g. "/orders/by-action/{id}"
+	ProbeFences bool          // by a 404 to a probe the application promises to refuse from then on what was sent for the action before
+	Compensate  string        // for RecoveryCompensate: the path that takes an action back
+	Compensated Compensated   // what the action is then; CompensatedRefused
+	// Recover finds out, in the place of a policy, how an action ended; nil: Recovery does. It is called by one process at a time, with a context
+	// that ends after Config.Timeout, and again later if it returns an error or the zero Resolution.
+	Recover func(ctx context.Context, a Unresolved) (Resolution, error)
 }
 
 // Consume says which final answers use an action up.

@@ -83,6 +83,9 @@ func (g *Gate) Decide(ctx context.Context, d Decision) (Action, error) {
 	if err := g.decidable(&d, &r); err != nil {
 		return Action{}, err
 	}
+	if err := g.takenBack(ctx, &r); err != nil {
+		return Action{}, err
+	}
 	next, err := g.decided(ctx, &d, &r)
 	if err != nil {
 		return Action{}, err
@@ -115,8 +118,9 @@ func (g *Gate) follow(ctx context.Context, r *store.Record, also store.Also) {
 	if len(also.Spawn) > 0 || r.State == store.Queued {
 		g.nudge()
 	}
-	if r.State == store.Done && r.Method == http.MethodDelete && r.Status < 300 && g.routes.watchDeletions() {
-		g.deleted(ctx, pathOf(r.Target))
+	g.deletedLater(ctx, &status{phase: phaseOf(r.State), record: *r})
+	if r.Kind == store.Compensation {
+		g.followUp(ctx, r)
 	}
 }
 
@@ -174,6 +178,21 @@ func (g *Gate) decidable(d *Decision, r *store.Record) error {
 	}
 }
 
+// takenBack tells whether what takes the action back has not ended. It could take back what is executed on the strength of the decision.
+func (g *Gate) takenBack(ctx context.Context, r *store.Record) error {
+	if r.Undo.IsZero() || r.State != store.Unknown {
+		return nil
+	}
+	child, err := g.store.Lookup(ctx, store.ByID(r.Undo))
+	switch {
+	case errors.Is(err, store.ErrNotFound), err == nil && child.State == store.Burned, err == nil && child.State == store.Done && child.Status >= 300:
+		return nil
+	case err != nil:
+		return fmt.Errorf("looking up what takes %s back: %w", r.ID, err)
+	}
+	return g.conflict(r, "it is being taken back by "+child.ID.String()+", which is "+child.State.String()+": decide about that one first, or burn it; ")
+}
+
 // conflict says where an action stands that a decision does not fit.
 func (g *Gate) conflict(r *store.Record, why string) error {
 	s := g.at(*r, g.now())
@@ -202,7 +221,9 @@ func (g *Gate) decided(ctx context.Context, d *Decision, r *store.Record) (store
 		}
 	case AsUnused:
 		next.State, next.Status = store.Unused, 0
-		if promised(r) {
+		if !promised(r) {
+			next.Request = withoutContent(r.Request)
+		} else {
 			next.State, next.Claimed, next.Due = store.Queued, next.Finished, next.Finished
 		}
 	case AsBurned:
@@ -213,20 +234,6 @@ func (g *Gate) decided(ctx context.Context, d *Decision, r *store.Record) (store
 		next.Finished = time.Time{}
 	}
 	return next, nil
-}
-
-// promised tells whether an unknown action was accepted, to be executed later: its request is kept, and the doubt began with a mark that it is
-// being sent. A compensation always was: no client repeats it.
-func promised(r *store.Record) bool {
-	if r.Request.Where == store.Nowhere || r.Kind == store.Compensation {
-		return r.Kind == store.Compensation
-	}
-	for i := len(r.History) - 1; i >= 0; i-- {
-		if e := r.History[i]; e.To == store.Unknown && e.From != store.Unknown {
-			return e.From == store.Sent
-		}
-	}
-	return false
 }
 
 // answerBy gives next the answer that the decision says it had.

@@ -514,7 +514,7 @@ func TestDecideAboutACompensation(t *testing.T) {
 		parent := b.unknownIssue()
 		r := b.lookup(parent.ID)
 		child := store.Record{
-			Parent: r.ID, Kind: store.Compensation, State: store.Queued, Term: store.Term{1}, Door: "compensation", Route: "default", Method: "POST", Target: "/undo",
+			Parent: r.ID, Kind: store.Compensation, Way: store.Accepted, State: store.Queued, Term: store.Term{1}, Door: "compensation", Route: "default", Method: "POST", Target: "/undo",
 			Claimed: b.clock(), Due: b.clock(), Request: store.Blob{Where: store.Inline, Content: []byte("{}"), Size: 2},
 		}
 		var err error

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
-	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -20,11 +19,13 @@ import (
 // An action is what a door hands to the engine beside the record to claim: how to execute it.
 type action struct {
 	route   *route
+	keep    func(context.Context, *store.Record) error        // puts the request into the record that is to be claimed; nil: it is not kept
 	request func(id store.ID, attempt uint16) *replay.Request // what is sent; only the claim knows which attempt it is
 	exec    Executor
 	inbound func(context.Context) *http.Request                        // the client's request, for an executor in this process; may be nil
 	inform  func(status int, h http.Header)                            // 1xx for the client; may be nil
 	stream  func(*status, *replay.Answer) (http.ResponseWriter, error) // the client's writer, for what is passed through
+	rescue  *rescue                                                    // what is done for an action whose end is unknown; nil: it is executed
 }
 
 // An ending is how an attempt to execute ended. A door hands it in with the record as it is to be claimed: id, door, route,
@@ -75,7 +76,7 @@ func (g *Gate) execute(ctx context.Context, a *action, end *ending) {
 	defer g.flights.end(id, fl)
 
 	detached := context.WithoutCancel(ctx)
-	claimed, err := g.claim(detached, end.status.record)
+	claimed, err := g.claim(detached, a, end.status.record)
 	switch {
 	case errors.Is(err, store.ErrTaken):
 		g.metrics.claims.WithLabelValues("taken").Inc()
@@ -87,6 +88,12 @@ func (g *Gate) execute(ctx context.Context, a *action, end *ending) {
 		return
 	}
 	g.metrics.won.Inc()
+	if claimed.Way == store.Marked {
+		if claimed, err = g.mark(detached, claimed); err != nil {
+			end.refused = err
+			return
+		}
+	}
 	// The commit point: from here on the action is executed, by nobody else and never again.
 	end.status = status{phase: running, record: claimed}
 	g.run(flown{flight: fl, client: ctx, detached: detached}, a, end)
@@ -95,10 +102,18 @@ func (g *Gate) execute(ctx context.Context, a *action, end *ending) {
 // claim reserves the action durably. An error that leaves the claim unknown is met with the same claim again,
 // which finds its own term if it was done. If that does not help either, the claim is remembered as an
 // orphan: nothing was sent under it, so it is released as soon as the ledger answers.
-func (g *Gate) claim(ctx context.Context, r store.Record) (store.Record, error) {
+func (g *Gate) claim(ctx context.Context, a *action, r store.Record) (store.Record, error) {
 	now := g.now()
 	r.Kind, r.State, r.Claimed, r.Due = store.Request, store.Running, now, now.Add(g.cfg.Timeout+claimMargin)
-	r.Term = g.newTerm()
+	r.Way, r.Term = store.Direct, g.newTerm()
+	if a.route.MarkSent {
+		r.Way = store.Marked
+	}
+	if a.keep != nil {
+		if err := a.keep(ctx, &r); err != nil {
+			return r, fmt.Errorf("%w: storing a request: %w", store.ErrUnavailable, err)
+		}
+	}
 	got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Claim(ctx, r) })
 	if err != nil && !store.Refused(err) {
 		g.log.Error().Err(err).Stringer("id", r.ID).Msg("claiming: nobody knows whether the claim was written; nothing is executed")
@@ -155,7 +170,7 @@ func (g *Gate) run(f flown, a *action, end *ending) {
 
 	id := end.status.record.ID
 	settledAtHead := false
-	end.recorder = replay.NewRecorder(replay.RecorderConfig{
+	cfg := replay.RecorderConfig{
 		Spool: g.cfg.Spool, Limit: g.cfg.MaxResponse, Inform: a.inform,
 		Stream: func(head *replay.Answer) (http.ResponseWriter, error) {
 			// It will not be kept and may never end: it counts as the outcome as soon as it has begun.
@@ -170,10 +185,16 @@ func (g *Gate) run(f flown, a *action, end *ending) {
 			}
 			return a.stream(&end.status, head)
 		},
-	})
+	}
+	if a.rescue != nil && a.rescue.whole {
+		cfg.Stream = nil
+	}
+	end.recorder = replay.NewRecorder(cfg)
 	started := g.now()
 	g.attempt(&execution{Context: ctx, gate: g, id: id, inbound: a.inbound}, a, end)
-	g.metrics.executed[end.proof].Observe(g.now().Sub(started).Seconds())
+	if a.rescue == nil {
+		g.metrics.executed[end.proof].Observe(g.now().Sub(started).Seconds())
+	}
 	if settledAtHead {
 		end.streamed = true
 		return
@@ -206,26 +227,34 @@ func (g *Gate) attempt(ctx context.Context, a *action, end *ending) {
 
 // settle makes durable what became of the action, whatever became of the client: ctx must not end with it. answer is nil unless it is complete, or streams.
 func (g *Gate) settle(ctx context.Context, a *action, end *ending, answer *replay.Answer) {
+	if a.rescue != nil {
+		g.conclude(ctx, a, end, answer)
+		return
+	}
 	claimed := end.status.record
 	next := claimed
 	next.Term, next.Finished, next.Due = g.newTerm(), g.now(), time.Time{}
-	next.State = g.verdict(a.route, end, answer)
+	next.State = a.route.verdict(end, answer)
 	if answer != nil {
 		next.Status = answer.Status
 	}
-	if next.State == store.Unused && claimed.State == store.Sent {
+	if next.State == store.Unused && promised(&claimed) {
 		g.later(a.route, &next, answer) // a client was told that it will be executed
 	} else if next.State == store.Unused && answer != nil {
 		next.Attempt++
 	}
-	if next.State == store.Done {
+	switch next.State {
+	case store.Done:
 		next.Request = withoutContent(claimed.Request)
 		next.Response = g.keep(ctx, &next, answer)
-	} else {
-		next.Note(event(&claimed, &next, "engine", reason(end, answer)))
+	case store.Unused:
+		next.Request = withoutContent(claimed.Request)
+	case store.Unknown:
+		g.unresolved(&next)
+	default:
 	}
-	if next.State == store.Unknown {
-		next.Due = store.Person
+	if next.State != store.Done {
+		next.Note(event(&claimed, &next, "engine", reason(end, answer)))
 	}
 	if next.State == store.Queued { // it has not come to rest
 		next.Finished = time.Time{}
@@ -237,14 +266,15 @@ func (g *Gate) settle(ctx context.Context, a *action, end *ending, answer *repla
 		g.metrics.settled.WithLabelValues(end.status.phase.word()).Inc()
 	}
 	if end.status.phase == unknown {
-		g.log.Warn().Stringer("id", claimed.ID).Str("route", claimed.Route).Str("why", reason(end, answer)).
-			Msg("nobody knows whether this action was executed")
+		g.sayUnknown(&end.status.record, reason(end, answer))
 	}
 }
 
 // verdict combines proof and answer.
-func (g *Gate) verdict(c *route, end *ending, answer *replay.Answer) store.State {
+func (c *route) verdict(end *ending, answer *replay.Answer) store.State {
 	switch {
+	case answer != nil && end.status.record.Kind == store.Compensation:
+		return c.judgeCompensation(answer)
 	case answer != nil && answer.Where == store.Streamed:
 		return streamedVerdict(c.judge(answer.Status, answer.Header.Get("Retry-After") != ""))
 	case answer != nil:
@@ -277,7 +307,7 @@ func (g *Gate) advance(ctx context.Context, claimed *store.Record, next store.Re
 			g.nudge()
 		}
 		return status{phase: phaseOf(got.State), record: got}
-	case errors.Is(err, store.ErrStale) && got.State == claimed.State && same(claimed, &got):
+	case errors.Is(err, store.ErrStale) && underWay(phaseOf(got.State)) && got.State == claimed.State && same(claimed, &got):
 		return g.advance(ctx, &got, retold(claimed, &got, &next)) // somebody wrote a line beside it: it is still ours
 	case errors.Is(err, store.ErrStale) && !got.ID.IsZero():
 		return g.late(ctx, claimed, got, next)
@@ -339,40 +369,4 @@ func (g *Gate) newTerm() (t store.Term) {
 		panic(fmt.Errorf("reading randomness: %w", err)) // crypto/rand does not fail
 	}
 	return t
-}
-
-// orphans are claims that may have been written although the ledger did not say so. Nothing was sent under them.
-type orphans struct {
-	mu    sync.Mutex
-	terms map[store.ID]store.Term // guarded by mu
-}
-
-// maxOrphans bounds them; what does not fit is found by recovery, and becomes unknown.
-const maxOrphans = 10_000
-
-func (o *orphans) add(id store.ID, t store.Term) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.terms == nil {
-		o.terms = make(map[store.ID]store.Term)
-	}
-	if len(o.terms) < maxOrphans {
-		o.terms[id] = t
-	}
-}
-
-func (o *orphans) all() map[store.ID]store.Term {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	out := make(map[store.ID]store.Term, len(o.terms))
-	for id, t := range o.terms {
-		out[id] = t
-	}
-	return out
-}
-
-func (o *orphans) remove(id store.ID) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	delete(o.terms, id)
 }

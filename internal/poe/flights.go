@@ -19,6 +19,7 @@ type flights struct {
 type flight struct {
 	done   chan struct{}           // closed when the flight has ended
 	cancel context.CancelCauseFunc // ends the execution; nil until it begins
+	quiet  bool                    // it recovers what is unknown, and so tells nobody that it is executed
 }
 
 // begin registers a flight for id, unless there is one.
@@ -61,6 +62,21 @@ func (f *flights) of(id store.ID) *flight {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.running[id]
+}
+
+// quieten says of a flight that it recovers what is unknown.
+func (f *flights) quieten(fl *flight) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fl.quiet = true
+}
+
+// executes tells whether id is being executed in this process.
+func (f *flights) executes(id store.ID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fl := f.running[id]
+	return fl != nil && !fl.quiet
 }
 
 // stop ends every execution that runs or is about to.

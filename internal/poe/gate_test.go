@@ -33,6 +33,7 @@ type bench struct {
 
 	mu  sync.Mutex
 	now time.Time
+	of  *bench // whose clock it has instead; nil: its own
 
 	reservation string // of POST-PUT
 
@@ -41,12 +42,19 @@ type bench struct {
 }
 
 func (b *bench) clock() time.Time {
+	if b.of != nil {
+		return b.of.clock()
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.now
 }
 
 func (b *bench) advance(d time.Duration) {
+	if b.of != nil {
+		b.of.advance(d)
+		return
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.now = b.now.Add(d)

@@ -32,6 +32,7 @@ func sameEvent(a, b store.Event) bool {
 func retold(claimed, stands, next *store.Record) store.Record {
 	r := *next
 	r.Names = stands.Names
+	r.Resent = stands.Resent
 	r.History = slices.Concat(stands.History, next.History[min(len(claimed.History), len(next.History)):])
 	return r
 }
@@ -40,7 +41,7 @@ func retold(claimed, stands, next *store.Record) store.Record {
 // What a person has called undone, and an answer shows to be done, is done: it must not be executed again. Everything else stays what it
 // is, with the answer in its history; and somebody must hear of it.
 func (g *Gate) late(ctx context.Context, claimed *store.Record, stands, next store.Record) status {
-	if next.State == store.Unknown && next.Status == 0 {
+	if next.State == store.Unknown && (next.Status == 0 || claimed.State == store.Unknown || stands.State == store.Unknown) {
 		return status{phase: phaseOf(stands.State), record: stands} // it has learned nothing
 	}
 	first := stands
@@ -67,10 +68,10 @@ func (g *Gate) late(ctx context.Context, claimed *store.Record, stands, next sto
 // afterwards is the record with a late end in it: next in the place of stands, or stands with a line more.
 func (g *Gate) afterwards(claimed, stands *store.Record, next store.Record) store.Record {
 	r := *stands
-	settles := stands.State == store.Unknown && next.State != store.Unknown && same(claimed, stands)
-	if settles || next.State == store.Done && stands.Doubted() {
+	if settles(claimed, stands, &next) || next.State == store.Done && stands.Doubted() {
 		r = next
 		r.Names, r.History, r.Attempt = stands.Names, stands.History, max(stands.Attempt, next.Attempt)
+		r.Resent, r.Undo = stands.Resent, stands.Undo
 	}
 	r.Term = g.newTerm()
 	why := "a late answer arrived"
@@ -79,6 +80,16 @@ func (g *Gate) afterwards(claimed, stands *store.Record, next store.Record) stor
 	}
 	r.Note(store.Event{At: g.now(), From: stands.State, To: r.State, Who: "engine", Why: why, Status: next.Status})
 	return r
+}
+
+// settles tells whether the end of an attempt is the end of what stands: of the same attempt, of which nobody knew. That it was not done counts
+// only if nobody has sent anything for it since: a repeat under way may be executed. What is being taken back is settled by how that ends, and by
+// nothing else.
+func settles(claimed, stands, next *store.Record) bool {
+	if stands.State != store.Unknown || !stands.Undo.IsZero() || !same(claimed, stands) {
+		return false
+	}
+	return next.State == store.Done || (next.State == store.Unused || next.State == store.Queued) && next.Resent == stands.Resent
 }
 
 // tellLate counts and reports a late end. That of an attempt which was merely unknown is good news; beside what was decided it may mean that

@@ -11,17 +11,18 @@ import (
 // metrics counts what operators ask first: is anything executed, refused, or unknown. No label ever comes from a
 // client.
 type metrics struct {
-	requests  *prometheus.CounterVec // by door
-	minted    prometheus.Counter
-	claims    *prometheus.CounterVec   // by result
-	settled   *prometheus.CounterVec   // by state
-	refused   *prometheus.CounterVec   // by problem
-	execution *prometheus.HistogramVec // by proof, in seconds
-	replayed  prometheus.Counter
-	unstored  prometheus.Counter
-	swept     prometheus.Counter
-	callbacks *prometheus.CounterVec // by result
-	late      *prometheus.CounterVec // by the state that it found
+	requests   *prometheus.CounterVec // by door
+	minted     prometheus.Counter
+	claims     *prometheus.CounterVec   // by result
+	settled    *prometheus.CounterVec   // by state
+	refused    *prometheus.CounterVec   // by problem
+	execution  *prometheus.HistogramVec // by proof, in seconds
+	replayed   prometheus.Counter
+	unstored   prometheus.Counter
+	swept      prometheus.Counter
+	callbacks  *prometheus.CounterVec // by result
+	recoveries *prometheus.CounterVec // by policy and result
+	late       *prometheus.CounterVec // by the state that it found
 
 	// Those that most requests count, found once.
 	viaPOE, viaNone, won prometheus.Counter
@@ -34,6 +35,9 @@ func (m *metrics) resolve() {
 	m.viaPOE, m.viaNone, m.won = m.requests.WithLabelValues("poe"), m.requests.WithLabelValues("none"), m.claims.WithLabelValues("won")
 	for _, result := range []string{"delivered", "failed", "undelivered"} {
 		m.callbacks.WithLabelValues(result)
+	}
+	for policy := range recoveryWords {
+		m.recoveries.WithLabelValues(recoveryWords[policy], "person")
 	}
 	for _, p := range []phase{unused, running, accepted, sent, done, unknown, burned} {
 		m.late.WithLabelValues(p.word())
@@ -53,17 +57,18 @@ func newMetrics(g *Gate, reg prometheus.Registerer) (*metrics, error) {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "poe", Name: name, Help: help})
 	}
-	vec := func(name, help, label string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "poe", Name: name, Help: help}, []string{label})
+	vec := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "poe", Name: name, Help: help}, labels)
 	}
 	m := &metrics{
-		requests:  vec("requests_total", "Requests to guarded places, by the door they came through.", "door"),
-		callbacks: vec("callbacks_total", "Deliveries of callbacks, by their result: delivered, failed, undelivered after the last try.", "result"),
-		late:      vec("late_answers_total", "Answers that came after their action was declared unknown, or decided about, by where it stood.", "state"),
-		minted:    counter("minted_total", "POE URIs signed."),
-		claims:    vec("claims_total", "Claims, by their result: won, taken, refused.", "result"),
-		settled:   vec("settled_total", "Actions that came to rest, by state.", "state"),
-		refused:   vec("problems_total", "Problems answered, by name.", "problem"),
+		requests:   vec("requests_total", "Requests to guarded places, by the door they came through.", "door"),
+		callbacks:  vec("callbacks_total", "Deliveries of callbacks, by their result: delivered, failed, undelivered after the last try.", "result"),
+		recoveries: vec("recoveries_total", "Steps of recovery of unknown actions, by policy and result: done, unused, burned, again, or left to a person.", "policy", "result"),
+		late:       vec("late_answers_total", "Answers that came after their action was declared unknown, or decided about, by where it stood.", "state"),
+		minted:     counter("minted_total", "POE URIs signed."),
+		claims:     vec("claims_total", "Claims, by their result: won, taken, refused.", "result"),
+		settled:    vec("settled_total", "Actions that came to rest, by state.", "state"),
+		refused:    vec("problems_total", "Problems answered, by name.", "problem"),
 		execution: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "poe", Name: "execution_seconds", Help: "Time from the claim to the end of an execution, by proof.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2.5, 14),
@@ -81,7 +86,7 @@ func newMetrics(g *Gate, reg prometheus.Registerer) (*metrics, error) {
 	}
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.requests, m.minted, m.claims, m.settled, m.refused, m.execution, m.replayed, m.unstored, m.swept, m.callbacks, m.late,
+		m.requests, m.minted, m.claims, m.settled, m.refused, m.execution, m.replayed, m.unstored, m.swept, m.callbacks, m.recoveries, m.late,
 		gauge("running", "Executions under way.", func() float64 { return float64(len(g.slots)) }),
 		gauge("waiting", "Requests that wait for an execution to end.", func() float64 { return float64(len(g.waiters)) }),
 		gauge("spool_memory_bytes", "Memory held by bodies on their way.", func() float64 { m, _ := g.cfg.Spool.Usage(); return float64(m) }),

@@ -18,8 +18,8 @@ import (
 	"github.com/postonce/poe/internal/store"
 )
 
-// counter returns the value of a metric whose one label has that value; "" for one without labels, or for the sum of all. Of
-// a histogram it is the number of observations.
+// counter returns the value of a metric whose label has that value, or whose labels have those, in the order of their names, with a slash between;
+// "" for one without labels, or for the sum of all. Of a histogram it is the number of observations.
 func counter(t *testing.T, b *bench, name, label string) float64 {
 	t.Helper()
 	families, err := b.metrics.Gather()
@@ -32,7 +32,11 @@ func counter(t *testing.T, b *bench, name, label string) float64 {
 			continue
 		}
 		for _, m := range f.GetMetric() {
-			if label == "" || len(m.GetLabel()) == 1 && m.GetLabel()[0].GetValue() == label {
+			var values []string
+			for _, l := range m.GetLabel() {
+				values = append(values, l.GetValue())
+			}
+			if label == "" || strings.Join(values, "/") == label {
 				sum += value(m)
 			}
 		}
@@ -110,6 +114,8 @@ func TestEveryMetric(t *testing.T) {
 	check(b, "poe_settled_total", "burned", 1)
 	check(b, "poe_settled_total", "unused", 1)
 	check(b, "poe_settled_total", "unknown", 1)
+	check(b, "poe_recoveries_total", "hold/person", 1) // the rest where the policies are tested
+	check(b, "poe_recoveries_total", "", 1)
 	check(b, "poe_problems_total", "consumed", 1)
 	check(b, "poe_problems_total", "", 1)
 	check(b, "poe_replayed_total", "", 1)

@@ -48,6 +48,15 @@ func (g *Gate) also(claimed, next *store.Record) store.Also {
 	return store.Also{Free: freedBy(next), Take: g.takes(claimed, next), Spawn: g.spawns(claimed, next)}
 }
 
+// spawns returns the children of that write: the call that tells of the end, and the request that takes the action back.
+func (g *Gate) spawns(claimed, next *store.Record) []store.Record {
+	children := g.calls(claimed, next)
+	if next.State == store.Unknown && next.Undo != claimed.Undo {
+		children = append(children, g.compensation(next))
+	}
+	return children
+}
+
 // freedBy returns the names that an action gives back when it comes to rest as r says. What was surely not done guards nothing. Of
 // what was answered with a failure:
 //

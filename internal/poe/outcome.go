@@ -222,6 +222,7 @@ type receipt struct {
 	Response      *receiptAnswer `json:"response,omitempty"`
 	History       []receiptEvent `json:"history"`
 	Outcome       string         `json:"outcome,omitempty"`
+	Compensation  string         `json:"compensation,omitempty"` // the outcome of the request that takes it back
 }
 
 type receiptAnswer struct {
@@ -260,6 +261,9 @@ func (g *Gate) receipt(s *status) receipt {
 		ID: rec.ID.String(), State: s.phase.word(), Door: rec.Door, Route: rec.Route, Target: rec.Target, Method: rec.Method,
 		ClaimedAt: timePointer(rec.Claimed), FinishedAt: timePointer(rec.Finished), Expires: timePointer(rec.Expires),
 		Attempts: rec.Attempts(), RequestDigest: digestText(rec.Request.Digest), History: []receiptEvent{}, Outcome: g.outcomePath(s),
+	}
+	if !rec.Undo.IsZero() {
+		out.Compensation = string(g.appendOutcome(nil, rec.Undo))
 	}
 	if rec.State == store.Done {
 		out.Response = &receiptAnswer{

@@ -38,7 +38,7 @@ var (
 	problemBodyDiffers = &kind{"body-differs", 409, retryNever, "The link was used with another body",
 		"The link works once, and it has worked, for another request than this one: what you sent now was not executed, and will not be with this link. Follow the outcome to see what was."}
 	problemOutcomeUnknown = &kind{"outcome-unknown", 409, retrySame, "Nobody knows yet whether this was done",
-		"The request was sent to the application, but no complete answer came back: it may have been executed, or not. It will not be sent again by itself. Repeating the same request is safe and shows whether more is known; sending a new one may do it twice. If it stays like this, ask the operator. Operators: if an answer of a gateway in between surely means that nothing was done, list its status under release on the route."}
+		"The request was sent to the application, but no complete answer came back: it may have been executed, or not. It is not executed a second time; where the operator has said how, what became of it is being found out. Repeating the same request is safe and shows whether more is known; sending a new one may do it twice. If it stays like this, ask the operator. Operators: if an answer of a gateway in between surely means that nothing was done, list its status under release on the route."}
 	problemNeverUsed = &kind{"never-used", 410, retryNew, "The link has expired, and was never used",
 		"Nothing was executed with this link, and nothing ever will be. It is safe to start again with a new one."}
 	problemExpired = &kind{"expired", 410, retryNew, "The link has expired",
@@ -69,6 +69,8 @@ var (
 		"A key like this one is not chosen twice by chance: it is the same request, under other credentials. It was not executed now, so that a new login does not do it twice. Repeat it with the credentials that it was first sent with, or find out whether it was done."}
 	problemPreconditionFailed = &kind{"precondition-failed", 412, retryNever, "What the request was made for is not so any more",
 		"Nothing was executed. Look at the resource as it is now, and decide anew whether the request is still meant."}
+	problemRolledBack = &kind{"rolled-back", 409, retryNew, "This was taken back",
+		"The request was sent to the application, but no complete answer came back. What it may have done was taken back since, and it will not be executed any more. It is safe to start again with a new one."}
 	problemDuplicate = &kind{"duplicate", 409, retryNever, "There is one already",
 		"Only one request can have this id, or this value, and an earlier one has it. This one was not executed. If it was meant as the same, follow the outcome; if not, choose another value."}
 	problemPreconditionRequired = &kind{"precondition-required", 428, retryNew, "This needs to say what it changes",
@@ -99,7 +101,7 @@ var problems = []*kind{
 	problemNeverUsed, problemExpired, problemBurned, problemGone, problemOutcomePurged,
 	problemTooLarge, problemPOERequired, problemCrossOrigin, problemOtherPrincipal,
 	problemKeyRequired, problemKeyInvalid, problemKeyReused, problemKeyExpired, problemPrincipalChanged,
-	problemPreconditionFailed, problemDuplicate, problemPreconditionRequired, problemAuthorizationUnavailable, problemNotRepeatable, problemBadParameter,
+	problemPreconditionFailed, problemRolledBack, problemDuplicate, problemPreconditionRequired, problemAuthorizationUnavailable, problemNotRepeatable, problemBadParameter,
 	problemDigestMismatch, problemIncompleteBody, problemCallbackRefused, problemMethodRefused,
 	problemNotExecuted, problemLedgerUnavailable,
 }

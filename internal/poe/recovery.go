@@ -31,7 +31,7 @@ func (g *Gate) Recover(ctx context.Context) error {
 		return fmt.Errorf("recovering: %w", err)
 	}
 	if n > 0 {
-		g.log.Warn().Int("actions", n).Msg("actions were running when an earlier process ended: their outcome is unknown")
+		g.log.Warn().Int("actions", n).Msg("actions were running when an earlier process ended: their outcome is unknown, or they are unused where surely nothing was sent")
 	}
 	return nil
 }
@@ -64,7 +64,7 @@ func (g *Gate) Run(ctx context.Context) error {
 // A watch remembers what on the agenda waits for a worker, so that it is not looked up again each time. It is forgotten now and then.
 type watch map[store.ID]struct{}
 
-// overdue marks as unknown what is under way, due, and not alive in this process. It returns how many it marked. What waits for a
+// overdue settles what is under way, due, and not alive in this process. It returns how many it settled. What waits for a
 // worker is left to it, and stands on the same agenda: w keeps it from hiding what comes after it.
 func (g *Gate) overdue(ctx context.Context, due time.Time, w watch) (int, error) {
 	total := 0
@@ -100,7 +100,8 @@ func (g *Gate) overdue(ctx context.Context, due time.Time, w watch) (int, error)
 	}
 }
 
-// abandon marks one action as unknown, unless it lives or has moved on.
+// abandon settles one action whose owner is gone, unless it lives or has moved on. It is unknown, but where its mark would have come before
+// the first byte and is not there: then nothing was sent.
 func (g *Gate) abandon(ctx context.Context, id store.ID, due time.Time) (bool, error) {
 	if g.flights.of(id) != nil {
 		return false, nil // a handler that takes longer than its time is still at work
@@ -115,24 +116,35 @@ func (g *Gate) abandon(ctx context.Context, id store.ID, due time.Time) (bool, e
 	if r.State != store.Running && r.State != store.Sent || r.Due.After(due) {
 		return false, nil
 	}
-	next := r
-	next.State, next.Term, next.Finished, next.Due = store.Unknown, g.newTerm(), g.now(), store.Person
-	next.Note(event(&r, &next, "recovery", "the process that executed it ended before an answer was recorded"))
+	next, why := g.unsent(&r), nothingSent
+	if r.State != store.Running || r.Way != store.Marked {
+		why = "the process that executed it ended before an answer was recorded"
+		next = r
+		next.State, next.Term, next.Finished = store.Unknown, g.newTerm(), g.now()
+		g.unresolved(&next)
+	}
+	next.Note(event(&r, &next, "recovery", why))
 	also := g.also(&r, &next)
-	_, err = repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, r.Term, next, also) })
+	got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, r.Term, next, also) })
 	if errors.Is(err, store.ErrStale) {
 		return false, nil // its owner lives, and was quicker
 	}
 	if err != nil {
 		return false, fmt.Errorf("abandoning %s: %w", id, err)
 	}
-	g.metrics.rested[unknown].Inc()
+	g.metrics.rested[phaseOf(got.State)].Inc()
+	if got.State == store.Unknown {
+		g.sayUnknown(&got, why)
+	}
 	return true, nil
 }
 
+// nothingSent is why a marked action that was running when its process ended is unused.
+const nothingSent = "nothing was sent: the process that had claimed it ended before its mark"
+
 // releaseOrphans frees claims under which surely nothing was sent.
 func (g *Gate) releaseOrphans(ctx context.Context) {
-	for id, term := range g.orphans.all() {
+	for id, terms := range g.orphans.all() {
 		if g.flights.of(id) != nil {
 			continue
 		}
@@ -140,7 +152,7 @@ func (g *Gate) releaseOrphans(ctx context.Context) {
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return // the ledger is still away
 		}
-		if err == nil && r.Term == term && !g.release(ctx, r) {
+		if err == nil && slices.Contains(terms, r.Term) && !g.release(ctx, r) {
 			return
 		}
 		g.orphans.remove(id)
@@ -149,20 +161,11 @@ func (g *Gate) releaseOrphans(ctx context.Context) {
 
 // release takes back a mark under which surely nothing was sent. It returns false where the ledger does not answer.
 func (g *Gate) release(ctx context.Context, r store.Record) bool {
-	next := r
-	switch r.State {
-	case store.Running:
-		next.State, next.Due = store.Unused, time.Time{}
-	case store.Sent:
-		next.State, next.Due = store.Queued, g.now()
-	default:
+	if r.State != store.Running && r.State != store.Sent {
 		return true
 	}
-	next.Term, next.Finished = g.newTerm(), g.now()
-	next.Note(event(&r, &next, "engine", "nothing was sent: the ledger did not confirm the claim in time"))
-	if next.State == store.Queued { // it has not come to rest
-		next.Finished = time.Time{}
-	}
+	next := g.unsent(&r)
+	next.Note(store.Event{At: g.now(), From: r.State, To: next.State, Who: "engine", Why: "nothing was sent: the ledger did not confirm the claim in time"})
 	_, err := g.store.Advance(ctx, r.Term, next, g.also(&r, &next))
 	return err == nil || errors.Is(err, store.ErrStale)
 }

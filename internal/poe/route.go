@@ -90,7 +90,7 @@ func newRoute(cfg *Config, r Route) (*route, error) {
 		c.keyDays, err = keepFor(c.Retention, c.Retention)
 		errs = append(errs, err)
 	}
-	errs = append(errs, c.parseDoors(), c.parsePlaces())
+	errs = append(errs, c.parseDoors(), c.parsePlaces(), c.parseRecovery())
 	c.principal, err = parsePrincipal(r.Principal)
 	errs = append(errs, err)
 	if c.principal.kind == "jwt" && cfg.Bearer == nil {

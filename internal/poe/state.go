@@ -2,6 +2,7 @@ package core
 
 import (
 	"encoding/json"
+	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -115,8 +116,8 @@ func (g *Gate) writeState(w http.ResponseWriter, r *http.Request, s *status) {
 	code := http.StatusAccepted
 	if s.phase == unused {
 		code = http.StatusOK
-	} else if s.phase != unknown {
-		w.Header().Set("Retry-After", retrySoon)
+	} else if wait := g.comeBack(s); wait != "" {
+		w.Header().Set("Retry-After", wait)
 	}
 	s.setState(w.Header(), false)
 	if prefersHTML(r) {
@@ -124,6 +125,19 @@ func (g *Gate) writeState(w http.ResponseWriter, r *http.Request, s *status) {
 		return
 	}
 	writeJSON(w, code, "application/json", doc)
+}
+
+// comeBack is the Retry-After of an action that is under way, or that recovery still looks after; "" where waiting does not help.
+func (g *Gate) comeBack(s *status) string {
+	switch {
+	case s.phase != unknown:
+		return retrySoon
+	case !lookedAfter(s):
+		return ""
+	default:
+		wait := s.record.Due.Sub(g.now()).Seconds()
+		return strconv.Itoa(int(min(max(math.Ceil(wait), 1), 60)))
+	}
 }
 
 // retrySoon is the Retry-After of everything that is under way.

@@ -256,6 +256,7 @@ type tampered struct {
 	claim   func(store.Record) error // its error is the answer
 	lookup  func() error
 	advance func() error
+	moving  func(store.Record) error // before an advance to that record
 	open    func(io.ReadSeekCloser, error) (io.ReadSeekCloser, error)
 	calls   atomic.Int64 // of everything that reads or writes
 }
@@ -287,6 +288,11 @@ func (s *tampered) Advance(ctx context.Context, was store.Term, r store.Record, 
 	s.calls.Add(1)
 	if s.advance != nil {
 		if err := s.advance(); err != nil {
+			return store.Record{}, err
+		}
+	}
+	if s.moving != nil {
+		if err := s.moving(r); err != nil {
 			return store.Record{}, err
 		}
 	}

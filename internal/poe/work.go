@@ -16,8 +16,8 @@ func (g *Gate) Defer(exec Executor) {
 	g.nudge()
 }
 
-// Work does what is due of what was accepted to be done later, callbacks included, Config.Workers at a time, until ctx ends; it
-// returns when they have finished what they had begun. It reads the agenda, and nothing but the agenda.
+// Work does what is due of what was accepted to be done later, and of what is unknown, callbacks included, Config.Workers at a time, until ctx
+// ends; it returns when they have finished what they had begun. It reads the agenda, and nothing but the agenda.
 func (g *Gate) Work(ctx context.Context) {
 	look := time.NewTicker(time.Second)
 	defer look.Stop()
@@ -87,14 +87,22 @@ func (g *Gate) take(ctx context.Context, id store.ID) {
 	case err != nil:
 		g.log.Error().Err(err).Stringer("id", id).Msg("looking up an accepted action")
 		return
-	case r.State != store.Queued || r.Due.After(g.now()):
+	case r.Due.After(g.now()):
 		return
 	}
-	if r.Kind == store.Callback {
+	switch {
+	case r.State == store.Unknown:
+		g.flights.quieten(fl)
+		g.resolve(ctx, fl, r)
+	case r.State != store.Queued:
+	case r.Kind == store.Callback:
 		g.deliver(ctx, r)
-		return
+	default:
+		if exec := g.executor.Load(); exec != nil {
+			g.perform(ctx, fl, *exec, r)
+		}
 	}
-	if exec := g.executor.Load(); exec != nil {
-		g.perform(ctx, fl, *exec, r)
+	if r.Kind == store.Compensation {
+		g.followUp(ctx, &r)
 	}
 }

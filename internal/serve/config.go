@@ -79,6 +79,14 @@ type Route struct {
 	Origins    []string      `yaml:"origins"`
 	TTL        time.Duration `yaml:"ttl"`
 	Retention  time.Duration `yaml:"retention"`
+
+	MarkSent    bool          `yaml:"mark_sent"`
+	Recovery    string        `yaml:"recovery" usual:"hold"` // hold, repeat, probe or compensate
+	RecoverFor  time.Duration `yaml:"recover_for" usual:"24h"`
+	Probe       string        `yaml:"probe"`        // with recovery: probe
+	ProbeFences bool          `yaml:"probe_fences"` // the same
+	Compensate  string        `yaml:"compensate"`   // with recovery: compensate
+	Compensated string        `yaml:"compensated"`  // the same; refused or unused; empty: refused
 }
 
 // everything matches all paths: what is protected where the configuration names nothing.

@@ -44,6 +44,7 @@ func check(c *Config, d *decoder) {
 	for i := range c.Routes {
 		checkRoute(&c.Routes[i], d, fmt.Sprintf("routes[%d].", i))
 		checkDoors(c, &c.Routes[i], d, fmt.Sprintf("routes[%d].", i))
+		checkRecovery(&c.Routes[i], d, fmt.Sprintf("routes[%d].", i))
 		checkMatch(d, seen, fmt.Sprintf("routes[%d].match", i), c.Routes[i].Match)
 		checkName(d, names, fmt.Sprintf("routes[%d].name", i), c.Routes[i].Name)
 	}

@@ -60,7 +60,15 @@ routes:
     origins: [https://shop.example.com]
     ttl: 10m
     retention: 24h
+    mark_sent: true
+    recovery: probe
+    recover_for: 2h
+    probe: /orders/by-action/{id}
+    probe_fences: true
   - match: POST /payments
+    recovery: compensate
+    compensate: /payments/{id}/back
+    compensated: unused
 workers: 3
 jwks: jwks.json
 callbacks:
@@ -90,10 +98,12 @@ func TestParseReadsEveryKey(t *testing.T) {
 				FreeOn: []string{"DELETE"}, Async: true, RetryFor: 5 * time.Minute, Authorize: "/auth", Consume: "any", Release: []int{429, 503},
 				Principal: "header:X-User", Origins: []string{"https://shop.example.com"},
 				TTL: 10 * time.Minute, Retention: 24 * time.Hour,
+				MarkSent: true, Recovery: "probe", RecoverFor: 2 * time.Hour, Probe: "/orders/by-action/{id}", ProbeFences: true,
 			},
 			{
 				Match: "POST /payments", Require: true, Consume: "success", Repeats: "answer", RetryFor: time.Hour, Principal: "authorization",
 				TTL: 2 * time.Hour, Retention: 48 * time.Hour,
+				Recovery: "compensate", RecoverFor: 24 * time.Hour, Compensate: "/payments/{id}/back", Compensated: "unused",
 			},
 		},
 	}
@@ -124,7 +134,8 @@ func TestDefaults(t *testing.T) {
 }
 
 func TestGuarded(t *testing.T) {
-	plain := serve.Route{Consume: "success", Repeats: "answer", RetryFor: time.Hour, Principal: "authorization", TTL: time.Hour, Retention: 720 * time.Hour}
+	plain := serve.Route{Consume: "success", Repeats: "answer", RetryFor: time.Hour, Principal: "authorization", TTL: time.Hour, Retention: 720 * time.Hour,
+		Recovery: "hold", RecoverFor: 24 * time.Hour}
 	with := func(name, match string, require bool) serve.Route {
 		r := plain
 		r.Name, r.Match, r.Require = name, match, require
@@ -188,7 +199,22 @@ func TestMistakesOneByOne(t *testing.T) {
 		{"unknown", "lsten: :80", `p:2:1: there is no key "lsten"`},
 		{"hyphens", "max-body: 1", `p:2:1: there is no key "max-body"; "max_body" is meant`},
 		{"case", "Listen: 1", `p:2:1: there is no key "Listen"; "listen" is meant`},
-		{"later in a route", "routes: [{match: POST /a, recovery: hold}]", `p:2:27: "recovery" is not in this version of poe`},
+		{"later in a route", "routes: [{match: POST /a, forms: true}]", `p:2:27: "forms" is not in this version of poe`},
+		{"recovery", "routes: [{match: POST /a, recovery: again}]", `p:2:37: recovery: "again" is none of hold, repeat, probe, compensate`},
+		{"recovery for no time", "routes: [{match: POST /a, recover_for: 0s}]", `p:2:40: recover_for: must be more than nothing`},
+		{"probe without a path", "routes: [{match: POST /a, recovery: probe}]",
+			`p:2:37: recovery: probe needs a path of the application (write probe: /orders/probe/{id})`},
+		{"a path without probe", "routes: [{match: POST /a, probe: '/x/{id}'}]", `p:2:34: probe: is here without recovery: probe`},
+		{"probe without an id", "routes: [{match: POST /a, recovery: probe, probe: /x}]", `p:2:51: probe: "/x" does not say which action: {id} is missing`},
+		{"probe of a variable", "routes: [{match: POST /a, recovery: probe, probe: '/x/{id}/{n}'}]", `p:2:51: probe: "/x/{id}/{n}": only {id} is a variable`},
+		{"probe elsewhere", "routes: [{match: POST /a, recovery: probe, probe: '//x/{id}'}]",
+			`p:2:51: probe: "//x/{id}" is not a path with one slash before it (write /orders/by-action/{id})`},
+		{"fences without probe", "routes: [{match: POST /a, probe_fences: true}]", `p:2:41: probe_fences: is here without recovery: probe`},
+		{"compensate without a path", "routes: [{match: POST /a, recovery: compensate}]",
+			`p:2:37: recovery: compensate needs a path of the application (write compensate: /orders/compensate/{id})`},
+		{"a path without compensate", "routes: [{match: POST /a, recovery: repeat, compensate: /x}]", `p:2:57: compensate: is here without recovery: compensate`},
+		{"compensated", "routes: [{match: POST /a, recovery: compensate, compensate: /x, compensated: gone}]", `p:2:78: compensated: "gone" is none of refused, unused`},
+		{"compensated without it", "routes: [{match: POST /a, compensated: unused}]", `p:2:40: compensated: is here without recovery: compensate`},
 		{"door", "routes: [{match: POST /a, doors: [poe, keys]}]", `p:2:40: doors: door "keys" is none of poe, repeatability, key, post-put, if-match, if-none-match, async, callback`},
 		{"door twice", "routes: [{match: POST /a, doors: [poe, poe]}]", `p:2:40: doors: door "poe" is here twice`},
 		{"door without callbacks", "routes: [{match: POST /a, doors: [callback]}]", `p:2:35: doors: door "callback" needs callbacks, with secrets that sign them`},

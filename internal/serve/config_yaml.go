@@ -20,7 +20,7 @@ const maxConfig = 1 << 20
 
 // later are the words of PROTOCOL section "Configuration" that this version does not have yet. They get an answer of
 // their own, since ignoring one of them would leave somebody less protected than the file says.
-var later = []string{"forms", "recovery"}
+var later = []string{"forms"}
 
 // A decoder walks the file's nodes beside the struct they fill. The library decodes well, but stops at its first
 // mistake; walking the nodes finds them all, and knows where every value stood for the checks that follow.

@@ -201,6 +201,18 @@ func (r Route) guarded() core.Route {
 		Name: r.Name, Match: r.Match, Doors: r.Doors, KeyHeaders: r.KeyHeaders, Compare: r.Compare, ClientID: r.ClientID, Unique: r.Unique, FreeOn: r.FreeOn,
 		Require: r.Require, TTL: r.TTL, Retention: r.Retention, Release: r.Release, Async: r.Async, RetryFor: r.RetryFor,
 		Principal: r.Principal, Authorize: r.Authorize, Origins: r.Origins,
+		MarkSent: r.MarkSent, RecoverFor: r.RecoverFor, Probe: r.Probe, ProbeFences: r.ProbeFences, Compensate: r.Compensate,
+	}
+	switch r.Recovery {
+	case core.RecoveryRepeat.String():
+		out.Recovery = core.RecoveryRepeat
+	case core.RecoveryProbe.String():
+		out.Recovery = core.RecoveryProbe
+	case core.RecoveryCompensate.String():
+		out.Recovery = core.RecoveryCompensate
+	}
+	if r.Compensated == "unused" {
+		out.Compensated = core.CompensatedUnused
 	}
 	if r.Consume == "any" {
 		out.Consume = core.ConsumeAny

@@ -43,6 +43,11 @@ type Order struct {
 //	GET, PUT, DELETE /notes/NAME  notes with version tags
 //	POST, GET /hooks              hears events, and tells which
 //
+//	POST /bookings/HOW             books a room, once for a POE-Id
+//	GET /bookings                  all bookings
+//	GET /bookings/by-action/ID     the booking of an action
+//	POST /bookings/cancel/ID       takes it back
+//
 // A POST may be made difficult: ?delay=3s takes that long (30 s at most), ?fail=503 fails with that status and takes
 // nothing, and ?fail=reset takes the order and then cuts the connection instead of an answer.
 // Answers are JSON, or pages where the client prefers HTML.
@@ -57,6 +62,7 @@ type Shop struct {
 	paid, gifts, written int // how often
 	notes                map[string]note
 	heard                []heard // the latest events, oldest first
+	bookings             []booking
 }
 
 // New returns an empty Shop.
@@ -73,6 +79,7 @@ func New(cfg Config) *Shop {
 	s.mux.HandleFunc("GET /orders/{id}", s.show)
 	s.mux.HandleFunc("POST /orders", s.order)
 	s.patterns()
+	s.bookingsOf()
 	return s
 }
 

@@ -27,6 +27,10 @@ func (r *Record) Check() error {
 		return invalid("state %s", r.State)
 	case r.Kind > Compensation:
 		return invalid("kind %d", r.Kind)
+	case r.Way > Accepted:
+		return invalid("way %d", r.Way)
+	case r.Undo == r.ID:
+		return invalid("it would take itself back")
 	case r.State.Open() && r.Due.IsZero():
 		return invalid("%s, and nobody is due to look at it", r.State)
 	case r.Status < 0 || r.Status > 999:

@@ -34,6 +34,9 @@ const (
 	fExpires   protowire.Number = 18
 	fDue       protowire.Number = 19
 	fEvent     protowire.Number = 20
+	fWay       protowire.Number = 21
+	fResent    protowire.Number = 22
+	fUndo      protowire.Number = 23
 )
 
 const (
@@ -151,7 +154,9 @@ func (r *Record) Append(b []byte) []byte {
 	for i := range r.History {
 		b = putEvent(b, fEvent, &r.History[i])
 	}
-	return b
+	b = putInt(b, fWay, uint64(r.Way))
+	b = putInt(b, fResent, uint64(r.Resent))
+	return putFixed(b, fUndo, r.Undo[:])
 }
 
 func (p *Blob) append(b []byte) []byte {
@@ -339,6 +344,14 @@ func (r *Record) field(v value) (err error) {
 		var e Event
 		err = v.message(e.field)
 		r.History = append(r.History, e)
+	case fWay:
+		i, err = v.small(uint64(Accepted))
+		r.Way = Way(i) //nolint:gosec // limited above
+	case fResent:
+		i, err = v.small(1<<16 - 1)
+		r.Resent = uint16(i) //nolint:gosec // limited above
+	case fUndo:
+		return v.fixed(r.Undo[:])
 	default:
 		return fmt.Errorf("no such field in version %d", Version)
 	}

@@ -61,6 +61,10 @@ var (
 		if rapid.Bool().Draw(t, "a child") {
 			r.Parent = ids.Draw(t, "parent")
 		}
+		if rapid.Bool().Draw(t, "recovered") {
+			r.Way = store.Way(rapid.IntRange(0, int(store.Accepted)).Draw(t, "way"))
+			r.Resent, r.Undo = rapid.Uint16().Draw(t, "resent"), ids.Draw(t, "undo")
+		}
 		for i := range rapid.IntRange(0, 3).Draw(t, "names") {
 			r.Names = append(r.Names, store.Name{byte(i + 1)})
 		}
@@ -150,7 +154,10 @@ func TestDecodeDamaged(t *testing.T) {
 		"string for a number":   with(text(3, "x"), term),
 		"out of order":          with(term, state),
 		"twice":                 with(state, state, term),
-		"unknown field":         with(state, term, number(21, 1)),
+		"unknown field":         with(state, term, number(24, 1)),
+		"way out of range":      with(state, term, number(21, 3)),
+		"resent over 16 bit":    with(state, term, number(22, 1<<16)),
+		"undo too short":        with(state, term, text(23, "short")),
 		"unknown wire type":     with(state, term, protowire.AppendFixed32(protowire.AppendTag(nil, 6, protowire.Fixed32Type), 1)),
 		"group":                 with(state, term, protowire.AppendTag(nil, 6, protowire.StartGroupType)),
 		"time after the last":   with(state, term, number(16, 1<<47)),

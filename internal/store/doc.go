@@ -6,9 +6,10 @@
 // An action is in one of these states, and moves only along these lines:
 //
 //	absent ──Claim──▶ Running ──Advance──▶ Done
-//	  │                │   └──Advance────▶ Unknown ──Advance──▶ Done │ Unused │ Queued │ Burned
-//	  │                └──Advance──▶ Unused ──Claim──▶ Running (next attempt)
-//	  │                                └──Advance──▶ Burned │ Done (after somebody's word; an answer came after all)
+//	  │                │   └──Advance────▶ Unknown ──Advance──▶ Done │ Unused │ Burned │ Queued (what was accepted)
+//	  │                ├──Advance──▶ Unused ──Claim──▶ Running (next attempt)
+//	  │                │               └──Advance──▶ Burned │ Done (after somebody's word; an answer came after all)
+//	  │                └──Advance──▶ Sent (what is marked) ──Advance──▶ Done │ Unknown │ Unused
 //	  ├──Claim──▶ Burned
 //	  └──Claim──▶ Queued ──Advance──▶ Sent ──Advance──▶ Done │ Unknown
 //	               │                   └──Advance──▶ Queued (a complete answer said "not done": later again)

@@ -4,6 +4,8 @@ import "slices"
 
 // Moves returns the states that Advance may put in the place of from, itself included where a record may be renewed as it
 // stands: for a later Due, for a line of history. Only Claim leaves Absent, and only Claim makes Unused run again.
+//
+// Some moves are open to one Way only, see wayward.
 func Moves(from State) []State {
 	switch from {
 	case Unused:
@@ -11,9 +13,9 @@ func Moves(from State) []State {
 	case Queued:
 		return []State{Queued, Sent, Burned}
 	case Running:
-		return []State{Running, Done, Unknown, Unused}
+		return []State{Running, Sent, Done, Unknown, Unused}
 	case Sent:
-		return []State{Sent, Queued, Done, Unknown}
+		return []State{Sent, Queued, Done, Unknown, Unused}
 	case Unknown:
 		return []State{Unknown, Done, Unused, Queued, Burned}
 	case Done:
@@ -27,20 +29,38 @@ func Moves(from State) []State {
 	}
 }
 
+// wayward tells whether a move is one that the record's Way does not have: only what was claimed to be marked is marked, and goes back to
+// unused from there; only what was accepted goes back to its queue, also from unknown.
+func wayward(held, r *Record) bool {
+	switch {
+	case held.State == Running && r.State == Sent, held.State == Sent && r.State == Unused:
+		return held.Way != Marked
+	case held.State == Sent && r.State == Queued:
+		return held.Way == Marked
+	case held.State == Unknown && r.State == Queued:
+		return held.Way != Accepted
+	default:
+		return false
+	}
+}
+
 // follows tells whether r may replace held: along the drawing, by the same action, forgetting nothing that happened.
 // A callback needs no mark before it is sent, since it may be delivered more than once: it goes from Queued to Done. What
 // somebody said to be not done, Unused or Queued, is Done where an answer that comes late shows it.
 func follows(held, r *Record) error {
 	after := r.State == Done && (held.Kind == Callback && held.State == Queued || held.Doubted())
-	if !slices.Contains(Moves(held.State), r.State) && !after {
+	if !slices.Contains(Moves(held.State), r.State) && !after || wayward(held, r) {
 		return invalid("from %s to %s", held.State, r.State)
 	}
-	if held.Kind != r.Kind || held.Parent != r.Parent || held.Principal != r.Principal || held.Door != r.Door ||
+	if held.Kind != r.Kind || held.Way != r.Way || held.Parent != r.Parent || held.Principal != r.Principal || held.Door != r.Door ||
 		held.Route != r.Route || held.Method != r.Method || held.Target != r.Target {
 		return invalid("it would become another action")
 	}
-	if r.Attempt < held.Attempt {
-		return invalid("from attempt %d to %d", held.Attempt, r.Attempt)
+	if r.Attempt < held.Attempt || r.Resent < held.Resent {
+		return invalid("from attempt %d, sent again %d times, to %d and %d", held.Attempt, held.Resent, r.Attempt, r.Resent)
+	}
+	if !held.Undo.IsZero() && r.Undo != held.Undo {
+		return invalid("another child would take it back")
 	}
 	for _, n := range r.Names {
 		if !slices.Contains(held.Names, n) {

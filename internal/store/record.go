@@ -53,6 +53,17 @@ const (
 	Compensation             // the request that takes an unknown action back
 )
 
+// Way is how an action's sending is secured. It is chosen with the claim and stays: what a state proves after a crash depends on it, and not
+// on what a configuration says by then.
+type Way uint8
+
+// The ways.
+const (
+	Direct   Way = iota // sent right after the claim: Running may have been sent
+	Marked              // Sent is durable before the first byte: Running surely was not sent
+	Accepted            // stored, and promised to its client: Queued until it is Sent, and never unused again
+)
+
 // Where tells what became of a message's content.
 type Where uint8
 
@@ -112,6 +123,7 @@ type Record struct {
 	Parent    ID // the action that spawned this one, or zero
 	Kind      Kind
 	State     State
+	Way       Way
 	Term      Term   // of the write that made the record what it is
 	Attempt   uint16 // complete answers so far that meant "not done"
 	Door      string
@@ -128,6 +140,8 @@ type Record struct {
 	Finished  time.Time // when it came to rest
 	Expires   time.Time // from then on, and Skew, it cannot be claimed
 	Due       time.Time // when somebody must look at it; zero: never again
+	Resent    uint16    // how often recovery has sent this attempt's request again since it became unknown
+	Undo      ID        // the child that takes this attempt back, or zero: then that child says how it ends
 	History   []Event
 }
 

@@ -9,15 +9,33 @@ import (
 	"github.com/postonce/poe/internal/store"
 )
 
-// drawing is the drawing of package store, drawn again.
+// drawing is the drawing of package store, drawn again, for what is neither marked nor accepted.
 var drawing = map[store.State][]store.State{
 	store.Unused:  {store.Unused, store.Burned},
 	store.Queued:  {store.Queued, store.Sent, store.Burned},
 	store.Running: {store.Running, store.Done, store.Unknown, store.Unused},
 	store.Sent:    {store.Sent, store.Done, store.Unknown, store.Queued},
 	store.Done:    {store.Done},
-	store.Unknown: {store.Unknown, store.Done, store.Unused, store.Queued, store.Burned},
+	store.Unknown: {store.Unknown, store.Done, store.Unused, store.Burned},
 	store.Burned:  {store.Burned},
+}
+
+// A move is one from a state to another.
+type move struct{ from, to store.State }
+
+// ways says what a Way adds to the drawing (true) and takes from it (false).
+var ways = map[store.Way]map[move]bool{
+	store.Direct:   {},
+	store.Marked:   {{store.Running, store.Sent}: true, {store.Sent, store.Unused}: true, {store.Sent, store.Queued}: false},
+	store.Accepted: {{store.Unknown, store.Queued}: true},
+}
+
+// legal tells whether a record that was claimed that way may move so.
+func legal(w store.Way, m move) bool {
+	if allowed, differs := ways[w][m]; differs {
+		return allowed
+	}
+	return slices.Contains(drawing[m.from], m.to)
 }
 
 func advanceCases() []testCase {
@@ -33,6 +51,8 @@ func advanceCases() []testCase {
 		{"from no term", advanceNoTerm},
 		{"into another action", advanceOther},
 		{"fewer attempts", advanceAttempts},
+		{"fewer repeats", advanceResent},
+		{"taken back by another child", advanceUndo},
 		{"nobody due", advanceNobodyDue},
 		{"long history", advanceHistory},
 		{"context over", advanceContext},
@@ -42,22 +62,31 @@ func advanceCases() []testCase {
 	states := []store.State{store.Unused, store.Queued, store.Running, store.Sent, store.Done, store.Unknown, store.Burned}
 	for _, from := range states {
 		for _, to := range states {
-			legal := slices.Contains(drawing[from], to)
-			name := from.String() + " to " + to.String()
-			if !legal {
-				name += " is refused"
-			}
-			all = append(all, testCase{name, func(t *testing.T, k *kit) { advanceFromTo(t, k, from, to) }})
+			all = append(all, advanceCase(store.Direct, move{from, to}))
 		}
+	}
+	for _, m := range []move{
+		{store.Running, store.Sent}, {store.Sent, store.Unused}, {store.Sent, store.Queued}, {store.Unknown, store.Burned}, {store.Unknown, store.Unused},
+	} {
+		all = append(all, advanceCase(store.Marked, m), advanceCase(store.Accepted, m))
 	}
 	return all
 }
 
-func advanceFromTo(t *testing.T, k *kit, from, to store.State) {
-	r := k.stand(from, names(1)...)
+func advanceCase(w store.Way, m move) testCase {
+	name := map[store.Way]string{store.Direct: "", store.Marked: "marked: ", store.Accepted: "accepted: "}[w] + m.from.String() + " to " + m.to.String()
+	if !legal(w, m) {
+		name += " is refused"
+	}
+	return testCase{name, func(t *testing.T, k *kit) { advanceFromTo(t, k, w, m) }}
+}
+
+func advanceFromTo(t *testing.T, k *kit, w store.Way, m move) {
+	to := m.to
+	r := k.standBy(w, m.from, names(1)...)
 	next := k.next(r, to)
 	got, err := k.Advance(t.Context(), r.Term, next, store.Also{})
-	if !slices.Contains(drawing[from], to) {
+	if !legal(w, m) {
 		refused(t, err, store.ErrInvalid)
 		k.wants(r)
 		return
@@ -99,14 +128,14 @@ func advanceLate(t *testing.T, k *kit) {
 
 // What somebody said to be not done may turn out to be done; what was never in doubt may not.
 func advanceAfterAll(t *testing.T, k *kit) {
-	for _, s := range []store.State{store.Unused, store.Queued} {
-		r := k.stand(store.Unknown)
+	for way, s := range map[store.Way]store.State{store.Direct: store.Unused, store.Accepted: store.Queued} {
+		r := k.standBy(way, store.Unknown)
 		word := k.next(r, s)
 		word.Note(store.Event{At: k.clock(), From: store.Unknown, To: s, Who: "operator:ada", Why: "looked"})
 		word = k.mustAdvance(r.Term, word, store.Also{})
 		k.wants(k.mustMove(word, store.Done))
 
-		sure := k.stand(s)
+		sure := k.standBy(way, s)
 		next := k.next(sure, store.Done)
 		next.Note(store.Event{At: k.clock(), From: store.Unknown, To: s, Who: "operator:ada", Why: "too late"})
 		_, err := k.Advance(t.Context(), sure.Term, next, store.Also{})
@@ -184,6 +213,7 @@ func advanceOther(t *testing.T, k *kit) {
 	r := k.mustClaim(k.claim(store.Running))
 	for name, spoil := range map[string]func(*store.Record){
 		"kind":      func(r *store.Record) { r.Kind = store.Callback },
+		"way":       func(r *store.Record) { r.Way = store.Marked },
 		"parent":    func(r *store.Record) { r.Parent = k.id(1) },
 		"door":      func(r *store.Record) { r.Door = "key" },
 		"route":     func(r *store.Record) { r.Route = "other" },
@@ -211,6 +241,45 @@ func advanceAttempts(t *testing.T, k *kit) {
 	refused(t, err, store.ErrInvalid)
 	less.Attempt = 3
 	k.wants(k.mustAdvance(r.Term, less, store.Also{}))
+}
+
+func advanceResent(t *testing.T, k *kit) {
+	r := k.stand(store.Unknown)
+	next := k.next(r, store.Unknown)
+	next.Resent = 2
+	r = k.mustAdvance(r.Term, next, store.Also{})
+	k.wants(next)
+	less := k.next(r, store.Done)
+	less.Resent = 1
+	_, err := k.Advance(t.Context(), r.Term, less, store.Also{})
+	refused(t, err, store.ErrInvalid)
+	k.wants(r)
+	k.mustMove(r, store.Unused)
+	again := k.claim(store.Running)
+	again.ID = r.ID // another attempt, of which nothing was sent again
+	k.wants(k.mustClaim(again))
+}
+
+func advanceUndo(t *testing.T, k *kit) {
+	r := k.stand(store.Running)
+	c := k.child(r)
+	c.Kind = store.Compensation
+	next := k.next(r, store.Unknown)
+	next.Undo = c.ID
+	r = k.mustAdvance(r.Term, next, store.Also{Spawn: []store.Record{c}})
+	k.wants(next)
+	k.wants(c)
+	for _, undo := range []store.ID{{}, k.id(1)} {
+		other := k.next(r, store.Done)
+		other.Undo = undo
+		_, err := k.Advance(t.Context(), r.Term, other, store.Also{})
+		refused(t, err, store.ErrInvalid)
+	}
+	k.wants(r)
+	k.mustMove(r, store.Unused)
+	again := k.claim(store.Running)
+	again.ID = r.ID
+	k.wants(k.mustClaim(again))
 }
 
 func advanceNobodyDue(t *testing.T, k *kit) {

@@ -17,6 +17,8 @@ func invalidClaims() map[string]func(*store.Record) {
 		"no id":                     func(r *store.Record) { r.ID = store.ID{} },
 		"no term":                   func(r *store.Record) { r.Term = store.Term{} },
 		"no such state":             func(r *store.Record) { r.State = store.Burned + 1 },
+		"no such way":               func(r *store.Record) { r.Way = store.Accepted + 1 },
+		"its own undoing":           func(r *store.Record) { r.Undo = r.ID },
 		"no such kind":              func(r *store.Record) { r.Kind = store.Compensation + 1 },
 		"open and nobody due":       func(r *store.Record) { r.Due = time.Time{} },
 		"long door":                 func(r *store.Record) { r.Door = long },

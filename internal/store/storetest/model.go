@@ -65,6 +65,7 @@ func (m *model) pickNames(rt *rapid.T, from []store.Name) []store.Name {
 func (m *model) claimAny(rt *rapid.T) {
 	r := m.claim(rapid.SampledFrom([]store.State{store.Running, store.Queued, store.Burned}).Draw(rt, "as"), m.pickNames(rt, m.names)...)
 	r.ID = rapid.SampledFrom(m.ids).Draw(rt, "id")
+	r.Way = rapid.SampledFrom([]store.Way{store.Direct, store.Marked, store.Accepted}).Draw(rt, "way")
 	if r.State.Open() {
 		r.Due = m.after(time.Duration(rapid.IntRange(1, 3).Draw(rt, "due")) * time.Minute)
 	}
@@ -131,7 +132,7 @@ func (m *model) advanceAny(rt *rapid.T) {
 		take = slices.DeleteFunc(m.pickNames(rt, m.names), func(n store.Name) bool { return slices.Contains(free, n) })
 	}
 	got, err := m.Advance(m.t.Context(), r.Term, next, store.Also{Free: free, Take: take})
-	if afterAll := to == store.Done && givenUp(r); !afterAll && !slices.Contains(drawing[r.State], to) {
+	if afterAll := to == store.Done && givenUp(r); !afterAll && !legal(r.Way, move{r.State, to}) {
 		if !errors.Is(err, store.ErrInvalid) {
 			rt.Fatalf("from %s to %s got %v", r.State, to, err)
 		}

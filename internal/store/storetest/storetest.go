@@ -184,13 +184,27 @@ func (k *kit) mustAdvance(was store.Term, r store.Record, also store.Also) store
 // stand brings a new record to where it stands as s.
 func (k *kit) stand(s store.State, holds ...store.Name) store.Record {
 	k.t.Helper()
+	return k.standBy(store.Direct, s, holds...)
+}
+
+// standBy brings a new record that way to where it stands as s.
+func (k *kit) standBy(w store.Way, s store.State, holds ...store.Name) store.Record {
+	k.t.Helper()
+	claimed := func(as store.State) store.Record {
+		r := k.claim(as, holds...)
+		r.Way = w
+		return k.mustClaim(r)
+	}
 	switch s {
 	case store.Queued, store.Running, store.Burned:
-		return k.mustClaim(k.claim(s, holds...))
+		return claimed(s)
 	case store.Sent:
-		return k.mustMove(k.mustClaim(k.claim(store.Queued, holds...)), store.Sent)
+		if w == store.Marked {
+			return k.mustMove(claimed(store.Running), store.Sent)
+		}
+		return k.mustMove(claimed(store.Queued), store.Sent)
 	case store.Unused, store.Done, store.Unknown:
-		return k.mustMove(k.mustClaim(k.claim(store.Running, holds...)), s)
+		return k.mustMove(claimed(store.Running), s)
 	case store.Absent:
 	}
 	k.t.Fatalf("no record stands as %s", s)

@@ -1,0 +1,75 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/postonce/poe/internal/replay"
+	"github.com/postonce/poe/internal/store"
+)
+
+// The policy of a program that knows by itself: Route.Recover is asked what became of the action.
+
+// errNothingYet: the function does not know it either.
+var errNothingYet = errors.New("nothing is known yet")
+
+// An asked executor asks the function, and writes what it returns as an answer, which so goes the way of all answers: within the limits, and
+// without what is for one client only.
+type asked struct {
+	find  func(context.Context, Unresolved) (Resolution, error)
+	about Unresolved
+	state Resolved
+}
+
+// Execute returns Complete where the function has found something out.
+func (x *asked) Execute(ctx context.Context, _ *replay.Request, rec *replay.Recorder) (replay.Proof, error) {
+	found, err := x.find(ctx, x.about)
+	switch {
+	case err != nil:
+		return replay.Broken, err
+	case found.State == WasNotDone:
+		x.state = WasNotDone
+		return replay.Complete, nil
+	case found.State != WasDone:
+		return replay.Broken, errNothingYet
+	}
+	if found.Status == 0 {
+		found.Status = 200
+	}
+	if found.Status < 200 || found.Status > 599 {
+		return replay.Broken, fmt.Errorf("%d is no status of an answer", found.Status)
+	}
+	for name, values := range found.Header {
+		rec.Header()[name] = values
+	}
+	rec.WriteHeader(found.Status)
+	if _, err := rec.Write(found.Body); err != nil {
+		return replay.Broken, err
+	}
+	x.state = WasDone
+	return replay.Complete, nil
+}
+
+// asking prepares the question.
+func (g *Gate) asking(a *action, r *store.Record) *action {
+	x := &asked{find: a.route.Recover, about: Unresolved{
+		ID: r.ID.String(), Method: r.Method, Target: r.Target, Attempt: int(r.Attempt) + 1, Claimed: r.Claimed, Since: r.Finished,
+	}}
+	a.exec = x
+	a.request = func(store.ID, uint16) *replay.Request { return nil }
+	a.rescue = &rescue{policy: recoveryFunction, did: "the program was asked", whole: true, verdict: func(end *ending, answer *replay.Answer) rescued {
+		switch {
+		case answer == nil:
+			if end.err != nil && !errors.Is(end.err, errNothingYet) {
+				g.log.Error().Err(end.err).Stringer("id", r.ID).Msg("asking the program what became of an action")
+			}
+			return rescued{store.Unknown, "nothing is known yet"}
+		case x.state == WasNotDone:
+			return rescued{store.Unused, "it was not done"}
+		default:
+			return rescued{store.Done, "it was done"}
+		}
+	}}
+	return a
+}

@@ -1,0 +1,154 @@
+package core
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/postonce/poe/internal/replay"
+	"github.com/postonce/poe/internal/store"
+)
+
+// The policy of compensating: one POST takes back whatever the action may have done. It is an action of its own, spawned in the write that
+// makes its parent unknown, and executed as what is accepted is: with a durable mark before its first byte, at most once, and again only
+// where it surely was not done. How it ends decides what its parent is, in a write of its own. A crash between the two loses nothing: the
+// parent is on the agenda until it has moved.
+
+// doorCompensation is the word of a compensation in its record. No client comes through it.
+const doorCompensation = "compensation"
+
+// undoing is the content of the request: what is to be taken back.
+type undoing struct {
+	ID        string    `json:"id"`
+	Method    string    `json:"method"`
+	Target    string    `json:"target"`
+	ClaimedAt time.Time `json:"claimed_at"`
+}
+
+// beginUndo names the child that takes next back; spawns makes it, in the same write.
+func (g *Gate) beginUndo(next *store.Record) {
+	next.Due = g.now().Add(g.pause(next))
+	id, err := store.NewID(g.now(), max(next.ID.Days(), 1), g.cfg.Random)
+	if err != nil {
+		g.log.Error().Err(err).Stringer("id", next.ID).Msg("naming a compensation: it begins later")
+		return
+	}
+	next.Undo = id
+}
+
+// takeBack begins the compensation of an action that became unknown before its route had that policy.
+func (g *Gate) takeBack(ctx context.Context, r store.Record) {
+	next := r
+	next.Term = g.newTerm()
+	g.beginUndo(&next)
+	next.Note(store.Event{At: g.now(), From: r.State, To: r.State, Who: "recovery", Why: "it is being taken back"})
+	g.replace(ctx, &r, next, "beginning a compensation")
+}
+
+// compensation is the child that takes parent back.
+func (g *Gate) compensation(parent *store.Record) store.Record {
+	content, err := json.Marshal(undoing{ID: parent.ID.String(), Method: parent.Method, Target: parent.Target, ClaimedAt: parent.Claimed})
+	if err != nil {
+		panic(fmt.Errorf("encoding a compensation: %w", err)) // our own types
+	}
+	now := g.now()
+	h := http.Header{"Content-Type": {"application/json"}, "Host": {hostAsked(parent)}}
+	return store.Record{
+		ID: parent.Undo, Parent: parent.ID, Kind: store.Compensation, State: store.Queued, Way: store.Accepted, Term: g.newTerm(),
+		Door: doorCompensation, Route: parent.Route, Method: http.MethodPost, Target: expand(g.routes.named(parent.Route).Compensate, parent.ID),
+		Principal: parent.Principal, Claimed: now, Due: now,
+		Request: store.Blob{
+			Head: replay.EncodeHead(h, nil), Where: store.Inline, Content: content, Size: int64(len(content)), Digest: sha256.Sum256(content),
+		},
+	}
+}
+
+// judgeCompensation reads the answer to a compensation. It is sent again only where it surely was not done: every other answer, a refusal
+// too, is its end.
+func (c *route) judgeCompensation(answer *replay.Answer) store.State {
+	switch {
+	case c.releases(answer):
+		return store.Unused
+	case gatewaysWord(answer.Status):
+		return store.Unknown
+	default:
+		return store.Done
+	}
+}
+
+// followUp looks after the parent of a compensation that may have ended.
+func (g *Gate) followUp(ctx context.Context, child *store.Record) {
+	parent, err := g.store.Lookup(ctx, store.ByID(child.Parent))
+	if err != nil {
+		g.log.Error().Err(err).Stringer("id", child.Parent).Msg("looking up what a compensation takes back: it is done later")
+		return
+	}
+	if parent.State == store.Unknown && parent.Undo == child.ID {
+		g.compensated(ctx, parent)
+	}
+}
+
+// compensated does with an unknown action what the end of its compensation says.
+func (g *Gate) compensated(ctx context.Context, parent store.Record) {
+	child, err := g.store.Lookup(ctx, store.ByID(parent.Undo))
+	left := parent.Due.Equal(store.Person) // already
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		g.leave(ctx, parent, "its compensation is not there any more")
+	case err != nil:
+		g.log.Error().Err(err).Stringer("id", parent.Undo).Msg("looking up a compensation")
+	case child.State == store.Done && child.Status >= 200 && child.Status < 300:
+		g.undone(ctx, parent, &child)
+	case left:
+	case child.State == store.Done:
+		g.leave(ctx, parent, "its compensation was answered "+statusText(child.Status))
+	case child.State == store.Unknown:
+		g.leave(ctx, parent, "nobody knows whether its compensation was done")
+	case child.State == store.Burned:
+		g.leave(ctx, parent, "its compensation could not be sent")
+	case !parent.Due.After(g.now()): // it is at work
+		next := parent
+		next.Term, next.Due = g.newTerm(), g.now().Add(g.pause(&parent))
+		g.replace(ctx, &parent, next, "waiting for a compensation")
+	}
+}
+
+// undone settles an action that was taken back: as done, with an outcome of ours that says so, or as unused.
+func (g *Gate) undone(ctx context.Context, parent store.Record, child *store.Record) {
+	rt := g.routes.named(parent.Route)
+	next := parent
+	now := g.now()
+	next.Term = g.newTerm()
+	if rt != nil && rt.Compensated == CompensatedUnused {
+		notDone(&next, now)
+		next.Status = child.Status
+	} else {
+		g.refuseUndone(&next, now)
+	}
+	why := "taken back: answered " + statusText(child.Status)
+	next.Note(store.Event{At: now, From: parent.State, To: next.State, Who: "recovery", Why: why, Status: child.Status})
+	if g.replace(ctx, &parent, next, "settling what was taken back") {
+		g.sayRecovered(RecoveryCompensate, &status{phase: phaseOf(next.State), record: next}, why)
+	}
+}
+
+// refuseUndone makes the outcome of an action that was taken back: a 409.
+func (g *Gate) refuseUndone(next *store.Record, now time.Time) {
+	next.State, next.Status, next.Finished, next.Due = store.Done, http.StatusConflict, now, time.Time{}
+	next.Request = withoutContent(next.Request)
+	p := g.problem(problemRolledBack).about(g, &status{phase: done, record: *next})
+	g.metrics.refused.WithLabelValues(p.kind.name).Inc()
+	var content bytes.Buffer
+	if err := json.NewEncoder(&content).Encode(p); err != nil {
+		panic(fmt.Errorf("encoding a problem: %w", err)) // our own types
+	}
+	h := http.Header{"Content-Type": {"application/problem+json"}}
+	next.Response = store.Blob{
+		Head: replay.EncodeHead(h, nil), Where: store.Inline, Content: content.Bytes(), Size: int64(content.Len()), Digest: sha256.Sum256(content.Bytes()),
+	}
+}

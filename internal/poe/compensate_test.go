@@ -1,0 +1,281 @@
+package core_test
+
+import (
+	"encoding/json"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	core "github.com/postonce/poe/internal/poe"
+	"github.com/postonce/poe/internal/replay"
+	"github.com/postonce/poe/internal/store"
+)
+
+var compensating = core.Route{Recovery: core.RecoveryCompensate, Compensate: "/orders/compensate/{id}"}
+
+// onCompensation answers what takes back with that, and breaks off everything else.
+func onCompensation(answer func(int, sending, *replay.Recorder) (replay.Proof, error)) func(int, sending, *replay.Recorder) (replay.Proof, error) {
+	return func(n int, s sending, rec *replay.Recorder) (replay.Proof, error) {
+		if strings.HasPrefix(s.target, "/orders/compensate/") {
+			return answer(n, s, rec)
+		}
+		return breaks(n, s, rec)
+	}
+}
+
+// What is unknown is taken back by one request, an action of its own, and is then what the route says.
+func TestCompensation(t *testing.T) {
+	for name, tc := range map[string]struct {
+		as      core.Compensated
+		accepts bool
+		state   store.State
+	}{
+		"refused": {core.CompensatedRefused, false, store.Done}, "unused": {core.CompensatedUnused, false, store.Unused},
+		"accepted, refused": {core.CompensatedRefused, true, store.Done}, "accepted, unused": {core.CompensatedUnused, true, store.Burned},
+	} {
+		t.Run(name, func(t *testing.T) {
+			route := compensating
+			route.Compensated = tc.as
+			b, u := recovering(t, route)
+			u.says(onCompensation(answers(204, "")))
+			i := b.issue("/orders?x=1", alice)
+			claimed := b.clock()
+			if tc.accepts {
+				b.do("POST", i.URI, "apples", alice, later)
+				b.work()
+			} else {
+				b.do("POST", i.URI, "apples", alice)
+			}
+			parent := b.wantState(i.ID, store.Unknown)
+			child := b.wantState(parent.Undo.String(), store.Queued) // in the same write
+			if child.Parent != parent.ID || child.Kind != store.Compensation || child.Principal != parent.Principal {
+				t.Errorf("%v", child)
+			}
+			wantProblem(t, b.do("POST", i.URI, "apples", alice), 409, "outcome-unknown")
+			b.work()
+			child = b.wantState(parent.Undo.String(), store.Done)
+			r := b.wantState(i.ID, tc.state)
+			if last := r.History[len(r.History)-1]; last.Why != "taken back: answered 204 No Content" || last.Status != 204 {
+				t.Errorf("%v", r.History)
+			}
+			sent := u.sent()
+			if len(sent) != 2 {
+				t.Fatalf("%v", sent)
+			}
+			body := sent[1].body
+			sent[1].body = ""
+			if sent[1] != (sending{"POST", "/orders/compensate/" + i.ID, "example.com", child.ID.String(), `"` + child.ID.String() + `.1"`, "", ""}) {
+				t.Errorf("%v", sent[1])
+			}
+			var doc map[string]any
+			if err := json.Unmarshal([]byte(body), &doc); err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(map[string]any{"id": i.ID, "method": "POST", "target": "/orders?x=1", "claimed_at": claimed.Format(time.RFC3339)}, doc); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+			b.pass(time.Hour, time.Minute)
+			if n := len(u.sent()); n != 2 {
+				t.Errorf("sent %d times", n)
+			}
+			switch tc.state {
+			case store.Done:
+				wantProblem(t, b.do("POST", i.URI, "apples", alice), 405, "consumed")
+				p := problemOf(t, b.do("GET", i.URI, "", alice))
+				if p["type"] != "/poe/problems/rolled-back" || p["retry"] != "new" || p["status"] != 409.0 {
+					t.Errorf("%v", p)
+				}
+			case store.Unused:
+				u.says(nil)
+				if res := b.do("POST", i.URI, "apples", alice); res.StatusCode != 201 {
+					t.Errorf("the next request: %d", res.StatusCode)
+				}
+				if last := u.sent()[2]; last.key != `"`+i.ID+`.2"` {
+					t.Errorf("what was taken back is sent again: %v", last)
+				}
+			default:
+				wantProblem(t, b.do("POST", i.URI, "apples", alice), 410, "burned")
+			}
+			if n := counter(t, b, "poe_recoveries_total", "compensate/"+map[store.State]string{store.Done: "done", store.Unused: "unused", store.Burned: "burned"}[tc.state]); n != 1 {
+				t.Errorf("poe_recoveries_total counts %v", n)
+			}
+		})
+	}
+}
+
+// A compensation is sent again only where it surely was not done; whatever else becomes of it is for a person.
+func TestCompensationThatFails(t *testing.T) {
+	route := compensating
+	route.RecoverFor = 10 * time.Minute
+	for name, tc := range map[string]struct {
+		answer func(int, sending, *replay.Recorder) (replay.Proof, error)
+		sent   int // compensations; 0: more than one
+		child  store.State
+	}{
+		"a failure": {answers(500, ""), 1, store.Done}, "a refusal": {answers(422, ""), 1, store.Done}, "not there": {answers(404, ""), 1, store.Done},
+		"a redirect": {answers(303, "", "Location: /x"), 1, store.Done}, "broken off": {breaks, 1, store.Unknown}, "a gateway's word": {answers(502, ""), 1, store.Unknown},
+		"never sent": {refuses, 0, store.Burned}, "too many": {answers(429, ""), 0, store.Done}, "later": {answers(503, "", "Retry-After: 9"), 0, store.Burned},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, u := recovering(t, route)
+			u.says(onCompensation(tc.answer))
+			i := b.issue("/orders")
+			b.do("POST", i.URI, "apples")
+			b.pass(time.Hour, 10*time.Second)
+			r := b.wantState(i.ID, store.Unknown)
+			b.wantState(r.Undo.String(), tc.child)
+			if n := len(u.sent()) - 1; tc.sent == 1 && n != 1 || tc.sent == 0 && n < 4 {
+				t.Errorf("%d compensations", n)
+			}
+			if !r.Due.Equal(store.Person) || !strings.Contains(r.History[len(r.History)-1].Why, "left to a person: ") {
+				t.Errorf("due %s: %v", r.Due, r.History)
+			}
+			if n := counter(t, b, "poe_recoveries_total", "compensate/person"); n != 1 {
+				t.Errorf("poe_recoveries_total counts %v", n)
+			}
+			var first map[string]bool
+			for _, s := range u.sent()[1:] {
+				if first == nil {
+					first = map[string]bool{s.id: true}
+				}
+				if !first[s.id] || s.id == i.ID {
+					t.Errorf("another compensation: %v", s)
+				}
+			}
+		})
+	}
+}
+
+// Not done, and then done: the action moves.
+func TestCompensationTriesAgain(t *testing.T) {
+	b, u := recovering(t, compensating)
+	u.says(onCompensation(refuses))
+	i := b.issue("/orders")
+	b.do("POST", i.URI, "apples")
+	b.pass(30*time.Second, time.Second)
+	b.wantState(i.ID, store.Unknown)
+	u.says(onCompensation(answers(200, "")))
+	b.pass(2*time.Minute, time.Second)
+	b.wantState(i.ID, store.Done)
+}
+
+// A crash between the end of the compensation and the move of its parent loses nothing; nor does one before it is sent, or after.
+func TestCompensationAfterACrash(t *testing.T) {
+	t.Run("running, and found by the next process", func(t *testing.T) {
+		b, u := recovering(t, compensating)
+		i := b.issue("/orders")
+		defer b.crashed(u, i.URI, "apples")()
+		u.says(onCompensation(answers(204, "")))
+		b2 := b.again(compensating, u)
+		r := b2.wantState(i.ID, store.Unknown)
+		b2.wantState(r.Undo.String(), store.Queued)
+		b3 := b2.again(compensating, u)
+		b3.work()
+		b3.wantState(i.ID, store.Done)
+		if len(u.sent()) != 2 {
+			t.Errorf("%v", u.sent())
+		}
+	})
+	t.Run("between child and parent", func(t *testing.T) {
+		b, ledger := newTampered(t, one(compensating))
+		u := &upstream{answer: onCompensation(answers(204, ""))}
+		b.behind(u)
+		i := b.issue("/orders")
+		b.do("POST", i.URI, "apples")
+		ledger.moving = func(r store.Record) error {
+			if r.ID.String() == i.ID {
+				return store.ErrUnavailable
+			}
+			return nil
+		}
+		b.work()
+		r := b.wantState(i.ID, store.Unknown)
+		b.wantState(r.Undo.String(), store.Done)
+		ledger.moving = nil
+		b2 := b.again(compensating, u)
+		b2.pass(10*time.Second, time.Second)
+		b2.wantState(i.ID, store.Done)
+		if len(u.sent()) != 2 {
+			t.Errorf("%v", u.sent())
+		}
+	})
+	t.Run("while the compensation is sent", func(t *testing.T) {
+		b, u := recovering(t, compensating)
+		i := b.issue("/orders")
+		entered, leave := make(chan struct{}), make(chan struct{})
+		u.says(onCompensation(func(n int, s sending, rec *replay.Recorder) (replay.Proof, error) {
+			close(entered)
+			<-leave
+			return answers(204, "")(n, s, rec)
+		}))
+		b.do("POST", i.URI, "apples")
+		var all sync.WaitGroup
+		all.Go(b.work)
+		<-entered
+		b2 := b.again(compensating, u)
+		b2.pass(time.Minute, time.Second)
+		if r := b2.wantState(i.ID, store.Unknown); !r.Due.Equal(store.Person) || len(u.sent()) != 2 {
+			t.Errorf("due %s, %v", r.Due, u.sent())
+		}
+		close(leave) // it was done after all
+		all.Wait()
+		b2.wantState(i.ID, store.Done)
+	})
+}
+
+// How a compensation ends is what decides: an answer that comes late from the action itself changes nothing, and nobody stops the compensation.
+func TestLateAnswerToWhatIsTakenBack(t *testing.T) {
+	for _, status := range []int{201, 422} {
+		b, u := recovering(t, compensating)
+		i := b.issue("/orders")
+		entered, leave := make(chan struct{}), make(chan struct{})
+		u.says(func(n int, s sending, rec *replay.Recorder) (replay.Proof, error) {
+			close(entered)
+			<-leave
+			return answers(status, "late")(n, s, rec)
+		})
+		var all sync.WaitGroup
+		all.Go(func() { b.do("POST", i.URI, "apples") })
+		<-entered
+		b2 := b.again(compensating, u)
+		close(leave)
+		all.Wait()
+		r := b2.wantState(i.ID, store.Unknown)
+		if last := r.History[len(r.History)-1]; last.Status != status || last.Why != "a late answer arrived" {
+			t.Errorf("%v", r.History)
+		}
+		u.says(onCompensation(answers(204, "")))
+		b2.pass(10*time.Second, time.Second)
+		if r := b2.wantState(i.ID, store.Done); r.Status != 409 {
+			t.Errorf("status %d", r.Status)
+		}
+	}
+}
+
+// The receipt leads to the compensation, which has an outcome of its own, and which its client cannot cancel.
+func TestCompensationInTheReceipt(t *testing.T) {
+	b, u := recovering(t, compensating)
+	u.says(onCompensation(refuses))
+	i := b.issue("/orders", alice)
+	i.findOutcome(t, b.do("POST", i.URI, "apples", alice))
+	var doc struct{ Compensation string }
+	if err := json.NewDecoder(b.do("GET", i.outcome+"/receipt", "", alice).Body).Decode(&doc); err != nil || doc.Compensation == "" {
+		t.Fatalf("%v, %v", doc, err)
+	}
+	if res := b.do("GET", doc.Compensation, "", alice); res.StatusCode != 202 {
+		t.Errorf("%d", res.StatusCode)
+	}
+	wantProblem(t, b.do("GET", doc.Compensation, "", bob), 403, "other-principal")
+	if res := b.do("DELETE", doc.Compensation, "", alice); res.StatusCode != 405 || res.Header.Get("Allow") != "GET, HEAD" {
+		t.Errorf("cancelled: %d %v", res.StatusCode, res.Header)
+	}
+	u.says(onCompensation(answers(204, "")))
+	b.pass(time.Minute, time.Second)
+	b.wantState(i.ID, store.Done)
+	if err := json.NewDecoder(b.do("GET", doc.Compensation+"/receipt", "", alice).Body).Decode(&doc); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,54 @@
+package core_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	core "github.com/postonce/poe/internal/poe"
+	"github.com/postonce/poe/internal/replay"
+	"github.com/postonce/poe/internal/store"
+)
+
+// What is being taken back cannot be decided while that could still be sent: it would take back what is executed on the strength of the decision.
+func TestDecideWhileItIsTakenBack(t *testing.T) {
+	b, u := recovering(t, compensating)
+	u.says(onCompensation(answers(204, "")))
+	i := b.issue("/orders?x=1", alice)
+	b.do("POST", i.URI, "apples", alice)
+	child := b.lookup(i.ID).Undo.String()
+	for _, as := range []core.Verdict{core.AsDone, core.AsFailed, core.AsUnused, core.AsBurned} {
+		if _, err := b.gate.Decide(t.Context(), decision(i.ID, as)); !errors.As(err, new(*core.ConflictError)) || !strings.Contains(err.Error(), "taken back by "+child+", which is accepted") {
+			t.Errorf("as %s: %v", as, err)
+		}
+	}
+	b.decide(decision(child, core.AsBurned))
+	if r := b.wantState(i.ID, store.Unknown); !r.Due.Equal(store.Person) {
+		t.Errorf("its parent waits until %s: %v", r.Due, r.History)
+	}
+	b.decide(decision(i.ID, core.AsUnused))
+	u.says(nil)
+	if res := b.do("POST", i.URI, "apples", alice); res.StatusCode != 201 {
+		t.Errorf("released: %d", res.StatusCode)
+	}
+	b.pass(time.Hour, time.Minute)
+	if sent := u.sent(); len(sent) != 2 || sent[1].target != "/orders?x=1" {
+		t.Errorf("sent: %v", sent)
+	}
+}
+
+// A person who knows that an action was taken back says so of what took it back, and the action follows.
+func TestDecideAboutItsCompensation(t *testing.T) {
+	b, u := recovering(t, compensating)
+	u.says(onCompensation(func(int, sending, *replay.Recorder) (replay.Proof, error) { return replay.Broken, errors.New("reset") }))
+	i := b.issue("/orders?x=1", alice)
+	b.do("POST", i.URI, "apples", alice)
+	b.work()
+	child := b.wantState(b.lookup(i.ID).Undo.String(), store.Unknown)
+	b.decide(decision(child.ID.String(), core.AsDone))
+	b.wantState(i.ID, store.Done)
+	if p := problemOf(t, b.do("GET", i.URI, "", alice)); p["type"] != "/poe/problems/rolled-back" {
+		t.Errorf("%v", p)
+	}
+}
