@@ -224,7 +224,7 @@ func (g *Gate) decided(ctx context.Context, d *Decision, r *store.Record) (store
 		if !promised(r) {
 			next.Request = withoutContent(r.Request)
 		} else {
-			next.State, next.Claimed, next.Due = store.Queued, next.Finished, next.Finished
+			next.State, next.Claimed, next.Due, next.Undo = store.Queued, next.Finished, next.Finished, store.ID{}
 		}
 	case AsBurned:
 		next.State, next.Status, next.Request = store.Burned, 0, withoutContent(r.Request)

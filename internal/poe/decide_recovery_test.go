@@ -52,3 +52,32 @@ func TestDecideAboutItsCompensation(t *testing.T) {
 		t.Errorf("%v", p)
 	}
 }
+
+// What was accepted, and is released after it could not be taken back, is executed as another attempt; if nobody knows the end of that either,
+// another child takes it back.
+func TestDecideThatAcceptedIsTakenBackAgain(t *testing.T) {
+	b, u := recovering(t, compensating)
+	u.says(func(int, sending, *replay.Recorder) (replay.Proof, error) { return replay.Broken, errors.New("reset") })
+	res := b.do("POST", "/orders?x=1", "apples", alice, uuidKey, "Prefer: respond-async")
+	if res.StatusCode != 202 {
+		t.Fatalf("%d %s", res.StatusCode, text(t, res))
+	}
+	_, rest, _ := strings.Cut(res.Header.Get("POE-State"), `id="`)
+	id, _, _ := strings.Cut(rest, `"`)
+	b.work()
+	first := b.wantState(id, store.Unknown).Undo
+	b.work()
+	b.wantState(first.String(), store.Unknown)
+	b.decide(decision(first.String(), core.AsBurned))
+	b.decide(decision(id, core.AsUnused))
+	b.wantState(id, store.Queued)
+	b.work()
+	second := b.wantState(id, store.Unknown).Undo
+	if second.IsZero() || second == first {
+		t.Fatalf("taken back by %s, and before by %s", second, first)
+	}
+	u.says(onCompensation(answers(204, "")))
+	b.pass(time.Minute, time.Second)
+	b.wantState(second.String(), store.Done)
+	b.wantState(id, store.Done)
+}

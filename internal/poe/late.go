@@ -33,7 +33,10 @@ func retold(claimed, stands, next *store.Record) store.Record {
 	r := *next
 	r.Names = stands.Names
 	r.Resent = stands.Resent
-	r.History = slices.Concat(stands.History, next.History[min(len(claimed.History), len(next.History)):])
+	r.History = stands.History
+	for _, e := range next.History[min(len(claimed.History), len(next.History)):] {
+		r.Note(e)
+	}
 	return r
 }
 

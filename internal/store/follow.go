@@ -59,7 +59,8 @@ func follows(held, r *Record) error {
 	if r.Attempt < held.Attempt || r.Resent < held.Resent {
 		return invalid("from attempt %d, sent again %d times, to %d and %d", held.Attempt, held.Resent, r.Attempt, r.Resent)
 	}
-	if !held.Undo.IsZero() && r.Undo != held.Undo {
+	// What goes back to its queue is another attempt, which another child may take back.
+	if !held.Undo.IsZero() && r.Undo != held.Undo && (held.State != Unknown || r.State != Queued || !r.Undo.IsZero()) {
 		return invalid("another child would take it back")
 	}
 	for _, n := range r.Names {

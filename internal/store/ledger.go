@@ -92,7 +92,7 @@ type Ledger interface {
 	// then an earlier try of this write was done, and Advance succeeds. If there is no record it returns ErrStale alone.
 	//
 	// States move as Moves says. What the action is (Kind, Way, Parent, Principal, Door, Route, Method, Target) stays, Attempt and Resent do
-	// not sink, and an Undo that is there stays. Names are not added by r, and stay even if r leaves them out; the
+	// not sink, and an Undo that is there stays until the action is Queued again. Names are not added by r, and stay even if r leaves them out; the
 	// ones in also.Free, which must be the record's, leave it. The ones in also.Take join it, and lead to it from then on; a record that
 	// they led to before still lists them, and no write of it, nor its sweep, takes them away from the new one. If a child's id or name is taken nothing is done, and it
 	// returns the holder and ErrTaken; a child on a past shelf, or one that has expired, is ErrExpired. A record that is Done or Burned cannot be changed (ErrInvalid),
