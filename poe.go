@@ -40,6 +40,9 @@ type Config struct {
 	// Keys is the file with the keys that sign POE URIs, made by "poe keys new FILE". "": one inside the ledger's
 	// folder, made when the ledger is new.
 	Keys string
+	// HighWater is the file that says how far the ledger has come, so that one which was emptied, or is an older copy, is refused: best on
+	// another disk. "": beside the ledger's folder, its name with ".high-water" behind it.
+	HighWater string
 	// Routes says which requests are protected. Nil: every POST that reaches a handler behind Once.
 	Routes []Route
 	// Prefix is the path under which the Gate itself is mounted. "": "/poe/".
@@ -92,6 +95,18 @@ const (
 // ErrUnknownTarget is returned by Mint for a target that no route protects.
 var ErrUnknownTarget = core.ErrUnknownTarget
 
+// What Open refuses.
+var (
+	// ErrLocked: another process has the ledger open.
+	ErrLocked = store.ErrLocked
+	// ErrCorrupt: what is stored is damaged.
+	ErrCorrupt = store.ErrCorrupt
+	// ErrRolledBack: the ledger is empty, or older than it was. What it has forgotten would be executed a second time.
+	ErrRolledBack = store.ErrRolledBack
+	// ErrAnother: the ledger is not the one that its keys, or its high-water file, belong to.
+	ErrAnother = store.ErrAnother
+)
+
 // A Gate lets each action through once. It is an http.Handler for its own resources. It is safe for concurrent use.
 type Gate struct {
 	core   *core.Gate
@@ -103,11 +118,14 @@ type Gate struct {
 
 // Open opens the ledger and its keys, settles what an earlier process left running, and starts the upkeep, which goes on until
 // Close. ctx bounds the opening only. Only one process at a time can open a ledger in a folder.
+//
+// A ledger that must not be used is ErrCorrupt, ErrRolledBack or ErrAnother; one that another process has is ErrLocked. Where the error says
+// what to do, it has a method Hint() string.
 func Open(ctx context.Context, cfg Config) (_ *Gate, err error) {
 	if cfg.Store == "" {
 		cfg.Store = "pebble:./poe-data"
 	}
-	st, err := ledger.Open(ctx, cfg.Store, ledger.Config{Clock: cfg.Clock, Log: cfg.Log})
+	st, err := ledger.Open(ctx, cfg.Store, ledger.Config{Clock: cfg.Clock, Log: cfg.Log, Keys: cfg.Keys, HighWater: cfg.HighWater})
 	if err != nil {
 		return nil, err
 	}

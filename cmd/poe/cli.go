@@ -15,7 +15,7 @@ type cli struct {
 	Mint      mintCmd      `cmd:"" help:"Get POE URIs: addresses that work once."`
 	Post      postCmd      `cmd:"" help:"POST, and repeat until the answer is definite."`
 	Get       getCmd       `cmd:"" help:"Get the outcome or the receipt of a POST."`
-	Keys      keysCmd      `cmd:"" help:"Make, list, rotate and retire the keys that sign POE URIs."`
+	Keys      keysCmd      `cmd:"" help:"Make, list, rotate, retire and release the keys that sign POE URIs."`
 	Callbacks callbacksCmd `cmd:"" help:"List the callbacks that could not be delivered, and send them again."`
 	Free      freeCmd      `cmd:"" help:"Give back the business keys and tags that an action holds."`
 	Health    healthCmd    `cmd:"" help:"Ask a running server whether it is well."`

@@ -103,7 +103,8 @@ func newLog(w io.Writer, cfg serve.Config) (zerolog.Logger, error) {
 func unusable(err error) error {
 	var keys *tokens.HintError
 	switch {
-	case errors.As(err, &keys), errors.Is(err, store.ErrCorrupt), errors.Is(err, pebblestore.ErrForeign):
+	case errors.As(err, &keys), errors.Is(err, store.ErrCorrupt), errors.Is(err, pebblestore.ErrForeign),
+		errors.Is(err, store.ErrRolledBack), errors.Is(err, store.ErrAnother):
 		return &configError{err}
 	case errors.Is(err, store.ErrLocked):
 		return &hinted{err: err, hint: "another poe has this ledger open: stop it, or choose another with --store"}

@@ -22,6 +22,8 @@ type Config struct {
 	Store string `yaml:"store" usual:"pebble:./poe-data" placeholder:"STORE" group:"state" help:"The ledger: pebble:DIR, or memory: to forget."`
 	Keys  string `yaml:"keys" placeholder:"FILE" group:"state" help:"Keys that sign POE URIs (poe keys new); empty: in the ledger's folder."`
 
+	HighWater string `yaml:"high_water" placeholder:"FILE" group:"state" help:"Says how far the ledger has come, best on another disk; empty: beside its folder."`
+
 	Protect   []string      `yaml:"protect" sep:";" placeholder:"MATCH" group:"what" help:"Protect only this, e.g. 'POST /orders'; repeatable. Without: every POST."`
 	Require   bool          `yaml:"require" negatable:"" group:"what" help:"Refuse a protected request without a POE URI (428)."`
 	TTL       time.Duration `yaml:"ttl" usual:"1h" placeholder:"TIME" group:"what" help:"How long a POE URI may wait for its POST."`

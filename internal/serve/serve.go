@@ -123,7 +123,9 @@ func closeListeners(all ...net.Listener) {
 // open opens the ledger, its keys, the spool and the upstream, and settles what an earlier process left.
 func (s *server) open(ctx context.Context) (err error) {
 	log := s.opt.Log
-	if s.store, err = ledger.Open(ctx, s.cfg.Store, ledger.Config{Clock: s.opt.Clock, Log: log}); err != nil {
+	if s.store, err = ledger.Open(ctx, s.cfg.Store, ledger.Config{
+		Clock: s.opt.Clock, Log: log, Keys: s.cfg.Keys, HighWater: s.cfg.HighWater,
+	}); err != nil {
 		return err
 	}
 	if s.keys, err = ledger.OpenKeys(ledger.KeysConfig{URL: s.cfg.Store, File: s.cfg.Keys, Store: s.store, Log: log, Clock: s.opt.Clock}); err != nil {

@@ -25,7 +25,26 @@ var (
 	ErrCorrupt = errors.New("corrupt record")
 	// ErrLocked: another process has the ledger open.
 	ErrLocked = errors.New("in use by another process")
+	// ErrRolledBack: the ledger is older than it was once, or empty. What it has forgotten would be executed a second time.
+	ErrRolledBack = errors.New("the ledger is not what it was")
+	// ErrAnother: the ledger is not the one that its keys, or its high-water file, belong to.
+	ErrAnother = errors.New("another ledger")
 )
+
+// A HintError is an error that who runs the ledger can mend.
+type HintError struct {
+	Err  error  // what is wrong, and with which file or folder
+	What string // what to do, mostly a command that can be pasted into a shell
+}
+
+// Error says what is wrong.
+func (e *HintError) Error() string { return e.Err.Error() }
+
+// Unwrap returns what is wrong.
+func (e *HintError) Unwrap() error { return e.Err }
+
+// Hint says what to do.
+func (e *HintError) Hint() string { return e.What }
 
 // Refused tells whether err says that a write surely was not done. It is false for nil.
 func Refused(err error) bool {

@@ -24,6 +24,7 @@ var ErrForeign = errors.New("not a ledger that this program knows")
 // Store is a ledger in a folder. All methods may be called concurrently.
 type Store struct {
 	c     Config
+	given Config // as it came, for messages
 	db    *pebble.DB
 	cache *pebble.Cache
 	lock  io.Closer // of the folder
@@ -36,6 +37,7 @@ type Store struct {
 	shelves shelves
 	sweeper sweeper
 	pulse   pulse
+	guard   guard
 
 	closing atomic.Bool  // set first by Close, so that nobody begins anew
 	life    sync.RWMutex // held for reading by every call, for writing by Close
@@ -48,7 +50,8 @@ var _ store.Store = (*Store)(nil)
 // Open opens the ledger in cfg.Dir, and makes one, durably, where there is none.
 //
 // If another process has it open the error wraps store.ErrLocked, if the folder holds something else or a ledger of another
-// format ErrForeign, if it is damaged store.ErrCorrupt. ctx is only looked at before Open begins.
+// format ErrForeign, if it is damaged store.ErrCorrupt, if it is older than it was, or gone, store.ErrRolledBack, and if it is
+// not the one that is meant store.ErrAnother. What can be mended is a *store.HintError. ctx is only looked at before Open begins.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("opening the ledger: %w", err)
@@ -56,7 +59,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Dir == "" {
 		return nil, errors.New("opening the ledger: no folder is named")
 	}
-	s := &Store{c: cfg.withDefaults()}
+	s := &Store{c: cfg.withDefaults(), given: cfg}
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("opening the ledger in %q: %w", cfg.Dir, errors.Join(err, s.release()))
 	}
@@ -64,6 +67,10 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 }
 
 func (s *Store) open() (err error) {
+	dir := s.c.FS.PathJoin(s.c.Dir, "ledger")
+	if err := s.guard.before(s, dir); err != nil {
+		return err
+	}
 	if err := mkdir(s.c.FS, s.c.Dir); err != nil {
 		return err
 	}
@@ -71,6 +78,9 @@ func (s *Store) open() (err error) {
 		// The system locks a folder against other processes, Pebble a path against this one. So there is one path to a folder.
 		if s.c.Dir, err = realPath(s.c.Dir); err != nil {
 			return err
+		}
+		if s.c.HighWater, err = filepath.Abs(s.c.HighWater); err != nil {
+			return fmt.Errorf("resolving the high-water file's path: %w", err)
 		}
 	}
 	if s.lock, err = s.c.FS.Lock(s.c.FS.PathJoin(s.c.Dir, "LOCK")); err != nil {
@@ -80,11 +90,21 @@ func (s *Store) open() (err error) {
 		return err
 	}
 	s.cache = pebble.NewCache(s.c.CacheSize)
-	dir := s.c.FS.PathJoin(s.c.Dir, "ledger")
+	dir = s.c.FS.PathJoin(s.c.Dir, "ledger")
+	if err := s.guard.before(s, dir); err != nil { // who had the lock until now may have written
+		return err
+	}
 	if _, err := s.c.FS.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		if err := s.create(dir); err != nil {
 			return err
 		}
+	}
+	torn, err := intact(s.c.FS, dir)
+	if err != nil {
+		return err
+	}
+	if torn {
+		s.c.Log.Warn().Str("folder", dir).Msg("the MANIFEST ends in a record that is not whole, as after a power cut: nothing is missing because of it")
 	}
 	if s.db, err = pebble.Open(dir, s.c.options(s.cache)); err != nil {
 		if pebble.IsCorruptionError(err) {
@@ -95,13 +115,16 @@ func (s *Store) open() (err error) {
 	if s.meta, err = readMeta(s.db); err != nil {
 		return err
 	}
+	if err := s.guard.compare(s); err != nil {
+		return err
+	}
 	s.clock = store.NewClock(s.c.Clock, s.meta.floor)
 	if err := s.fresh.begin(s.db, uint64(s.clock.Raise().UnixMilli())+1); err != nil {
 		return err
 	}
 	s.commits.begin(s)
 	s.shelves.begin(s.c.FS, s.c.FS.PathJoin(s.c.Dir, "bodies"))
-	return nil
+	return s.guard.begin(s)
 }
 
 func realPath(dir string) (string, error) {
@@ -233,6 +256,7 @@ func (s *Store) Close() error {
 func (s *Store) release() error {
 	var errs []error
 	s.commits.end()
+	errs = append(errs, s.guard.end())
 	if s.db != nil {
 		errs = append(errs, s.db.Close())
 	}
