@@ -43,6 +43,9 @@ type Config struct {
 	// HighWater is the file that says how far the ledger has come, so that one which was emptied, or is an older copy, is refused: best on
 	// another disk. "": beside the ledger's folder, its name with ".high-water" behind it.
 	HighWater string
+	// AcceptLostKeys lets what was done under keys after a backup be done again, where the ledger was restored from it. The ledger remembers that until it is
+	// restored again, so it is for one start, and not for a configuration.
+	AcceptLostKeys bool
 	// Routes says which requests are protected. Nil: every POST that reaches a handler behind Once.
 	Routes []Route
 	// Prefix is the path under which the Gate itself is mounted. "": "/poe/".
@@ -125,7 +128,7 @@ func Open(ctx context.Context, cfg Config) (_ *Gate, err error) {
 	if cfg.Store == "" {
 		cfg.Store = "pebble:./poe-data"
 	}
-	st, err := ledger.Open(ctx, cfg.Store, ledger.Config{Clock: cfg.Clock, Log: cfg.Log, Keys: cfg.Keys, HighWater: cfg.HighWater})
+	st, err := ledger.Open(ctx, cfg.Store, ledger.Config{Clock: cfg.Clock, Log: cfg.Log, Keys: cfg.Keys, HighWater: cfg.HighWater, AcceptLostKeys: cfg.AcceptLostKeys})
 	if err != nil {
 		return nil, err
 	}

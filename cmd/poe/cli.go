@@ -18,6 +18,9 @@ type cli struct {
 	Keys      keysCmd      `cmd:"" help:"Make, list, rotate, retire and release the keys that sign POE URIs."`
 	Callbacks callbacksCmd `cmd:"" help:"List the callbacks that could not be delivered, and send them again."`
 	Free      freeCmd      `cmd:"" help:"Give back the business keys and tags that an action holds."`
+	Backup    backupCmd    `cmd:"" help:"Copy the ledger, while it is served or not."`
+	Restore   restoreCmd   `cmd:"" help:"Put a ledger back, so that nothing that it has forgotten is done twice."`
+	Check     checkCmd     `cmd:"" help:"Read all of a ledger, and say what is wrong with it."`
 	Health    healthCmd    `cmd:"" help:"Ask a running server whether it is well."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }

@@ -84,7 +84,9 @@ func OpenKeys(cfg KeysConfig) (*Keys, error) {
 }
 
 // keysInside is the key file of a ledger whose keys are kept nowhere else.
-func keysInside(dir string) string { return filepath.Join(dir, "keys.json") }
+func keysInside(dir string) string { return filepath.Join(dir, keysName) }
+
+const keysName = "keys.json"
 
 // bind writes into the key file which ledger it signs for. That is one guard of several, and a file that must not be written to is no reason
 // not to serve; but who runs it should know.

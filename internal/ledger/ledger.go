@@ -34,6 +34,8 @@ type Config struct {
 	Keys string
 	// HighWater is where a ledger in a folder keeps how far it has come. "": beside the folder; see pebblestore.Config.
 	HighWater string
+	// AcceptLostKeys lets what was done under keys before a restore be done again. It is remembered until the next restore.
+	AcceptLostKeys bool
 }
 
 // ErrURL is returned by Open for a URL that names no kind of ledger.
@@ -50,13 +52,11 @@ func Open(ctx context.Context, url string, cfg Config) (store.Store, error) {
 	dir, isPebble := strings.CutPrefix(url, pebbleScheme)
 	switch {
 	case isPebble && dir != "":
-		identity, err := meant(dir, cfg.Keys)
+		c, err := cfg.folder(dir)
 		if err != nil {
 			return nil, err
 		}
-		s, err := pebblestore.Open(ctx, pebblestore.Config{
-			Dir: dir, HighWater: cfg.HighWater, Identity: identity, Clock: cfg.Clock, Random: cfg.Random, Log: cfg.Log,
-		})
+		s, err := pebblestore.Open(ctx, c)
 		if err != nil {
 			return nil, err
 		}
@@ -71,6 +71,14 @@ func Open(ctx context.Context, url string, cfg Config) (store.Store, error) {
 		// The URL itself is not repeated: those of other ledgers carry passwords.
 		return nil, fmt.Errorf("opening the ledger: %w: it is pebble:DIR, or memory: for a ledger that forgets", ErrURL)
 	}
+}
+
+// folder is the configuration of a ledger in a folder.
+func (cfg *Config) folder(dir string) (pebblestore.Config, error) {
+	identity, err := meant(dir, cfg.Keys)
+	return pebblestore.Config{
+		Dir: dir, HighWater: cfg.HighWater, Identity: identity, AcceptLost: cfg.AcceptLostKeys, Clock: cfg.Clock, Random: cfg.Random, Log: cfg.Log,
+	}, err
 }
 
 // meant returns the ledger that the keys sign for; zero where they do not say, or where there are none yet.

@@ -29,6 +29,7 @@ type Gate struct {
 	front     *replay.Front
 	clock     *store.Clock
 	restored  time.Time // ids minted before it may have been forgotten
+	lost      bool      // and names too
 	flights   flights
 	slots     chan struct{} // one for each execution that may run
 	waiters   chan struct{} // one for each request that may wait for another
@@ -65,6 +66,7 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 		front:     replay.NewFront(cfg.Front),
 		clock:     store.NewClock(cfg.Clock, floor.Time),
 		restored:  floor.Minted,
+		lost:      floor.Lost,
 		slots:     make(chan struct{}, cfg.MaxRunning),
 		waiters:   make(chan struct{}, cfg.MaxWaiters),
 		nudged:    make(chan struct{}, 1),
@@ -76,6 +78,10 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
 	g.own = g.resources()
+	if g.lost {
+		g.log.Warn().Time("restored", g.restored).
+			Msg("the ledger was restored from a backup: a key that is new to it gets 503, since it may have been used after the backup, until --accept-lost-keys")
+	}
 	return g, nil
 }
 

@@ -27,6 +27,7 @@ func (s *server) operate(mux *http.ServeMux) {
 		}
 		return err
 	}))
+	mux.Handle("POST /backup", byPerson(s.serveBackup))
 	mux.Handle("POST /actions/{id}/free", byPerson(func(w http.ResponseWriter, r *http.Request) error {
 		err := s.gate.Free(r.Context(), r.PathValue("id"), "operator")
 		if err == nil {

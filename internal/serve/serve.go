@@ -33,6 +33,8 @@ type Options struct {
 	Log   zerolog.Logger
 	Ready func(Addresses)  // called once, when requests are answered; nil: nobody waits
 	Clock func() time.Time // time.Now
+
+	AcceptLostKeys bool // after a restore: what was done under keys since the backup may be done again
 }
 
 // Addresses are where a server listens.
@@ -124,7 +126,7 @@ func closeListeners(all ...net.Listener) {
 func (s *server) open(ctx context.Context) (err error) {
 	log := s.opt.Log
 	if s.store, err = ledger.Open(ctx, s.cfg.Store, ledger.Config{
-		Clock: s.opt.Clock, Log: log, Keys: s.cfg.Keys, HighWater: s.cfg.HighWater,
+		Clock: s.opt.Clock, Log: log, Keys: s.cfg.Keys, HighWater: s.cfg.HighWater, AcceptLostKeys: s.opt.AcceptLostKeys,
 	}); err != nil {
 		return err
 	}

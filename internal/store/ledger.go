@@ -140,6 +140,7 @@ type Bodies interface {
 type Floor struct {
 	Time   time.Time // the latest time that the ledger believed and wrote down; it never runs behind it
 	Minted time.Time // ids minted before it may have been forgotten by a restore; zero: none
+	Lost   bool      // names may have been forgotten by it too: that one is free proves nothing, and nobody has accepted that
 }
 
 // Swept is what one step of a sweep did.

@@ -31,6 +31,8 @@ type Config struct {
 	HighWater string
 	// Identity is the ledger that is meant, as its keys name it; zero: whichever is there, or a new one.
 	Identity store.ID
+	// AcceptLost ends Floor.Lost, for ever where a restore has begun it.
+	AcceptLost bool
 
 	// Fatal is called with the reason when the ledger can no longer be trusted, e.g. after a failed fsync. It must end
 	// the process and not return; if it does return, the calling goroutine stops there for ever, nothing is

@@ -33,7 +33,7 @@ var damages = []damage{
 // Whatever is damaged in a ledger that was closed in order is noticed, or does no harm: a claim that was acknowledged never
 // disappears silently.
 func TestDamage(t *testing.T) {
-	samples := 67 // with each of four damages
+	samples := 34 // with each of four damages
 	if testing.Short() {
 		samples = 12
 	}

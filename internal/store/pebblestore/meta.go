@@ -38,6 +38,22 @@ type meta struct {
 	accepted time.Time // equal to restored: what was done under names before it is known to be forgotten
 }
 
+// lost tells whether what was done under names may be forgotten, and nobody has said that it may be done again.
+func (m *meta) lost() bool { return !m.restored.IsZero() && !m.accepted.Equal(m.restored) }
+
+// acceptLost writes down that somebody has said so, for this restore and no later one.
+func (s *Store) acceptLost() error {
+	if !s.c.AcceptLost || !s.meta.lost() {
+		return nil
+	}
+	if err := s.db.Set(metaKey(metaAccepted), timeValue(s.meta.restored), pebble.Sync); err != nil {
+		return fmt.Errorf("accepting lost keys: %w", err)
+	}
+	s.meta.accepted = s.meta.restored
+	s.c.Log.Warn().Time("restored", s.meta.restored).Msg("what was done under keys before the restore is forgotten, and may be done again: somebody has accepted that")
+	return nil
+}
+
 func clockValue(sequence uint64, t time.Time) []byte {
 	b := binary.BigEndian.AppendUint64(make([]byte, 0, 16), sequence)
 	return binary.BigEndian.AppendUint64(b, uint64(t.UnixMilli()))
@@ -92,6 +108,10 @@ func (m *meta) readOptional(db *pebble.DB) error {
 		}
 	}
 	return nil
+}
+
+func timeValue(t time.Time) []byte {
+	return binary.BigEndian.AppendUint64(nil, uint64(t.UnixMilli()))
 }
 
 // writeMeta makes an empty database a new ledger. It flushes: Pebble writes the first log of a new database in

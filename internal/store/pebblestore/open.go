@@ -39,6 +39,9 @@ type Store struct {
 	pulse   pulse
 	guard   guard
 
+	backing sync.Mutex   // held by a backup: one at a time
+	keeping sync.RWMutex // held for writing by a backup, for reading by what forgets
+
 	closing atomic.Bool  // set first by Close, so that nobody begins anew
 	life    sync.RWMutex // held for reading by every call, for writing by Close
 	closed  bool         // under life
@@ -71,22 +74,7 @@ func (s *Store) open() (err error) {
 	if err := s.guard.before(s, dir); err != nil {
 		return err
 	}
-	if err := mkdir(s.c.FS, s.c.Dir); err != nil {
-		return err
-	}
-	if s.c.FS == vfs.Default {
-		// The system locks a folder against other processes, Pebble a path against this one. So there is one path to a folder.
-		if s.c.Dir, err = realPath(s.c.Dir); err != nil {
-			return err
-		}
-		if s.c.HighWater, err = filepath.Abs(s.c.HighWater); err != nil {
-			return fmt.Errorf("resolving the high-water file's path: %w", err)
-		}
-	}
-	if s.lock, err = s.c.FS.Lock(s.c.FS.PathJoin(s.c.Dir, "LOCK")); err != nil {
-		return lockError(err)
-	}
-	if err := s.notForeign(); err != nil {
+	if err := s.enterFolder(); err != nil {
 		return err
 	}
 	s.cache = pebble.NewCache(s.c.CacheSize)
@@ -118,6 +106,9 @@ func (s *Store) open() (err error) {
 	if err := s.guard.compare(s); err != nil {
 		return err
 	}
+	if err := s.acceptLost(); err != nil {
+		return err
+	}
 	s.clock = store.NewClock(s.c.Clock, s.meta.floor)
 	if err := s.fresh.begin(s.db, uint64(s.clock.Raise().UnixMilli())+1); err != nil {
 		return err
@@ -125,6 +116,26 @@ func (s *Store) open() (err error) {
 	s.commits.begin(s)
 	s.shelves.begin(s.c.FS, s.c.FS.PathJoin(s.c.Dir, "bodies"))
 	return s.guard.begin(s)
+}
+
+// enterFolder makes the folder, or finds it, and locks it.
+func (s *Store) enterFolder() (err error) {
+	if err := mkdir(s.c.FS, s.c.Dir); err != nil {
+		return err
+	}
+	if s.c.FS == vfs.Default {
+		// The system locks a folder against other processes, Pebble a path against this one. So there is one path to a folder.
+		if s.c.Dir, err = realPath(s.c.Dir); err != nil {
+			return err
+		}
+		if s.c.HighWater, err = filepath.Abs(s.c.HighWater); err != nil {
+			return fmt.Errorf("resolving the high-water file's path: %w", err)
+		}
+	}
+	if s.lock, err = s.c.FS.Lock(s.c.FS.PathJoin(s.c.Dir, "LOCK")); err != nil {
+		return lockError(err)
+	}
+	return s.notForeign()
 }
 
 func realPath(dir string) (string, error) {

@@ -27,7 +27,7 @@ func (s *Store) Floor(ctx context.Context) (store.Floor, error) {
 		return store.Floor{}, fmt.Errorf("reading the floor: %w", err)
 	}
 	defer s.leave()
-	return store.Floor{Time: s.clock.Floor()}, nil
+	return store.Floor{Time: s.clock.Floor(), Minted: s.meta.restored, Lost: s.meta.lost()}, nil
 }
 
 // A pulse is a write that changes nothing but the ledger's clock. At most one is under way.

@@ -39,6 +39,10 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) (store.Swept, error) {
 		return store.Swept{}, fmt.Errorf("sweeping: %w", err)
 	}
 	defer s.leave()
+	if !s.keeping.TryRLock() {
+		return store.Swept{}, nil // a backup needs what would go
+	}
+	defer s.keeping.RUnlock()
 	s.sweeper.mu.Lock()
 	defer s.sweeper.mu.Unlock()
 	if t := s.clock.Raise(); now.After(t) {

@@ -15,7 +15,11 @@ import (
 func (s *Store) Claim(ctx context.Context, r store.Record) (store.Record, error) {
 	set := stripeSet{}.withRecord(r.ID, r.Names)
 	rec, err := s.write(ctx, set, func(v *view) (store.Record, store.Change, error) {
-		return store.DecideClaim(v, r, s.clock.Now())
+		rec, change, err := store.DecideClaim(v, r, s.clock.Now())
+		if err == nil && len(change.Put) > 0 && r.ID.Minted().Before(s.meta.restored) {
+			return store.Record{}, store.Change{}, fmt.Errorf("%w: it may have been executed after the backup that the ledger was restored from", store.ErrExpired)
+		}
+		return rec, change, err
 	})
 	if err != nil {
 		return rec, fmt.Errorf("claiming %s: %w", r.ID, err)
