@@ -60,6 +60,7 @@ type Config struct {
 	MaxBody     int64         // of a request, in bytes; above: 413; 10 MiB
 	MaxResponse int64         // kept of an answer, in bytes; above: outcome-purged; 32 MiB
 	Spool       int64         // of disk for what is on its way, in bytes; full: 503; 1 GiB
+	MinFree     int64         // must be left on the ledger's disk, in bytes; below: 503; 1 GiB, or a twentieth of the disk where that is less
 	MaxRunning  int           // handlers at one time; above: 503; 1024
 
 	// Callbacks says who may be told of outcomes, for routes with the door "callback". Nil: nobody.
@@ -128,7 +129,7 @@ func Open(ctx context.Context, cfg Config) (_ *Gate, err error) {
 	if cfg.Store == "" {
 		cfg.Store = "pebble:./poe-data"
 	}
-	st, err := ledger.Open(ctx, cfg.Store, ledger.Config{Clock: cfg.Clock, Log: cfg.Log, Keys: cfg.Keys, HighWater: cfg.HighWater, AcceptLostKeys: cfg.AcceptLostKeys})
+	st, err := ledger.Open(ctx, cfg.Store, ledger.Config{Clock: cfg.Clock, Log: cfg.Log, Keys: cfg.Keys, HighWater: cfg.HighWater, MinFree: uint64(max(cfg.MinFree, 0)), AcceptLostKeys: cfg.AcceptLostKeys})
 	if err != nil {
 		return nil, err
 	}

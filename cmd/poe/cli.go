@@ -21,6 +21,7 @@ type cli struct {
 	Backup    backupCmd    `cmd:"" help:"Copy the ledger, while it is served or not."`
 	Restore   restoreCmd   `cmd:"" help:"Put a ledger back, so that nothing that it has forgotten is done twice."`
 	Check     checkCmd     `cmd:"" help:"Read all of a ledger, and say what is wrong with it."`
+	Clock     clockCmd     `cmd:"" help:"Confirm the clock of a running server after it leapt."`
 	Health    healthCmd    `cmd:"" help:"Ask a running server whether it is well."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }

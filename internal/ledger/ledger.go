@@ -34,6 +34,8 @@ type Config struct {
 	Keys string
 	// HighWater is where a ledger in a folder keeps how far it has come. "": beside the folder; see pebblestore.Config.
 	HighWater string
+	// MinFree is how much must be left on the disk of a ledger in a folder, in bytes; see pebblestore.Config.
+	MinFree uint64
 	// AcceptLostKeys lets what was done under keys before a restore be done again. It is remembered until the next restore.
 	AcceptLostKeys bool
 }
@@ -77,7 +79,7 @@ func Open(ctx context.Context, url string, cfg Config) (store.Store, error) {
 func (cfg *Config) folder(dir string) (pebblestore.Config, error) {
 	identity, err := meant(dir, cfg.Keys)
 	return pebblestore.Config{
-		Dir: dir, HighWater: cfg.HighWater, Identity: identity, AcceptLost: cfg.AcceptLostKeys, Clock: cfg.Clock, Random: cfg.Random, Log: cfg.Log,
+		Dir: dir, HighWater: cfg.HighWater, MinFree: cfg.MinFree, Identity: identity, AcceptLost: cfg.AcceptLostKeys, Clock: cfg.Clock, Random: cfg.Random, Log: cfg.Log,
 	}, err
 }
 

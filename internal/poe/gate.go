@@ -225,6 +225,24 @@ func (g *Gate) Ready(ctx context.Context) error {
 	return nil
 }
 
+// Notes are what an operator should know of a gate that is ready all the same; none, mostly.
+func (g *Gate) Notes() []string {
+	var notes []string
+	if ahead := g.store.Health().Ahead; ahead > 0 {
+		notes = append(notes, fmt.Sprintf("the clock is %s ahead of the ledger's time: nothing is forgotten until it is corrected or confirmed (poe clock confirm)", ahead.Round(time.Second)))
+	}
+	if g.lost {
+		notes = append(notes, "the ledger was restored: keys that are new to it get 503 until --accept-lost-keys")
+	}
+	return notes
+}
+
+// ConfirmClock has it that the wall clock is right, though it leapt.
+func (g *Gate) ConfirmClock() {
+	g.store.ConfirmClock()
+	g.clock.Confirm()
+}
+
 // keepFor returns the days that an id asks to be kept for.
 func keepFor(ttl, retention time.Duration) (int, error) {
 	return store.DaysFor(ttl + store.Skew + retention)

@@ -257,8 +257,11 @@ type tampered struct {
 	lookup  func() error
 	advance func() error
 	open    func(io.ReadSeekCloser, error) (io.ReadSeekCloser, error)
+	health  store.Health
 	calls   atomic.Int64 // of everything that reads or writes
 }
+
+func (s *tampered) Health() store.Health { return s.health }
 
 func newTampered(t *testing.T, change func(*core.Config)) (*bench, *tampered) {
 	t.Helper()

@@ -27,6 +27,12 @@ func (s *server) operate(mux *http.ServeMux) {
 		}
 		return err
 	}))
+	mux.Handle("POST /clock/confirm", byPerson(func(w http.ResponseWriter, _ *http.Request) error {
+		s.opt.Log.Warn().Time("clock", s.opt.Clock()).Msg("somebody has confirmed the clock")
+		s.gate.ConfirmClock()
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}))
 	mux.Handle("POST /backup", byPerson(s.serveBackup))
 	mux.Handle("POST /actions/{id}/free", byPerson(func(w http.ResponseWriter, r *http.Request) error {
 		err := s.gate.Free(r.Context(), r.PathValue("id"), "operator")

@@ -126,7 +126,7 @@ func closeListeners(all ...net.Listener) {
 func (s *server) open(ctx context.Context) (err error) {
 	log := s.opt.Log
 	if s.store, err = ledger.Open(ctx, s.cfg.Store, ledger.Config{
-		Clock: s.opt.Clock, Log: log, Keys: s.cfg.Keys, HighWater: s.cfg.HighWater, AcceptLostKeys: s.opt.AcceptLostKeys,
+		Clock: s.opt.Clock, Log: log, Keys: s.cfg.Keys, HighWater: s.cfg.HighWater, MinFree: uint64(max(s.cfg.MinFree, 0)), AcceptLostKeys: s.opt.AcceptLostKeys,
 	}); err != nil {
 		return err
 	}

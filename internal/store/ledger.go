@@ -150,6 +150,14 @@ type Swept struct {
 	More    bool  // whether another step would find work
 }
 
+// Health is how a ledger stands, by what it saw last.
+type Health struct {
+	Free int64 // bytes that are left on its disk; -1: nobody knows
+	Low  bool  // too little is left: new claims are ErrUnavailable, what runs is settled
+	// Ahead is by how much the wall clock is ahead of what the ledger believes, while that is so much that nothing is forgotten; see Clock.
+	Ahead time.Duration
+}
+
 // Upkeep is what a ledger needs over time, and what people ask of it.
 type Upkeep interface {
 	// Identity is the ledger's own random id, made with it and never changed. Tokens are signed for it.
@@ -160,13 +168,18 @@ type Upkeep interface {
 	// this process did not claim has lost its owner.
 	Exclusive() bool
 	// Sweep does one bounded step of forgetting the shelves that are past at now, and at the ledger's own time: records at
-	// rest, their names and agenda entries, and the bodies of what has no record. It never removes an open record.
+	// rest, their names and agenda entries, and the bodies of what has no record. It never removes an open record. While the clock is in doubt
+	// (Health.Ahead) it does nothing.
 	// After an error a step may be done in part; the next sweep does the rest.
 	Sweep(ctx context.Context, now time.Time) (Swept, error)
 	// List returns at most limit ids after the given one, in the ledger's order; the zero id is before all.
 	List(ctx context.Context, after ID, limit int) ([]ID, error)
 	// Floor returns the stored floors.
 	Floor(ctx context.Context) (Floor, error)
+	// Health tells how the ledger stands. It costs no I/O.
+	Health() Health
+	// ConfirmClock has it that the wall clock is right, though it leapt: the ledger's time follows it, and what is past by it is forgotten again.
+	ConfirmClock()
 	// Ready tells whether the ledger can write now, with a reason that may be shown to an operator.
 	Ready(ctx context.Context) error
 	io.Closer

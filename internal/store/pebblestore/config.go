@@ -24,7 +24,10 @@ type Config struct {
 	Random    io.Reader        // crypto/rand.Reader
 	Log       zerolog.Logger   // nothing is logged
 	CacheSize int64            // memory for what was read, in bytes; 32 MiB
-	MinFree   uint64           // Ready fails where the disk has less left, in bytes; 64 MiB
+
+	// MinFree is how much must be left on the disk, in bytes. Below it new claims are refused with store.ErrUnavailable, and Ready fails; what was claimed
+	// is still settled. 0: 1 GiB, or a twentieth of the disk where that is less.
+	MinFree uint64
 
 	// HighWater is the file that says how far the ledger has come, so that one which is older than it was is refused: best on another disk. A
 	// ledger that is moved to another folder needs its file there, or named. "": beside Dir, its name with ".high-water" behind it.
@@ -56,9 +59,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.HighWater == "" && c.Dir != "" {
 		c.HighWater = filepath.Clean(c.Dir) + ".high-water"
-	}
-	if c.MinFree == 0 {
-		c.MinFree = 64 << 20
 	}
 	if c.Fatal == nil {
 		log := c.Log

@@ -1,6 +1,8 @@
 package pebblestore
 
 import (
+	"time"
+
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -50,3 +52,11 @@ func (s *Store) Mark() error { return s.guard.mark() }
 
 // Intact looks at a database of Pebble's as Open does.
 func Intact(disk vfs.FS, dir string) (torn bool, err error) { return intact(disk, dir) }
+
+// LookAround looks at the room on the disk, as happens four times a second, of a process that has run for a while.
+func (s *Store) LookAround() {
+	s.room.mu.Lock()
+	s.room.since = time.Time{}
+	s.room.mu.Unlock()
+	s.lookAround()
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -17,11 +18,9 @@ type guard struct {
 	high  highWater
 	known *mark // what the file says at the start; nil: there is none
 
-	s    *Store
-	stop chan struct{} // nil: the goroutine was not started
-	over chan struct{}
-
-	mu sync.Mutex // one write of the file at a time
+	s       *Store
+	mu      sync.Mutex            // one write of the file at a time
+	failing atomic.Pointer[error] // why the last one was not done; nil: it was
 }
 
 // before refuses to begin anew where a ledger is expected, and is called before anything is made, as well as after the folder is locked.
@@ -115,32 +114,21 @@ func (g *guard) unknown(s *Store) error {
 	return nil
 }
 
-// begin starts the goroutine that keeps the file.
+// begin opens the file, to be written from now on.
 func (g *guard) begin(s *Store) error {
 	g.s = s
 	if err := g.high.open(s.c.FS); err != nil {
 		return &store.HintError{Err: err, What: "name a file that can be written, best on another disk: --high-water FILE"}
 	}
-	g.stop, g.over = make(chan struct{}), make(chan struct{})
-	go g.run()
 	return nil
 }
 
-// markEvery is how often the file is written while there are writes.
-const markEvery = time.Second
-
-func (g *guard) run() {
-	defer close(g.over)
-	tick := time.NewTicker(markEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-g.stop:
-			return
-		case <-tick.C:
-			_ = g.mark() // it is logged, and refuses claims until it succeeds
-		}
+// refuses says why nothing new is taken: what is not marked would not be missed.
+func (g *guard) refuses() error {
+	if err := g.failing.Load(); err != nil {
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, *err)
 	}
+	return nil
 }
 
 // mark writes down how far the ledger has come, unless the file says so already.
@@ -160,17 +148,19 @@ func (g *guard) put(m mark) error {
 	if sync := (*syncError)(nil); errors.As(err, &sync) {
 		g.s.c.fatal(err.Error())
 	}
-	return err
+	if err != nil {
+		g.failing.Store(&err)
+		return err
+	}
+	g.failing.Store(nil)
+	return nil
 }
 
-// end writes the last mark into both slots, so that one of them may be damaged while nobody looks, and closes the file.
-func (g *guard) end() error {
-	if g.stop == nil {
+// end writes the last mark of a ledger that was open into both slots, so that one of them may be damaged while nobody looks, and closes the file.
+func (g *guard) end(opened bool) error {
+	if !opened {
 		return g.high.close()
 	}
-	close(g.stop)
-	<-g.over
-	g.stop = nil
 	m := mark{g.s.meta.identity, g.s.commits.durable.Load(), g.s.meta.restored, g.s.clock.Floor()}
 	return errors.Join(g.put(m), g.put(m), g.high.close())
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -38,6 +39,10 @@ type Store struct {
 	sweeper sweeper
 	pulse   pulse
 	guard   guard
+	room    room
+	house   sync.WaitGroup // the goroutines that watch
+	stop    chan struct{}  // ends them; nil: they were not started
+	ahead   time.Duration  // as watch has seen it last
 
 	backing sync.Mutex   // held by a backup: one at a time
 	keeping sync.RWMutex // held for writing by a backup, for reading by what forgets
@@ -77,6 +82,8 @@ func (s *Store) open() (err error) {
 	if err := s.enterFolder(); err != nil {
 		return err
 	}
+	s.room.begin(s, s.c.FS)
+	s.c.FS = vfs.OnDiskFull(s.c.FS, s.room.giveUp)
 	s.cache = pebble.NewCache(s.c.CacheSize)
 	dir = s.c.FS.PathJoin(s.c.Dir, "ledger")
 	if err := s.guard.before(s, dir); err != nil { // who had the lock until now may have written
@@ -115,7 +122,16 @@ func (s *Store) open() (err error) {
 	}
 	s.commits.begin(s)
 	s.shelves.begin(s.c.FS, s.c.FS.PathJoin(s.c.Dir, "bodies"))
-	return s.guard.begin(s)
+	if err := s.guard.begin(s); err != nil {
+		return err
+	}
+	if err := s.room.look(); err != nil {
+		return err
+	}
+	s.stop = make(chan struct{})
+	s.house.Go(func() { s.every(markEvery, s.watch) })
+	s.house.Go(func() { s.every(lookEvery, s.lookAround) })
+	return nil
 }
 
 // enterFolder makes the folder, or finds it, and locks it.
@@ -214,7 +230,11 @@ func syncDir(disk vfs.FS, dir string) error {
 	if err != nil {
 		return fmt.Errorf("syncing a folder: %w", err)
 	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+	err = d.Sync()
+	if err != nil {
+		err = &syncError{err}
+	}
+	if err := errors.Join(err, d.Close()); err != nil {
 		return fmt.Errorf("syncing %q: %w", dir, err)
 	}
 	return nil
@@ -266,8 +286,12 @@ func (s *Store) Close() error {
 // release gives back what open took, as far as it got.
 func (s *Store) release() error {
 	var errs []error
+	if s.stop != nil {
+		close(s.stop)
+	}
+	s.house.Wait()
 	s.commits.end()
-	errs = append(errs, s.guard.end())
+	errs = append(errs, s.guard.end(s.stop != nil))
 	if s.db != nil {
 		errs = append(errs, s.db.Close())
 	}
