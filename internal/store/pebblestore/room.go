@@ -17,10 +17,9 @@ import (
 // what was executing then is unknown for ever. So new claims are refused while there is still room for the outcomes of what runs; and if something else
 // fills the disk all the same, a file that was kept for that moment is given up.
 type room struct {
-	disk vfs.FS // without the wrapping that calls giveUp
-	dir  string
-	least,
-	reserve uint64 // as Config says
+	disk  vfs.FS // without the wrapping that calls giveUp
+	dir   string
+	least uint64 // Config.MinFree
 	clock func() time.Time
 	log   func(reserve uint64, err error) // hears that the reserve was made or given up
 
@@ -77,7 +76,7 @@ func (r *room) look() error {
 	if want == 0 {
 		want = min(mostFree, usage.TotalBytes/20)
 	}
-	r.free.Store(int64(min(usage.AvailBytes, 1<<62))) //nolint:gosec // bounded
+	r.free.Store(int64(min(usage.AvailBytes, 1<<62)))
 	r.want.Store(want)
 	r.short.Store(usage.AvailBytes < want)
 	return nil
