@@ -40,6 +40,12 @@ type Config struct {
 	// Keys is the file with the keys that sign POE URIs, made by "poe keys new FILE". "": one inside the ledger's
 	// folder, made when the ledger is new.
 	Keys string
+	// HighWater is the file that says how far the ledger has come, so that one which was emptied, or is an older copy, is refused: best on
+	// another disk. "": beside the ledger's folder, its name with ".high-water" behind it.
+	HighWater string
+	// AcceptLostKeys lets what was done under keys after a backup be done again, where the ledger was restored from it. The ledger remembers that until it is
+	// restored again, so it is for one start, and not for a configuration.
+	AcceptLostKeys bool
 	// Routes says which requests are protected. Nil: every POST that reaches a handler behind Once.
 	Routes []Route
 	// Prefix is the path under which the Gate itself is mounted. "": "/poe/".
@@ -54,6 +60,7 @@ type Config struct {
 	MaxBody     int64         // of a request, in bytes; above: 413; 10 MiB
 	MaxResponse int64         // kept of an answer, in bytes; above: outcome-purged; 32 MiB
 	Spool       int64         // of disk for what is on its way, in bytes; full: 503; 1 GiB
+	MinFree     int64         // must be left on the ledger's disk, in bytes; below: 503; 1 GiB, or a twentieth of the disk where that is less
 	MaxRunning  int           // handlers at one time; above: 503; 1024
 
 	// Callbacks says who may be told of outcomes, for routes with the door "callback". Nil: nobody.
@@ -119,6 +126,18 @@ const (
 // ErrUnknownTarget is returned by Mint for a target that no route protects.
 var ErrUnknownTarget = core.ErrUnknownTarget
 
+// What Open refuses.
+var (
+	// ErrLocked: another process has the ledger open.
+	ErrLocked = store.ErrLocked
+	// ErrCorrupt: what is stored is damaged.
+	ErrCorrupt = store.ErrCorrupt
+	// ErrRolledBack: the ledger is empty, or older than it was. What it has forgotten would be executed a second time.
+	ErrRolledBack = store.ErrRolledBack
+	// ErrAnother: the ledger is not the one that its keys, or its high-water file, belong to.
+	ErrAnother = store.ErrAnother
+)
+
 // A Gate lets each action through once. It is an http.Handler for its own resources. It is safe for concurrent use.
 type Gate struct {
 	core   *core.Gate
@@ -130,6 +149,9 @@ type Gate struct {
 
 // Open opens the ledger and its keys, settles what an earlier process left running, and starts the upkeep, which goes on until
 // Close. ctx bounds the opening only. Only one process at a time can open a ledger in a folder.
+//
+// A ledger that must not be used is ErrCorrupt, ErrRolledBack or ErrAnother; one that another process has is ErrLocked. Where the error says
+// what to do, it has a method Hint() string.
 func Open(ctx context.Context, cfg Config) (_ *Gate, err error) {
 	if cfg.Store == "" {
 		cfg.Store = "pebble:./poe-data"
@@ -137,7 +159,7 @@ func Open(ctx context.Context, cfg Config) (_ *Gate, err error) {
 	if err := cfg.checkRecovery(); err != nil {
 		return nil, err
 	}
-	st, err := ledger.Open(ctx, cfg.Store, ledger.Config{Clock: cfg.Clock, Log: cfg.Log})
+	st, err := ledger.Open(ctx, cfg.Store, ledger.Config{Clock: cfg.Clock, Log: cfg.Log, Keys: cfg.Keys, HighWater: cfg.HighWater, MinFree: uint64(max(cfg.MinFree, 0)), AcceptLostKeys: cfg.AcceptLostKeys})
 	if err != nil {
 		return nil, err
 	}

@@ -15,10 +15,14 @@ type cli struct {
 	Mint      mintCmd      `cmd:"" help:"Get POE URIs: addresses that work once."`
 	Post      postCmd      `cmd:"" help:"POST, and repeat until the answer is definite."`
 	Get       getCmd       `cmd:"" help:"Get the outcome or the receipt of a POST."`
-	Keys      keysCmd      `cmd:"" help:"Make, list, rotate and retire the keys that sign POE URIs."`
+	Keys      keysCmd      `cmd:"" help:"Make, list, rotate, retire and release the keys that sign POE URIs."`
 	Actions   actionsCmd   `cmd:"" help:"List actions, and decide about those of which nobody knows."`
 	Callbacks callbacksCmd `cmd:"" help:"List the callbacks that could not be delivered, and send them again."`
 	Free      freeCmd      `cmd:"" help:"Give back the business keys and tags that an action holds."`
+	Backup    backupCmd    `cmd:"" help:"Copy the ledger, while it is served or not."`
+	Restore   restoreCmd   `cmd:"" help:"Put a ledger back, so that nothing that it has forgotten is done twice."`
+	Check     checkCmd     `cmd:"" help:"Read all of a ledger, and say what is wrong with it."`
+	Clock     clockCmd     `cmd:"" help:"Confirm the clock of a running server after it leapt."`
 	Health    healthCmd    `cmd:"" help:"Ask a running server whether it is well."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }

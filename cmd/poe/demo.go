@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"text/template"
@@ -37,7 +38,7 @@ func (c *demoCmd) Run(ctx context.Context, t terminal) (err error) {
 			return fmt.Errorf("making a temporary folder: %w", err)
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-		cfg.Store = "pebble:" + dir
+		cfg.Store = "pebble:" + filepath.Join(dir, "ledger") // and what lies beside it
 	}
 	behind, err := newBackstage(ctx)
 	if err != nil {

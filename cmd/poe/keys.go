@@ -14,6 +14,8 @@ type keysCmd struct {
 	List   keysListCmd   `cmd:"" help:"List the keys in a file, without their secrets."`
 	Rotate keysRotateCmd `cmd:"" help:"Sign with a new key; the former ones still verify."`
 	Retire keysRetireCmd `cmd:"" help:"Remove a key: what it signed is invalid from then on."`
+
+	Release keysReleaseCmd `cmd:"" help:"Let the keys sign for another ledger than the one that they name."`
 }
 
 // newKey are the flags of the commands that make a key.
@@ -108,5 +110,29 @@ func (c *keysRetireCmd) Run(t terminal) error {
 		return err
 	}
 	t.say("key %s is gone; what it signed is invalid", c.Kid)
+	return nil
+}
+
+type keysReleaseCmd struct {
+	File string `arg:"" help:"Key file."`
+}
+
+// Help is shown after the flags.
+func (keysReleaseCmd) Help() string {
+	return `A key file names the ledger that it was first used for, and is refused for every other one: that is how an emptied
+folder is noticed. After this the next ledger has it. Do so only where the former ledger is given up.`
+}
+
+// Run takes the ledger's name out of the file.
+func (c *keysReleaseCmd) Run(t terminal) error {
+	ledger, err := tokens.ReleaseFile(c.File)
+	switch {
+	case err != nil:
+		return err
+	case ledger == "":
+		t.say("%s names no ledger", c.File)
+	default:
+		t.say("%s signed for ledger %s, and will for the next one that it is used for", c.File, ledger)
+	}
 	return nil
 }

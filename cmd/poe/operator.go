@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -32,18 +33,38 @@ type order struct {
 
 // ask sends an order and returns the content of a 2xx.
 func (o operator) ask(ctx context.Context, what order) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	res, err := o.send(ctx, what)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = res.Body.Close() }() // read only
+	said, err := io.ReadAll(io.LimitReader(res.Body, maxSaid))
+	if err != nil {
+		return "", fmt.Errorf("asking %s: %w", o.admin, err)
+	}
+	return strings.TrimSpace(string(said)), nil
+}
+
+// maxSaid is how much of an answer is read, in bytes.
+const maxSaid = 8 << 20
+
+// errUnreached means that nobody answers at the address.
+var errUnreached = errors.New("nobody answers")
+
+// send sends an order and returns a 2xx, whose body the caller closes. Where there is no answer at all the error is errUnreached.
+func (o operator) send(ctx context.Context, what order) (*http.Response, error) {
 	host, port, err := net.SplitHostPort(o.admin)
 	if err != nil {
-		return "", &usageError{err: fmt.Errorf("--admin: %q is not an address (write :8081 or 127.0.0.1:8081)", o.admin), command: o.command}
+		return nil, &usageError{err: fmt.Errorf("--admin: %q is not an address (write :8081 or 127.0.0.1:8081)", o.admin), command: o.command}
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1" // it listens everywhere; we are on the same machine
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.timeout)
-	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, what.method, "http://"+net.JoinHostPort(host, port)+what.path, what.body)
 	if err != nil {
-		return "", fmt.Errorf("asking %s: %w", o.admin, err)
+		return nil, fmt.Errorf("asking %s: %w", o.admin, err)
 	}
 	if what.contentType != "" {
 		r.Header.Set("Content-Type", what.contentType)
@@ -51,24 +72,20 @@ func (o operator) ask(ctx context.Context, what order) (string, error) {
 	if o.tokenFile != "" {
 		token, err := serve.ReadAdminToken(o.tokenFile)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
 	res, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
 	if err != nil {
-		return "", fmt.Errorf("asking %s: %w", o.admin, err)
+		return nil, fmt.Errorf("asking %s: %w: %w", o.admin, errUnreached, err)
 	}
-	defer func() { _ = res.Body.Close() }() // read only
-	said, err := io.ReadAll(io.LimitReader(res.Body, 8<<20))
-	if err != nil {
-		return "", fmt.Errorf("asking %s: %w", o.admin, err)
+	if res.StatusCode >= 200 && res.StatusCode <= 299 {
+		return res, nil
 	}
-	text := strings.TrimSpace(string(said))
-	if res.StatusCode < 200 || res.StatusCode > 299 {
-		return "", o.refused(res, text)
-	}
-	return text, nil
+	defer func() { _ = res.Body.Close() }()                  // read only
+	said, _ := io.ReadAll(io.LimitReader(res.Body, maxSaid)) // as much as there is
+	return nil, o.refused(res, strings.TrimSpace(string(said)))
 }
 
 // refused is the error for an answer that is not a 2xx.
@@ -101,11 +118,16 @@ func (o operator) read(said string, doc any) error {
 	return nil
 }
 
+// adminAddress says where the server is that is asked.
+type adminAddress struct {
+	Admin          string `default:"127.0.0.1:8081" placeholder:"ADDR" help:"The admin listener of the server."`
+	AdminTokenFile string `placeholder:"FILE" help:"File with its token, where it needs one."`
+}
+
 // adminFlags are those of the verbs for operators.
 type adminFlags struct {
-	Admin          string        `default:"127.0.0.1:8081" placeholder:"ADDR" help:"The admin listener of the server."`
-	AdminTokenFile string        `placeholder:"FILE" help:"File with its token, where it needs one."`
-	Timeout        time.Duration `default:"10s" placeholder:"TIME" help:"How long it may take to answer."`
+	adminAddress
+	Timeout time.Duration `default:"10s" placeholder:"TIME" help:"How long it may take to answer."`
 }
 
 func (f adminFlags) operator(command string) operator {

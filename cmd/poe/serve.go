@@ -21,6 +21,9 @@ import (
 type serveCmd struct {
 	File   string       `name:"config" placeholder:"FILE" help:"Configuration, YAML; its keys are these flags, with _ for -, and routes."`
 	Config serve.Config `embed:""`
+
+	// It is said once, and the ledger remembers it: in a file it would count for the next restore as well.
+	AcceptLostKeys bool `env:"-" group:"state" help:"After a restore: what was done under keys since the backup may be done again."`
 }
 
 // Help is shown after the flags.
@@ -39,7 +42,7 @@ func (c *serveCmd) Run(ctx context.Context, t terminal, parsed *kong.Context) er
 	if err != nil {
 		return err
 	}
-	return unusable(serve.Run(ctx, cfg, serve.Options{Log: log}))
+	return unusable(serve.Run(ctx, cfg, serve.Options{Log: log, AcceptLostKeys: c.AcceptLostKeys}))
 }
 
 // load puts the configuration together. What is wrong with the file makes it one that must not be used; what is wrong
@@ -104,7 +107,8 @@ func unusable(err error) error {
 	var keys *tokens.HintError
 	var open *serve.OpenAdminError
 	switch {
-	case errors.As(err, &keys), errors.As(err, &open), errors.Is(err, store.ErrCorrupt), errors.Is(err, pebblestore.ErrForeign):
+	case errors.As(err, &keys), errors.As(err, &open), errors.Is(err, store.ErrCorrupt), errors.Is(err, pebblestore.ErrForeign),
+		errors.Is(err, store.ErrRolledBack), errors.Is(err, store.ErrAnother), errors.Is(err, pebblestore.ErrNoBackup):
 		return &configError{err}
 	case errors.Is(err, store.ErrLocked):
 		return &hinted{err: err, hint: "another poe has this ledger open: stop it, or choose another with --store"}

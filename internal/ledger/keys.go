@@ -49,7 +49,7 @@ func (k *Keys) Reload() error {
 }
 
 // OpenKeys opens the keys of a ledger. A file that was named must exist; the one inside the ledger's folder is made if
-// it is missing. A ledger in memory has keys in memory.
+// it is missing. A ledger in memory has keys in memory. A file that names no ledger names this one from then on; see tokens.BindFile.
 func OpenKeys(cfg KeysConfig) (*Keys, error) {
 	ring := tokens.Config{Audience: cfg.Store.Identity().String(), Reloaded: func(err error) {
 		if err != nil {
@@ -68,7 +68,7 @@ func OpenKeys(cfg KeysConfig) (*Keys, error) {
 			}
 			return &Keys{Ring: r}, nil
 		}
-		path = filepath.Join(dir, "keys.json")
+		path = keysInside(dir)
 		if err := createKeys(path, cfg.Clock); err != nil {
 			return nil, err
 		}
@@ -77,7 +77,24 @@ func OpenKeys(cfg KeysConfig) (*Keys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the keys: %w", err)
 	}
+	if f.Ledger() == "" && cfg.URL != memoryURL { // a ledger that forgets is another one every time
+		bind(&cfg, path)
+	}
 	return &Keys{Ring: f.Ring(), file: f}, nil
+}
+
+// keysInside is the key file of a ledger whose keys are kept nowhere else.
+func keysInside(dir string) string { return filepath.Join(dir, keysName) }
+
+const keysName = "keys.json"
+
+// bind writes into the key file which ledger it signs for. That is one guard of several, and a file that must not be written to is no reason
+// not to serve; but who runs it should know.
+func bind(cfg *KeysConfig, path string) {
+	if err := tokens.BindFile(path, cfg.Store.Identity().String()); err != nil {
+		cfg.Log.Warn().Err(err).Stringer("ledger", cfg.Store.Identity()).
+			Msg("the key file does not name its ledger, and cannot be written to: an emptied or exchanged ledger is noticed by its high-water file alone")
+	}
 }
 
 // createKeys makes the key file unless it is there.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/store/memstore"
 	"github.com/postonce/poe/internal/store/pebblestore"
+	"github.com/postonce/poe/internal/tokens"
 )
 
 // How the URLs of the kinds of ledger begin.
@@ -27,6 +29,15 @@ type Config struct {
 	Clock  func() time.Time // time.Now
 	Random io.Reader        // crypto/rand.Reader
 	Log    zerolog.Logger   // nothing is logged
+
+	// Keys is the file of the keys that sign for the ledger, as in KeysConfig: if it names a ledger, no other is opened, and none is made.
+	Keys string
+	// HighWater is where a ledger in a folder keeps how far it has come. "": beside the folder; see pebblestore.Config.
+	HighWater string
+	// MinFree is how much must be left on the disk of a ledger in a folder, in bytes; see pebblestore.Config.
+	MinFree uint64
+	// AcceptLostKeys lets what was done under keys before a restore be done again. It is remembered until the next restore.
+	AcceptLostKeys bool
 }
 
 // ErrURL is returned by Open for a URL that names no kind of ledger.
@@ -38,12 +49,16 @@ var ErrURL = errors.New("not a ledger's URL")
 //	memory:     memory, which forgets everything when the process ends; for tests and a first look
 //
 // Any other url is an error that wraps ErrURL and names these. The other errors are those of the kind's own Open: see
-// store.ErrLocked, store.ErrCorrupt and pebblestore.ErrForeign. The caller closes the ledger.
+// store.ErrLocked, store.ErrCorrupt, store.ErrRolledBack, store.ErrAnother and pebblestore.ErrForeign, and those of the key file. The caller closes the ledger.
 func Open(ctx context.Context, url string, cfg Config) (store.Store, error) {
 	dir, isPebble := strings.CutPrefix(url, pebbleScheme)
 	switch {
 	case isPebble && dir != "":
-		s, err := pebblestore.Open(ctx, pebblestore.Config{Dir: dir, Clock: cfg.Clock, Random: cfg.Random, Log: cfg.Log})
+		c, err := cfg.folder(dir)
+		if err != nil {
+			return nil, err
+		}
+		s, err := pebblestore.Open(ctx, c)
 		if err != nil {
 			return nil, err
 		}
@@ -58,4 +73,32 @@ func Open(ctx context.Context, url string, cfg Config) (store.Store, error) {
 		// The URL itself is not repeated: those of other ledgers carry passwords.
 		return nil, fmt.Errorf("opening the ledger: %w: it is pebble:DIR, or memory: for a ledger that forgets", ErrURL)
 	}
+}
+
+// folder is the configuration of a ledger in a folder.
+func (cfg *Config) folder(dir string) (pebblestore.Config, error) {
+	identity, err := meant(dir, cfg.Keys)
+	return pebblestore.Config{
+		Dir: dir, HighWater: cfg.HighWater, MinFree: cfg.MinFree, Identity: identity, AcceptLost: cfg.AcceptLostKeys, Clock: cfg.Clock, Random: cfg.Random, Log: cfg.Log,
+	}, err
+}
+
+// meant returns the ledger that the keys sign for; zero where they do not say, or where there are none yet.
+func meant(dir, keys string) (store.ID, error) {
+	path := keys
+	if path == "" {
+		path = keysInside(dir)
+	}
+	name, err := tokens.LedgerOf(path)
+	if keys == "" && errors.Is(err, fs.ErrNotExist) || err == nil && name == "" {
+		return store.ID{}, nil
+	}
+	if err != nil {
+		return store.ID{}, fmt.Errorf("opening the keys: %w", err)
+	}
+	id, err := store.ParseID(name)
+	if err != nil {
+		return store.ID{}, fmt.Errorf("opening the keys: %s names a ledger %.40q: %w", path, name, err)
+	}
+	return id, nil
 }

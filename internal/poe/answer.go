@@ -1,6 +1,7 @@
 package core
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -18,9 +19,14 @@ func (c *call) attempt(s *status) (lost bool) {
 		return c.unprepared(s, p, err)
 	}
 	delete(c.w.Header(), "Poe-State") // it said unused
-	if c.deferred() {
+	switch holder, err := c.g.doubt(context.WithoutCancel(c.r.Context()), &end.status.record); {
+	case errors.Is(err, store.ErrTaken):
+		end.lost, end.status = true, status{phase: phaseOf(holder.State), record: holder}
+	case err != nil:
+		end.refused = err
+	case c.deferred():
 		c.accept(end)
-	} else {
+	default:
 		a := &action{route: c.route, request: c.request, exec: c.exec, inbound: c.inbound, inform: c.inform, stream: c.stream}
 		if c.route.Recovery == RecoveryRepeat {
 			a.keep = c.keepRequest
@@ -116,6 +122,8 @@ func (c *call) unclaimed(s *status, why error) (lost bool) {
 			return true // it may have been done long ago: that it is unused is not said before that look
 		}
 		c.notExecuted(http.StatusServiceUnavailable, s)
+	case errors.Is(why, errLostKeys):
+		c.keysLost(s)
 	case c.blind:
 		c.ledgerTrouble(why, unknown)
 	default:
@@ -123,6 +131,21 @@ func (c *call) unclaimed(s *status, why error) (lost bool) {
 	}
 	return false
 }
+
+// keysLost answers a request under a name that may have been used after the backup that the ledger was restored from.
+func (c *call) keysLost(s *status) {
+	p := c.g.problem(problemLedgerUnavailable)
+	p.Detail = lostKeysDetail
+	if c.viaURI() && !c.blind { // its id says that it is younger than the restore, but the names that came with it do not
+		c.say(s)
+		p = p.about(c.g, s)
+	}
+	c.w.Header().Set("Retry-After", retryLate)
+	c.g.write(c.w, c.r, p)
+}
+
+// retryLate is the Retry-After of what waits for a person, in seconds.
+const retryLate = "300"
 
 // request returns what is executed.
 func (c *call) request(id store.ID, attempt uint16) *replay.Request {

@@ -1,7 +1,6 @@
 package core_test
 
 import (
-	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -298,31 +297,4 @@ func TestSpoolFull(t *testing.T) {
 	if b.executed.Load() != 0 {
 		t.Error("executed")
 	}
-}
-
-// After a restore the absence of a record proves nothing of what was minted before, and so leads to no execution.
-func TestMintedBeforeARestore(t *testing.T) {
-	b := newBench(t, func(c *core.Config) { c.Store = restored{c.Store, c.Clock().Add(time.Minute)} })
-	i := b.issue("/orders")
-	for _, method := range []string{"POST", "GET", "DELETE"} {
-		want := problemReply(410, "gone", "never", members{"state": "gone"})
-		want.ID, want.State = i.ID, "gone"
-		read(t, b.do(method, i.URI, "apples")).want(t, want)
-	}
-	b.advance(time.Minute)
-	if res := b.do("POST", b.mint("/orders"), "apples"); res.StatusCode != 201 || b.executed.Load() != 1 {
-		t.Errorf("minted after it: %d, executed %d times", res.StatusCode, b.executed.Load())
-	}
-}
-
-// restored is a ledger out of a backup that was taken at some time.
-type restored struct {
-	store.Store
-	minted time.Time
-}
-
-func (s restored) Floor(ctx context.Context) (store.Floor, error) {
-	f, err := s.Store.Floor(ctx)
-	f.Minted = s.minted
-	return f, err
 }

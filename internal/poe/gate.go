@@ -29,6 +29,7 @@ type Gate struct {
 	front     *replay.Front
 	clock     *store.Clock
 	restored  time.Time // ids minted before it may have been forgotten
+	lost      bool      // and names too
 	flights   flights
 	slots     chan struct{} // one for each execution that may run
 	waiters   chan struct{} // one for each request that may wait for another
@@ -65,6 +66,7 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 		front:     replay.NewFront(cfg.Front),
 		clock:     store.NewClock(cfg.Clock, floor.Time),
 		restored:  floor.Minted,
+		lost:      floor.Lost,
 		slots:     make(chan struct{}, cfg.MaxRunning),
 		waiters:   make(chan struct{}, cfg.MaxWaiters),
 		nudged:    make(chan struct{}, 1),
@@ -76,6 +78,10 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
 	g.own = g.resources()
+	if g.lost {
+		g.log.Warn().Time("restored", g.restored).
+			Msg("the ledger was restored from a backup: a key that is new to it gets 503, since it may have been used after the backup, until --accept-lost-keys")
+	}
 	return g, nil
 }
 
@@ -217,6 +223,24 @@ func (g *Gate) Ready(ctx context.Context) error {
 		return fmt.Errorf("the ledger is not ready: %w", err)
 	}
 	return nil
+}
+
+// Notes are what an operator should know of a gate that is ready all the same; none, mostly.
+func (g *Gate) Notes() []string {
+	var notes []string
+	if ahead := g.store.Health().Ahead; ahead > 0 {
+		notes = append(notes, fmt.Sprintf("the clock is %s ahead of the ledger's time: nothing is forgotten until it is corrected or confirmed (poe clock confirm)", ahead.Round(time.Second)))
+	}
+	if g.lost {
+		notes = append(notes, "the ledger was restored: keys that are new to it get 503 until --accept-lost-keys")
+	}
+	return notes
+}
+
+// ConfirmClock has it that the wall clock is right, though it leapt.
+func (g *Gate) ConfirmClock() {
+	g.store.ConfirmClock()
+	g.clock.Confirm()
 }
 
 // keepFor returns the days that an id asks to be kept for.

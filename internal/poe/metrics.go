@@ -89,10 +89,20 @@ func newMetrics(g *Gate, reg prometheus.Registerer) (*metrics, error) {
 		m.requests, m.minted, m.claims, m.settled, m.refused, m.execution, m.replayed, m.unstored, m.swept, m.callbacks, m.recoveries, m.late,
 		gauge("running", "Executions under way.", func() float64 { return float64(len(g.slots)) }),
 		gauge("waiting", "Requests that wait for an execution to end.", func() float64 { return float64(len(g.waiters)) }),
+		gauge("disk_free_bytes", "Room on the ledger's disk; -1: nobody knows.", func() float64 { return float64(g.store.Health().Free) }),
+		gauge("disk_low", "1 while nothing new is taken, since the disk is nearly full.", func() float64 { return flag(g.store.Health().Low) }),
+		gauge("clock_ahead_seconds", "By how much the clock is ahead of what is believed, while nothing is forgotten because of it.", func() float64 { return g.store.Health().Ahead.Seconds() }),
 		gauge("spool_memory_bytes", "Memory held by bodies on their way.", func() float64 { m, _ := g.cfg.Spool.Usage(); return float64(m) }),
 		gauge("spool_disk_bytes", "Disk held by bodies on their way.", func() float64 { _, d := g.cfg.Spool.Usage(); return float64(d) }),
 	} {
 		errs = append(errs, reg.Register(c))
 	}
 	return m, errors.Join(errs...)
+}
+
+func flag(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }

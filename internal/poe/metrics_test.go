@@ -143,6 +143,12 @@ func TestEveryMetric(t *testing.T) {
 	b.do("POST", b.mint("/orders"), "")
 	check(b, "poe_unstored_total", "", 1)
 	ledger.advance = nil
+	ledger.health = store.Health{Free: 1234, Low: true, Ahead: time.Hour}
+	check(b, "poe_disk_free_bytes", "", 1234)
+	check(b, "poe_disk_low", "", 1)
+	check(b, "poe_clock_ahead_seconds", "", 3600)
+	ledger.health = store.Health{}
+	check(b, "poe_disk_low", "", 0)
 
 	var spool *replay.Spool
 	b, _ = open(func(c *core.Config) { spool = c.Spool })

@@ -52,7 +52,7 @@ func (g *Gate) visit(w http.ResponseWriter, r *http.Request) (status, bool) {
 	s, err := g.stands(r.Context(), id)
 	switch {
 	case err == nil && s.phase == gone,
-		errors.Is(err, store.ErrNotFound) && (id.Shelf().Past(g.now()) || id.Minted().Before(g.restored)):
+		errors.Is(err, store.ErrNotFound) && (id.Shelf().Past(g.now()) || g.beforeRestore(id)):
 		s = status{phase: gone, record: store.Record{ID: id}}
 		s.setState(w.Header(), false)
 		g.write(w, r, g.problem(problemGone).about(g, &s))
@@ -104,11 +104,11 @@ func (g *Gate) stands(ctx context.Context, id store.ID) (status, error) {
 }
 
 // at reads a record at a time. One whose retention is over is gone, whether the sweep has been there or not: what is said
-// does not depend on its pace. One that is unused and can no longer be claimed is expired.
+// does not depend on its pace. So is one that was unused when a backup was made that the ledger was restored from. One that is unused and can no longer be claimed is expired.
 func (g *Gate) at(r store.Record, now time.Time) status {
 	s := status{phase: phaseOf(r.State), record: r}
 	switch {
-	case !r.State.Open() && r.ID.Shelf().Past(now):
+	case !r.State.Open() && r.ID.Shelf().Past(now), r.State == store.Unused && g.beforeRestore(r.ID):
 		return status{phase: gone, record: store.Record{ID: r.ID}}
 	case r.State != store.Unused || now.Before(r.Expires.Add(store.Skew)):
 	case r.Attempts() == 0:

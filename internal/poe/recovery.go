@@ -113,6 +113,11 @@ func (g *Gate) abandon(ctx context.Context, id store.ID, due time.Time) (bool, e
 	if err != nil {
 		return false, fmt.Errorf("looking up %s: %w", id, err)
 	}
+	if g.inDoubt(&r) {
+		if r, err = g.doubtAccepted(ctx, r); err != nil {
+			return false, fmt.Errorf("doubting %s: %w", id, err)
+		}
+	}
 	if r.State != store.Running && r.State != store.Sent || r.Due.After(due) {
 		return false, nil
 	}

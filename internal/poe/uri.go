@@ -142,7 +142,7 @@ func (c byURI) find(ctx context.Context) (status, error) {
 // still be kept, and nothing after that.
 func (g *Gate) absent(id store.ID, expires, now time.Time) phase {
 	switch {
-	case id.Shelf().Past(now), id.Minted().Before(g.restored):
+	case id.Shelf().Past(now), g.beforeRestore(id):
 		return gone
 	case !now.Before(expires.Add(store.Skew)):
 		return neverUsed

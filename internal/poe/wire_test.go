@@ -258,8 +258,11 @@ type tampered struct {
 	advance func() error
 	moving  func(store.Record) error // before an advance to that record
 	open    func(io.ReadSeekCloser, error) (io.ReadSeekCloser, error)
+	health  store.Health
 	calls   atomic.Int64 // of everything that reads or writes
 }
+
+func (s *tampered) Health() store.Health { return s.health }
 
 func newTampered(t *testing.T, change func(*core.Config)) (*bench, *tampered) {
 	t.Helper()

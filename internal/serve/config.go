@@ -23,6 +23,8 @@ type Config struct {
 	Store string `yaml:"store" usual:"pebble:./poe-data" placeholder:"STORE" group:"state" help:"The ledger: pebble:DIR, or memory: to forget."`
 	Keys  string `yaml:"keys" placeholder:"FILE" group:"state" help:"Keys that sign POE URIs (poe keys new); empty: in the ledger's folder."`
 
+	HighWater string `yaml:"high_water" placeholder:"FILE" group:"state" help:"Says how far the ledger has come, best on another disk; empty: beside its folder."`
+
 	Protect   []string      `yaml:"protect" sep:";" placeholder:"MATCH" group:"what" help:"Protect only this, e.g. 'POST /orders'; repeatable. Without: every POST."`
 	Require   bool          `yaml:"require" negatable:"" group:"what" help:"Refuse a protected request without a POE URI (428)."`
 	TTL       time.Duration `yaml:"ttl" usual:"1h" placeholder:"TIME" group:"what" help:"How long a POE URI may wait for its POST."`
@@ -34,6 +36,7 @@ type Config struct {
 	MaxResponse     Size          `yaml:"max_response" usual:"32MiB" placeholder:"SIZE" group:"limits" help:"Largest answer that is kept."`
 	Spool           Size          `yaml:"spool" usual:"1GiB" placeholder:"SIZE" group:"limits" help:"Disk for what is on its way; full: 503."`
 	Front           Size          `yaml:"front" usual:"32MiB" placeholder:"SIZE" group:"limits" help:"Memory for finished actions."`
+	MinFree         Size          `yaml:"min_free" placeholder:"SIZE" group:"limits" help:"Must be left on the ledger's disk, or nothing new is taken (503); empty: 1 GiB, or 5 % where that is less."`
 	UpstreamTimeout time.Duration `yaml:"upstream_timeout" usual:"30s" placeholder:"TIME" group:"limits" help:"For one execution."`
 	MaxWait         time.Duration `yaml:"max_wait" usual:"30s" placeholder:"TIME" group:"limits" help:"Longest Prefer: wait."`
 	MaxRunning      int           `yaml:"max_running" usual:"1024" placeholder:"N" group:"limits" help:"Executions at one time; above: 503."`

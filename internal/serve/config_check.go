@@ -124,6 +124,9 @@ func checkState(c *Config, d *decoder) {
 	case c.Store != "memory:" && (scheme != "pebble" || dir == ""):
 		d.wrong("store", "is not a ledger (write pebble:DIR, or memory: for one that forgets)") // it may hold a password
 	}
+	if c.Store == "memory:" && c.HighWater != "" {
+		d.wrong("high_water", "is here for a ledger that forgets everything")
+	}
 }
 
 // checkLimits looks at sizes, times and counts. None of them may be nothing, since nothing would have to mean either

@@ -39,6 +39,12 @@ func (s *server) operate(mux *http.ServeMux) {
 	mux.Handle("POST /callbacks/{id}/retry", answering(func(w http.ResponseWriter, r *http.Request) error {
 		return answerNothing(w, s.gate.Redeliver(r.Context(), r.PathValue("id"), "operator"))
 	}))
+	mux.Handle("POST /clock/confirm", answering(func(w http.ResponseWriter, _ *http.Request) error {
+		s.opt.Log.Warn().Time("clock", s.opt.Clock()).Msg("somebody has confirmed the clock")
+		s.gate.ConfirmClock()
+		return answerNothing(w, nil)
+	}))
+	mux.Handle("POST /backup", answering(s.serveBackup))
 }
 
 // listActions answers with a page of actions.

@@ -33,6 +33,8 @@ type Options struct {
 	Log   zerolog.Logger
 	Ready func(Addresses)  // called once, when requests are answered; nil: nobody waits
 	Clock func() time.Time // time.Now
+
+	AcceptLostKeys bool // after a restore: what was done under keys since the backup may be done again
 }
 
 // Addresses are where a server listens.
@@ -128,7 +130,9 @@ func closeListeners(all ...net.Listener) {
 // open opens the ledger, its keys, the spool and the upstream, and settles what an earlier process left.
 func (s *server) open(ctx context.Context) (err error) {
 	log := s.opt.Log
-	if s.store, err = ledger.Open(ctx, s.cfg.Store, ledger.Config{Clock: s.opt.Clock, Log: log}); err != nil {
+	if s.store, err = ledger.Open(ctx, s.cfg.Store, ledger.Config{
+		Clock: s.opt.Clock, Log: log, Keys: s.cfg.Keys, HighWater: s.cfg.HighWater, MinFree: uint64(max(s.cfg.MinFree, 0)), AcceptLostKeys: s.opt.AcceptLostKeys,
+	}); err != nil {
 		return err
 	}
 	if s.keys, err = ledger.OpenKeys(ledger.KeysConfig{URL: s.cfg.Store, File: s.cfg.Keys, Store: s.store, Log: log, Clock: s.opt.Clock}); err != nil {

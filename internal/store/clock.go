@@ -1,24 +1,38 @@
 package store
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// tolerance is how far wall time may run ahead of monotonic time and still be believed.
-const tolerance = time.Minute
+// tolerance is how far wall time may run ahead of monotonic time and still be believed; leap is from where on somebody must say that it is right.
+const (
+	tolerance = time.Minute
+	leap      = time.Hour
+)
 
 // A Clock is a ledger's time: the wall clock's, but never behind what the ledger has already seen, so that a clock that
 // is set back revives nothing.
 //
 // The floor follows wall time only as far as monotonic time agrees. A clock that leaps ahead so refuses claims
-// while it is wrong, but makes nothing forgotten, and leaves no mark once it is right again.
+// while it is wrong, but makes nothing forgotten, and leaves no mark once it is right again. After a leap of more than an hour nothing is
+// forgotten at all, until it is taken back or confirmed.
+//
+// At the start there is no monotonic time to compare with. A clock that is more than an hour ahead of the stored floor may be wrong, or the machine
+// was off for that long; one that is behind it is wrong. It is on trial then: it is believed when it has agreed with monotonic time for an hour. Meanwhile
+// the floor stays where it is, so that a clock which is corrected in that time has done no harm.
 // All methods may be called concurrently.
 type Clock struct {
 	wall    func() time.Time
 	start   time.Time
 	elapsed func(now time.Time) time.Duration // since start, by the monotonic clock where the system has one
 	floor   atomic.Int64                      // Unix milliseconds
+	shift   atomic.Int64                      // nanoseconds by which start is corrected
+
+	trial atomic.Bool
+	mu    sync.Mutex    // guards what follows, and changes of trial and shift
+	since time.Duration // when the trial began, as elapsed says it
 }
 
 // NewClock returns a clock over wall that never runs behind floor, the last time that the ledger has stored.
@@ -28,8 +42,60 @@ func NewClock(wall func() time.Time, floor time.Time) *Clock {
 	c.elapsed = func(now time.Time) time.Duration { return now.Sub(c.start) }
 	if !floor.IsZero() {
 		c.floor.Store(floor.UnixMilli())
+		c.trial.Store(c.doubtful(c.start))
 	}
 	return c
+}
+
+// doubtful tells whether now does not follow from the floor: something is wrong with the clock, or the ledger was not used for a while.
+func (c *Clock) doubtful(now time.Time) bool {
+	ahead := now.Sub(c.Floor())
+	return ahead > leap || ahead < -tolerance
+}
+
+// expected is the time by the monotonic clock.
+func (c *Clock) expected(elapsed time.Duration) time.Time {
+	return c.start.Round(0).Add(elapsed + time.Duration(c.shift.Load()))
+}
+
+// onTrial tells whether the clock is on trial at now, and ends the trial where it may.
+func (c *Clock) onTrial(now time.Time) bool {
+	if !c.trial.Load() {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	passed := c.elapsed(now)
+	if leapt := now.Round(0).Sub(c.expected(passed)); leapt.Abs() > tolerance { // it was corrected: another clock, and another trial
+		c.shift.Add(int64(leapt))
+		c.since = passed
+	}
+	if passed-c.since >= leap || !c.doubtful(now) {
+		c.trial.Store(false)
+	}
+	return c.trial.Load()
+}
+
+// Ahead returns by how much the wall clock is ahead of what can be believed, while that is more than an hour, and zero otherwise. As long as it is not
+// zero nothing may be forgotten.
+func (c *Clock) Ahead() time.Duration {
+	now := c.wall()
+	if c.onTrial(now) {
+		return max(now.Sub(c.Floor()), 0)
+	}
+	if ahead := now.Round(0).Sub(c.expected(c.elapsed(now))); ahead > leap {
+		return ahead
+	}
+	return 0
+}
+
+// Confirm has it that the wall clock is right, whatever it did.
+func (c *Clock) Confirm() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.wall()
+	c.shift.Add(int64(now.Round(0).Sub(c.expected(c.elapsed(now)))))
+	c.trial.Store(false)
 }
 
 // Now returns the time by which claims expire: the wall clock's or the floor, whichever is later.
@@ -55,7 +121,10 @@ func (c *Clock) Tick() time.Time {
 }
 
 func (c *Clock) raise(now time.Time) time.Time {
-	believed := c.start.Round(0).Add(c.elapsed(now) + tolerance)
+	if c.onTrial(now) {
+		return c.Floor()
+	}
+	believed := c.expected(c.elapsed(now)).Add(tolerance)
 	ms := min(now.UnixMilli(), believed.UnixMilli())
 	for {
 		f := c.floor.Load()

@@ -57,3 +57,92 @@ func TestClockLeaps(t *testing.T) {
 		t.Errorf("after the leap it is %s on, want %s", got, passed)
 	}
 }
+
+// A leap of more than an hour is doubted until it is taken back or confirmed; a smaller one is not, and leaves no mark either.
+func TestClockIsDoubted(t *testing.T) {
+	const year = 365 * 24 * time.Hour
+	var passed, off time.Duration
+	c := store.NewClock(func() time.Time { return noon.Add(passed + off) }, time.Time{})
+	c.SetElapsed(func(time.Time) time.Duration { return passed })
+	for _, step := range []struct {
+		what        string
+		passed, off time.Duration
+		confirm     bool
+		ahead       time.Duration
+		floor       time.Duration // at most, from noon
+	}{
+		{"at the start", 0, 0, false, 0, 0},
+		{"a small leap", time.Minute, 50 * time.Minute, false, 0, 2 * time.Minute},
+		{"a year", time.Hour, year, false, year, time.Hour + time.Minute},
+		{"taken back", 2 * time.Hour, 0, false, 0, 2*time.Hour + time.Minute},
+		{"set back a year", 3 * time.Hour, -year, false, 0, 2*time.Hour + time.Minute},
+		{"right again", 4 * time.Hour, 0, false, 0, 4*time.Hour + time.Minute},
+		{"a day", 5 * time.Hour, 24 * time.Hour, false, 24 * time.Hour, 5*time.Hour + time.Minute},
+		{"a day, confirmed", 5 * time.Hour, 24 * time.Hour, true, 0, 29*time.Hour + time.Minute},
+		{"and on", 6 * time.Hour, 24 * time.Hour, false, 0, 30*time.Hour + time.Minute},
+		{"a day more", 7 * time.Hour, 48 * time.Hour, false, 24 * time.Hour, 31*time.Hour + time.Minute},
+	} {
+		passed, off = step.passed, step.off
+		if step.confirm {
+			c.Confirm()
+		}
+		if got := c.Ahead(); got != step.ahead {
+			t.Errorf("%s: it is ahead by %s, want %s", step.what, got, step.ahead)
+		}
+		if got := c.Raise().Sub(noon); got > step.floor {
+			t.Errorf("%s: the floor has risen by %s, want at most %s", step.what, got, step.floor)
+		}
+		if got, floor := c.Now(), c.Floor(); got.Before(floor) {
+			t.Errorf("%s: it is %s, behind the floor %s", step.what, got, floor)
+		}
+	}
+}
+
+// At the start a clock that is far ahead of the ledger's is on trial for an hour. The floor stays where it was, so one that is corrected has done
+// no harm.
+func TestClockOnTrial(t *testing.T) {
+	const year = 365 * 24 * time.Hour
+	floor := noon.Add(-72 * time.Hour)
+	for _, tt := range []struct {
+		name    string
+		off     time.Duration // of the clock, at the start
+		correct time.Duration // after how long it is corrected; 0: never
+		confirm bool
+		from    time.Duration // it is doubted from then on
+		doubted time.Duration // and until then
+	}{
+		{"after a long weekend", 0, 0, false, 0, time.Hour},
+		{"after a long weekend, confirmed", 0, 0, true, 0, 0},
+		{"wrong, and corrected", year, 10 * time.Minute, false, 0, 70 * time.Minute},
+		{"wrong, and corrected to where it was", -72*time.Hour + 2*time.Hour, 10 * time.Minute, false, 0, 70 * time.Minute},
+		{"a clock without a battery, and corrected", -10 * year, 10 * time.Minute, false, 10 * time.Minute, 70 * time.Minute},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var passed time.Duration
+			off := tt.off
+			c := store.NewClock(func() time.Time { return noon.Add(passed + off) }, floor)
+			c.SetElapsed(func(time.Time) time.Duration { return passed })
+			if tt.confirm {
+				c.Confirm()
+			}
+			for ; passed < 3*time.Hour; passed += time.Minute {
+				if tt.correct > 0 && passed >= tt.correct {
+					off = 0
+				}
+				ahead, raised := c.Ahead(), c.Raise()
+				if (ahead > 0) != (passed >= tt.from && passed < tt.doubted) {
+					t.Fatalf("after %s it is ahead by %s", passed, ahead)
+				}
+				if passed < tt.doubted && !raised.Equal(floor) {
+					t.Fatalf("after %s the floor is %s", passed, raised)
+				}
+				if right := noon.Add(passed); passed >= tt.doubted && (raised.Before(right) || raised.After(right.Add(time.Minute))) {
+					t.Fatalf("after %s the floor is %s", passed, raised)
+				}
+			}
+		})
+	}
+	if ahead := store.NewClock(func() time.Time { return noon }, noon.Add(-time.Hour)).Ahead(); ahead != 0 {
+		t.Errorf("after an hour it is ahead by %s", ahead)
+	}
+}

@@ -25,7 +25,26 @@ var (
 	ErrCorrupt = errors.New("corrupt record")
 	// ErrLocked: another process has the ledger open.
 	ErrLocked = errors.New("in use by another process")
+	// ErrRolledBack: the ledger is older than it was once, or empty. What it has forgotten would be executed a second time.
+	ErrRolledBack = errors.New("the ledger is not what it was")
+	// ErrAnother: the ledger is not the one that its keys, or its high-water file, belong to.
+	ErrAnother = errors.New("another ledger")
 )
+
+// A HintError is an error that who runs the ledger can mend.
+type HintError struct {
+	Err  error  // what is wrong, and with which file or folder
+	What string // what to do, mostly a command that can be pasted into a shell
+}
+
+// Error says what is wrong.
+func (e *HintError) Error() string { return e.Err.Error() }
+
+// Unwrap returns what is wrong.
+func (e *HintError) Unwrap() error { return e.Err }
+
+// Hint says what to do.
+func (e *HintError) Hint() string { return e.What }
 
 // Refused tells whether err says that a write surely was not done. It is false for nil.
 func Refused(err error) bool {
@@ -121,6 +140,7 @@ type Bodies interface {
 type Floor struct {
 	Time   time.Time // the latest time that the ledger believed and wrote down; it never runs behind it
 	Minted time.Time // ids minted before it may have been forgotten by a restore; zero: none
+	Lost   bool      // names may have been forgotten by it too: that one is free proves nothing, and nobody has accepted that
 }
 
 // Swept is what one step of a sweep did.
@@ -136,6 +156,14 @@ type Entry struct {
 	ID  ID
 }
 
+// Health is how a ledger stands, by what it saw last.
+type Health struct {
+	Free int64 // bytes that are left on its disk; -1: nobody knows
+	Low  bool  // too little is left: new claims are ErrUnavailable, what runs is settled
+	// Ahead is by how much the wall clock is ahead of what the ledger believes, while that is so much that nothing is forgotten; see Clock.
+	Ahead time.Duration
+}
+
 // Upkeep is what a ledger needs over time, and what people ask of it.
 type Upkeep interface {
 	// Identity is the ledger's own random id, made with it and never changed. Tokens are signed for it.
@@ -146,7 +174,8 @@ type Upkeep interface {
 	// this process did not claim has lost its owner.
 	Exclusive() bool
 	// Sweep does one bounded step of forgetting the shelves that are past at now, and at the ledger's own time: records at
-	// rest, their names and agenda entries, and the bodies of what has no record. It never removes an open record.
+	// rest, their names and agenda entries, and the bodies of what has no record. It never removes an open record. While the clock is in doubt
+	// (Health.Ahead) it does nothing.
 	// After an error a step may be done in part; the next sweep does the rest.
 	Sweep(ctx context.Context, now time.Time) (Swept, error)
 	// List returns at most limit ids after the given one, in the ledger's order; the zero id is before all.
@@ -156,6 +185,10 @@ type Upkeep interface {
 	Entries(ctx context.Context, after Entry, limit int) ([]Entry, error)
 	// Floor returns the stored floors.
 	Floor(ctx context.Context) (Floor, error)
+	// Health tells how the ledger stands. It costs no I/O.
+	Health() Health
+	// ConfirmClock has it that the wall clock is right, though it leapt: the ledger's time follows it, and what is past by it is forgotten again.
+	ConfirmClock()
 	// Ready tells whether the ledger can write now, with a reason that may be shown to an operator.
 	Ready(ctx context.Context) error
 	io.Closer

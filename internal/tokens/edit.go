@@ -24,6 +24,8 @@ var (
 	ErrNoSuchKey = errors.New("no such key")
 	// ErrSigning: the key signs, and cannot be retired before another one does. Nothing was changed.
 	ErrSigning = errors.New("key signs")
+	// ErrOtherLedger: the key file signs for another ledger.
+	ErrOtherLedger = errors.New("keys of another ledger")
 )
 
 // NewKey says what key is to be made. A zero field has the default in its comment.
@@ -109,6 +111,59 @@ func RetireFile(path, id string) error {
 	return nil
 }
 
+// BindFile writes into the key file which ledger its keys sign for, and returns once that is durable. From then on it is refused for every
+// other ledger, so that who keeps his keys elsewhere notices a ledger that is not the one it was. A file that names that ledger already is
+// left as it is; one that names another is ErrOtherLedger, and a change that is under way ErrBusy.
+func BindFile(path, ledger string) error {
+	err := edit(path, func(set *jwkSet) error {
+		switch set.Ledger {
+		case "":
+			set.Ledger = ledger
+			return nil
+		case ledger:
+			return errUnchanged
+		default:
+			return fmt.Errorf("%w: it signs for %s", ErrOtherLedger, set.Ledger)
+		}
+	})
+	if err != nil && !errors.Is(err, errUnchanged) {
+		return fmt.Errorf("writing into %s which ledger it signs for: %w", path, err)
+	}
+	return nil
+}
+
+// ReleaseFile takes out of the key file which ledger its keys sign for, and returns once that is durable: the next ledger that they are
+// used for has them then. It returns the ledger that they signed for, "" where the file named none.
+func ReleaseFile(path string) (ledger string, err error) {
+	err = edit(path, func(set *jwkSet) error {
+		if ledger = set.Ledger; ledger == "" {
+			return errUnchanged
+		}
+		set.Ledger = ""
+		return nil
+	})
+	if err != nil && !errors.Is(err, errUnchanged) {
+		return "", fmt.Errorf("releasing %s from its ledger: %w", path, err)
+	}
+	return ledger, nil
+}
+
+// errUnchanged ends a change that has nothing to do.
+var errUnchanged = errors.New("nothing to change")
+
+// LedgerOf returns the ledger that the key file says it signs for, "" where it names none. The errors are those of OpenFile.
+func LedgerOf(path string) (string, error) {
+	content, _, err := readKeyFile(path)
+	if err != nil {
+		return "", err
+	}
+	keys, err := ParseKeys(content)
+	if err != nil {
+		return "", fmt.Errorf("reading %s: %w", path, err)
+	}
+	return keys.ledger, nil
+}
+
 // ListFile returns what may be shown of the keys in the key file. The errors are those of OpenFile.
 func ListFile(path string) ([]KeyInfo, error) {
 	content, _, err := readKeyFile(path)
@@ -152,7 +207,7 @@ func edit(path string, by func(*jwkSet) error) error {
 		if err != nil {
 			return nil, err
 		}
-		if err := keepOwner(file, info); err != nil {
+		if err := errors.Join(keepOwner(file, info), file.Chmod(info.Mode().Perm())); err != nil {
 			return nil, err
 		}
 		if _, err := ParseKeys(content); err != nil {

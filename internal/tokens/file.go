@@ -24,10 +24,12 @@ const pollEvery = time.Second
 // changed file, the keys that were good before stay in use.
 type File struct {
 	path     string
+	audience string
 	ring     *Ring
 	reloaded func(error)
 
 	mu       sync.Mutex  // one reading at a time; guards what follows
+	ledger   string      // that the file names; empty: none
 	seen     fs.FileInfo // of the file that was read last, good or bad; nil: there was none
 	sum      [32]byte    // of the content that is in use
 	reported string      // the failure that reloaded heard last; empty: none since the last success
@@ -36,9 +38,10 @@ type File struct {
 // OpenFile reads the key file at path, a JWK Set (see ParseKeys).
 //
 // If there is none, or if others than its owner may read or write it, the error is a *HintError with the command that
-// mends it; a missing file is also fs.ErrNotExist. The mode is not looked at on Windows.
+// mends it; a missing file is also fs.ErrNotExist. The mode is not looked at on Windows. So it is, and ErrOtherLedger, where the file
+// names another ledger than cfg.Audience.
 func OpenFile(path string, cfg Config) (*File, error) {
-	f := &File{path: path, reloaded: cfg.Reloaded}
+	f := &File{path: path, audience: cfg.Audience, reloaded: cfg.Reloaded}
 	keys, err := f.read()
 	if err != nil {
 		return nil, err
@@ -52,6 +55,13 @@ func OpenFile(path string, cfg Config) (*File, error) {
 
 // Ring returns the ring. It is the same one for the whole life of the file.
 func (f *File) Ring() *Ring { return f.ring }
+
+// Ledger returns the ledger that the file says it signs for; "" where it names none.
+func (f *File) Ledger() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ledger
+}
 
 // Reload reads the file and returns once its keys are in use. If it returns an error the keys are those from before.
 func (f *File) Reload() error {
@@ -136,7 +146,13 @@ func (f *File) read() (*Keys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", f.path, err)
 	}
-	f.sum = sum
+	if keys.ledger != "" && keys.ledger != f.audience {
+		return nil, &HintError{
+			fmt.Errorf("%w: key file %s signs for ledger %s, and this is ledger %s", ErrOtherLedger, f.path, keys.ledger, f.audience),
+			"poe keys release " + Quoted(f.path) + " # if it is to sign for this ledger from now on",
+		}
+	}
+	f.sum, f.ledger = sum, keys.ledger
 	return &keys, nil
 }
 

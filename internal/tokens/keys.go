@@ -32,6 +32,7 @@ type Keys struct {
 	byHeader map[string]*key // by the header that each gives its tokens, encoded
 	signing  *key
 	list     []KeyInfo
+	ledger   string
 }
 
 // key is one key, in the only form in which its algorithm takes it.
@@ -54,10 +55,14 @@ type KeyInfo struct {
 // List returns the keys in the order of their file.
 func (s Keys) List() []KeyInfo { return slices.Clone(s.list) }
 
+// Ledger returns the ledger that the keys sign for, as their file names it; "" where it names none.
+func (s Keys) Ledger() string { return s.ledger }
+
 // jwkSet is a JWK Set (RFC 7517, section 5).
 type jwkSet struct {
-	Keys  []jwk          `json:"keys"`
-	Other jsontext.Value `json:",unknown"` // members of a later version: kept when the set is written again
+	Keys   []jwk          `json:"keys"`
+	Ledger string         `json:"ledger,omitzero"` // which the keys sign for; a member of ours
+	Other  jsontext.Value `json:",unknown"`        // members of a later version: kept when the set is written again
 }
 
 // jwk is one key of a JWK Set (RFC 7517, section 4).
@@ -113,7 +118,7 @@ func decodeSet(b []byte) (*jwkSet, error) {
 
 // parse checks every key of the set.
 func (set *jwkSet) parse() (Keys, error) {
-	s := Keys{byID: make(map[string]*key, len(set.Keys)), byHeader: make(map[string]*key, len(set.Keys))}
+	s := Keys{byID: make(map[string]*key, len(set.Keys)), byHeader: make(map[string]*key, len(set.Keys)), ledger: set.Ledger}
 	var errs []error
 	for i, j := range set.Keys {
 		k, err := j.parse()

@@ -52,7 +52,15 @@ func (s *Store) Put(ctx context.Context, id store.ID, part store.Part, src io.Re
 		return 0, fmt.Errorf("putting a body of %s: %w", id, err)
 	}
 	defer s.leave()
+	if part.N == 0 { // the request of a claim that is to come; an answer is always taken
+		if err := s.refuses(); err != nil {
+			return 0, fmt.Errorf("putting a body of %s: %w", id, err)
+		}
+	}
 	n, err := s.putBody(ctx, id, part, src)
+	if sync := (*syncError)(nil); errors.As(err, &sync) {
+		s.c.fatal(err.Error())
+	}
 	if err != nil {
 		return 0, fmt.Errorf("putting a body of %s: %w", id, err)
 	}
@@ -70,10 +78,7 @@ func (s *Store) putBody(ctx context.Context, id store.ID, part store.Part, src i
 	if err := errors.Join(err, f.Close()); err != nil {
 		return 0, errors.Join(err, s.c.FS.Remove(path))
 	}
-	if err := syncDir(s.c.FS, s.shelves.folder(id.Shelf())); err != nil {
-		s.c.fatal(err.Error())
-	}
-	return n, nil
+	return n, syncDir(s.c.FS, s.shelves.folder(id.Shelf()))
 }
 
 // copyBody writes src to f and syncs it. After a failed sync the file's pages may be gone while the
@@ -98,7 +103,7 @@ func (s *Store) copyBody(ctx context.Context, f vfs.File, src io.Reader) (n int6
 		}
 	}
 	if err := smooth.Sync(); err != nil {
-		s.c.fatal(fmt.Sprintf("syncing a body: %v", err))
+		return 0, fmt.Errorf("syncing: %w", &syncError{err})
 	}
 	return n, nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -19,6 +20,8 @@ type committer struct {
 	work chan struct{} // holds one token when there is a group to commit; closed by end
 	over chan struct{} // closed when the goroutine has ended
 
+	durable atomic.Uint64 // the sequence of the latest group that is synced
+
 	mu       sync.Mutex
 	queue    []*group // the groups that wait, in the order of their writes; only the last one takes more
 	sequence uint64   // of the latest group
@@ -30,12 +33,14 @@ type group struct {
 	done  chan struct{} // closed when err says how it ended
 	err   error
 
-	members int // how many writes it is
+	members  int    // how many writes it is
+	sequence uint64 // once it is off the queue
 }
 
 func (c *committer) begin(s *Store) {
 	c.s = s
 	c.sequence = s.meta.sequence
+	c.durable.Store(c.sequence)
 	c.work, c.over = make(chan struct{}, 1), make(chan struct{})
 	go c.run()
 }
@@ -107,6 +112,7 @@ func (c *committer) next() *group {
 	g := c.queue[0]
 	c.queue = c.queue[1:]
 	c.sequence++
+	g.sequence = c.sequence
 	if g.err == nil {
 		g.err = g.batch.Set(metaKey(metaClock), clockValue(c.sequence, c.s.clock.Raise()), nil)
 	}
@@ -116,6 +122,9 @@ func (c *committer) next() *group {
 func (c *committer) commit(g *group) {
 	if g.err == nil {
 		g.err = c.sync(g.batch) // from here on the group is durable
+	}
+	if g.err == nil {
+		c.durable.Store(g.sequence)
 	}
 	if err := g.batch.Close(); err != nil && g.err == nil {
 		g.err = err

@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/rs/zerolog"
+
+	"github.com/postonce/poe/internal/store"
 )
 
 // Config is what a Store is made of. Dir is required; a zero field has the default in its comment.
@@ -21,7 +24,18 @@ type Config struct {
 	Random    io.Reader        // crypto/rand.Reader
 	Log       zerolog.Logger   // nothing is logged
 	CacheSize int64            // memory for what was read, in bytes; 32 MiB
-	MinFree   uint64           // Ready fails where the disk has less left, in bytes; 64 MiB
+
+	// MinFree is how much must be left on the disk, in bytes. Below it new claims are refused with store.ErrUnavailable, and Ready fails; what was claimed
+	// is still settled. 0: 1 GiB, or a twentieth of the disk where that is less.
+	MinFree uint64
+
+	// HighWater is the file that says how far the ledger has come, so that one which is older than it was is refused: best on another disk. A
+	// ledger that is moved to another folder needs its file there, or named. "": beside Dir, its name with ".high-water" behind it.
+	HighWater string
+	// Identity is the ledger that is meant, as its keys name it; zero: whichever is there, or a new one.
+	Identity store.ID
+	// AcceptLost ends Floor.Lost, for ever where a restore has begun it.
+	AcceptLost bool
 
 	// Fatal is called with the reason when the ledger can no longer be trusted, e.g. after a failed fsync. It must end
 	// the process and not return; if it does return, the calling goroutine stops there for ever, nothing is
@@ -43,8 +57,8 @@ func (c Config) withDefaults() Config {
 	if c.CacheSize == 0 {
 		c.CacheSize = 32 << 20
 	}
-	if c.MinFree == 0 {
-		c.MinFree = 64 << 20
+	if c.HighWater == "" && c.Dir != "" {
+		c.HighWater = filepath.Clean(c.Dir) + ".high-water"
 	}
 	if c.Fatal == nil {
 		log := c.Log

@@ -260,6 +260,15 @@ func TestSyncFails(t *testing.T) {
 		{"body's folder", func(op errorfs.Op) bool {
 			return strings.Contains(op.Path, "/bodies/") && !strings.HasSuffix(op.Path, ".1") && (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData)
 		}, putSome(t)},
+		{"folder of the bodies' folders", func(op errorfs.Op) bool {
+			return strings.HasSuffix(op.Path, "/bodies") && (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData)
+		}, putSome(t)},
+		{"high-water file", func(op errorfs.Op) bool {
+			return strings.HasSuffix(op.Path, ".high-water") && (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData)
+		}, func(ctx context.Context, s *pebblestore.Store) error {
+			_, err := s.Claim(ctx, claim(t))
+			return errors.Join(err, s.Mark())
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var broken atomic.Bool

@@ -3,11 +3,13 @@
 //	DIR/LOCK                            held by the one process that has it open
 //	DIR/ledger/                         Pebble's files
 //	DIR/bodies/<shelf>/<id>.<term>.<n>  contents too large for a record
+//	DIR/reserve                         room that is given up when the disk is full
+//	DIR.high-water                      how far the ledger has come; may lie anywhere
 //
 // Pebble holds four kinds of key:
 //
 //	a shelf(4) id(16)  → record     n name(32) → id
-//	q due(8) id(16)    → nothing    m word     → format, identity, secret, clock
+//	q due(8) id(16)    → nothing    m word     → format, identity, secret, clock, restore
 //
 // # How a write becomes durable
 //
@@ -27,6 +29,11 @@
 //
 // Turned down: marking unsynced records in a map beside Pebble (each reader would have to look in two places, in the
 // right order), and reading from a synced snapshot (Pebble has none).
+//
+// # What is refused
+//
+// Open compares the ledger with its high-water file, and reads the MANIFEST and the logs through before Pebble does: see guard and intact. A
+// ledger that has forgotten something is not opened; Put makes what it has forgotten worthless, and then it is.
 //
 // # What ends the process
 //

@@ -1,7 +1,10 @@
 package pebblestore
 
 import (
+	"time"
+
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/postonce/poe/internal/store"
 )
@@ -43,3 +46,17 @@ func (s *Store) Absent(id store.ID) bool { return s.fresh.absent(id) }
 
 // Note has it that a record of id is about to be written.
 func (s *Store) Note(id store.ID) { s.fresh.writing(id) }
+
+// Mark writes down in the high-water file how far the ledger has come, as happens every second.
+func (s *Store) Mark() error { return s.guard.mark() }
+
+// Intact looks at a database of Pebble's as Open does.
+func Intact(disk vfs.FS, dir string) (torn bool, err error) { return intact(disk, dir) }
+
+// LookAround looks at the room on the disk, as happens four times a second, of a process that has run for a while.
+func (s *Store) LookAround() {
+	s.room.mu.Lock()
+	s.room.since = time.Time{}
+	s.room.mu.Unlock()
+	s.lookAround()
+}

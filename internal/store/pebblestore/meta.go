@@ -20,6 +20,11 @@ const (
 	metaIdentity = "identity"
 	metaSecret   = "secret"
 	metaClock    = "clock" // sequence(8) and time(8, Unix milliseconds) of the latest write
+
+	// Those that a ledger may lack.
+	metaMarked   = "high-water" // nothing: there is a high-water file
+	metaRestored = "restored"   // time(8) of the latest restore
+	metaAccepted = "lost-keys"  // time(8) of the restore whose lost keys somebody has accepted
 )
 
 // meta is what a ledger knows of itself.
@@ -28,6 +33,25 @@ type meta struct {
 	secret   [32]byte
 	sequence uint64
 	floor    time.Time
+	marked   bool      // a high-water file was made for it
+	restored time.Time // zero: never
+	accepted time.Time // equal to restored: what was done under names before it is known to be forgotten
+}
+
+// lost tells whether what was done under names may be forgotten, and nobody has said that it may be done again.
+func (m *meta) lost() bool { return !m.restored.IsZero() && !m.accepted.Equal(m.restored) }
+
+// acceptLost writes down that somebody has said so, for this restore and no later one.
+func (s *Store) acceptLost() error {
+	if !s.c.AcceptLost || !s.meta.lost() {
+		return nil
+	}
+	if err := s.db.Set(metaKey(metaAccepted), timeValue(s.meta.restored), pebble.Sync); err != nil {
+		return fmt.Errorf("accepting lost keys: %w", err)
+	}
+	s.meta.accepted = s.meta.restored
+	s.c.Log.Warn().Time("restored", s.meta.restored).Msg("what was done under keys before the restore is forgotten, and may be done again: somebody has accepted that")
+	return nil
 }
 
 func clockValue(sequence uint64, t time.Time) []byte {
@@ -63,7 +87,31 @@ func readMeta(db *pebble.DB) (m meta, err error) {
 	}
 	m.sequence = binary.BigEndian.Uint64(clock[:8])
 	m.floor = time.UnixMilli(int64(binary.BigEndian.Uint64(clock[8:]))).UTC() //nolint:gosec // written by clockValue
-	return m, nil
+	return m, m.readOptional(db)
+}
+
+func (m *meta) readOptional(db *pebble.DB) error {
+	_, err := getMeta(db, metaMarked)
+	if m.marked = err == nil; err != nil && !errors.Is(err, pebble.ErrNotFound) {
+		return fmt.Errorf("reading whether the ledger has a high-water file: %w", err)
+	}
+	for word, dst := range map[string]*time.Time{metaRestored: &m.restored, metaAccepted: &m.accepted} {
+		b, err := getMeta(db, word)
+		switch {
+		case errors.Is(err, pebble.ErrNotFound):
+		case err != nil:
+			return fmt.Errorf("reading the ledger's %s: %w", word, err)
+		case len(b) != 8:
+			return fmt.Errorf("%w: the ledger's %s has %d bytes", store.ErrCorrupt, word, len(b))
+		default:
+			*dst = time.UnixMilli(int64(binary.BigEndian.Uint64(b))).UTC() //nolint:gosec // written by timeValue
+		}
+	}
+	return nil
+}
+
+func timeValue(t time.Time) []byte {
+	return binary.BigEndian.AppendUint64(nil, uint64(t.UnixMilli()))
 }
 
 // writeMeta makes an empty database a new ledger. It flushes: Pebble writes the first log of a new database in
@@ -85,6 +133,7 @@ func writeMeta(db *pebble.DB, c *Config) error {
 		b.Set(metaKey(metaIdentity), identity[:], nil),
 		b.Set(metaKey(metaSecret), secret[:], nil),
 		b.Set(metaKey(metaClock), clockValue(0, now), nil),
+		b.Set(metaKey(metaMarked), nil, nil),
 	)
 	if err == nil {
 		err = b.Commit(pebble.Sync)

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -24,6 +25,7 @@ var ErrForeign = errors.New("not a ledger that this program knows")
 // Store is a ledger in a folder. All methods may be called concurrently.
 type Store struct {
 	c     Config
+	given Config // as it came, for messages
 	db    *pebble.DB
 	cache *pebble.Cache
 	lock  io.Closer // of the folder
@@ -36,6 +38,14 @@ type Store struct {
 	shelves shelves
 	sweeper sweeper
 	pulse   pulse
+	guard   guard
+	room    room
+	house   sync.WaitGroup // the goroutines that watch
+	stop    chan struct{}  // ends them; nil: they were not started
+	ahead   time.Duration  // as watch has seen it last
+
+	backing sync.Mutex   // held by a backup: one at a time
+	keeping sync.RWMutex // held for writing by a backup, for reading by what forgets
 
 	closing atomic.Bool  // set first by Close, so that nobody begins anew
 	life    sync.RWMutex // held for reading by every call, for writing by Close
@@ -48,7 +58,8 @@ var _ store.Store = (*Store)(nil)
 // Open opens the ledger in cfg.Dir, and makes one, durably, where there is none.
 //
 // If another process has it open the error wraps store.ErrLocked, if the folder holds something else or a ledger of another
-// format ErrForeign, if it is damaged store.ErrCorrupt. ctx is only looked at before Open begins.
+// format ErrForeign, if it is damaged store.ErrCorrupt, if it is older than it was, or gone, store.ErrRolledBack, and if it is
+// not the one that is meant store.ErrAnother. What can be mended is a *store.HintError. ctx is only looked at before Open begins.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("opening the ledger: %w", err)
@@ -56,7 +67,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Dir == "" {
 		return nil, errors.New("opening the ledger: no folder is named")
 	}
-	s := &Store{c: cfg.withDefaults()}
+	s := &Store{c: cfg.withDefaults(), given: cfg}
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("opening the ledger in %q: %w", cfg.Dir, errors.Join(err, s.release()))
 	}
@@ -64,27 +75,31 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 }
 
 func (s *Store) open() (err error) {
-	if err := mkdir(s.c.FS, s.c.Dir); err != nil {
-		return err
-	}
-	if s.c.FS == vfs.Default {
-		// The system locks a folder against other processes, Pebble a path against this one. So there is one path to a folder.
-		if s.c.Dir, err = realPath(s.c.Dir); err != nil {
-			return err
-		}
-	}
-	if s.lock, err = s.c.FS.Lock(s.c.FS.PathJoin(s.c.Dir, "LOCK")); err != nil {
-		return lockError(err)
-	}
-	if err := s.notForeign(); err != nil {
-		return err
-	}
-	s.cache = pebble.NewCache(s.c.CacheSize)
 	dir := s.c.FS.PathJoin(s.c.Dir, "ledger")
+	if err := s.guard.before(s, dir); err != nil {
+		return err
+	}
+	if err := s.enterFolder(); err != nil {
+		return err
+	}
+	s.room.begin(s, s.c.FS)
+	s.c.FS = vfs.OnDiskFull(s.c.FS, s.room.giveUp)
+	s.cache = pebble.NewCache(s.c.CacheSize)
+	dir = s.c.FS.PathJoin(s.c.Dir, "ledger")
+	if err := s.guard.before(s, dir); err != nil { // who had the lock until now may have written
+		return err
+	}
 	if _, err := s.c.FS.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		if err := s.create(dir); err != nil {
 			return err
 		}
+	}
+	torn, err := intact(s.c.FS, dir)
+	if err != nil {
+		return err
+	}
+	if torn {
+		s.c.Log.Warn().Str("folder", dir).Msg("the MANIFEST ends in a record that is not whole, as after a power cut: nothing is missing because of it")
 	}
 	if s.db, err = pebble.Open(dir, s.c.options(s.cache)); err != nil {
 		if pebble.IsCorruptionError(err) {
@@ -95,13 +110,48 @@ func (s *Store) open() (err error) {
 	if s.meta, err = readMeta(s.db); err != nil {
 		return err
 	}
+	if err := s.guard.compare(s); err != nil {
+		return err
+	}
+	if err := s.acceptLost(); err != nil {
+		return err
+	}
 	s.clock = store.NewClock(s.c.Clock, s.meta.floor)
 	if err := s.fresh.begin(s.db, uint64(s.clock.Raise().UnixMilli())+1); err != nil {
 		return err
 	}
 	s.commits.begin(s)
 	s.shelves.begin(s.c.FS, s.c.FS.PathJoin(s.c.Dir, "bodies"))
+	if err := s.guard.begin(s); err != nil {
+		return err
+	}
+	if err := s.room.look(); err != nil {
+		return err
+	}
+	s.stop = make(chan struct{})
+	s.house.Go(func() { s.every(markEvery, s.watch) })
+	s.house.Go(func() { s.every(lookEvery, s.lookAround) })
 	return nil
+}
+
+// enterFolder makes the folder, or finds it, and locks it.
+func (s *Store) enterFolder() (err error) {
+	if err := mkdir(s.c.FS, s.c.Dir); err != nil {
+		return err
+	}
+	if s.c.FS == vfs.Default {
+		// The system locks a folder against other processes, Pebble a path against this one. So there is one path to a folder.
+		if s.c.Dir, err = realPath(s.c.Dir); err != nil {
+			return err
+		}
+		if s.c.HighWater, err = filepath.Abs(s.c.HighWater); err != nil {
+			return fmt.Errorf("resolving the high-water file's path: %w", err)
+		}
+	}
+	if s.lock, err = s.c.FS.Lock(s.c.FS.PathJoin(s.c.Dir, "LOCK")); err != nil {
+		return lockError(err)
+	}
+	return s.notForeign()
 }
 
 func realPath(dir string) (string, error) {
@@ -180,7 +230,11 @@ func syncDir(disk vfs.FS, dir string) error {
 	if err != nil {
 		return fmt.Errorf("syncing a folder: %w", err)
 	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+	err = d.Sync()
+	if err != nil {
+		err = &syncError{err}
+	}
+	if err := errors.Join(err, d.Close()); err != nil {
 		return fmt.Errorf("syncing %q: %w", dir, err)
 	}
 	return nil
@@ -232,7 +286,12 @@ func (s *Store) Close() error {
 // release gives back what open took, as far as it got.
 func (s *Store) release() error {
 	var errs []error
+	if s.stop != nil {
+		close(s.stop)
+	}
+	s.house.Wait()
 	s.commits.end()
+	errs = append(errs, s.guard.end(s.stop != nil))
 	if s.db != nil {
 		errs = append(errs, s.db.Close())
 	}

@@ -2,12 +2,10 @@ package pebblestore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/postonce/poe/internal/store"
 )
@@ -27,7 +25,7 @@ func (s *Store) Floor(ctx context.Context) (store.Floor, error) {
 		return store.Floor{}, fmt.Errorf("reading the floor: %w", err)
 	}
 	defer s.leave()
-	return store.Floor{Time: s.clock.Floor()}, nil
+	return store.Floor{Time: s.clock.Floor(), Minted: s.meta.restored, Lost: s.meta.lost()}, nil
 }
 
 // A pulse is a write that changes nothing but the ledger's clock. At most one is under way.
@@ -48,12 +46,11 @@ func (s *Store) Ready(ctx context.Context) error {
 		return err
 	}
 	defer s.leave()
-	usage, err := s.c.FS.GetDiskUsage(s.c.Dir)
-	if err == nil && usage.AvailBytes < s.c.MinFree {
-		return fmt.Errorf("%w: %d MiB are left on the disk, and %d are wanted", store.ErrUnavailable, usage.AvailBytes>>20, s.c.MinFree>>20)
+	if err := s.room.look(); err != nil {
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
-	if err != nil && !errors.Is(err, vfs.ErrUnsupported) {
-		return fmt.Errorf("%w: asking for the room on the disk: %w", store.ErrUnavailable, err)
+	if err := s.refuses(); err != nil {
+		return err
 	}
 	b := s.pulse.next(s)
 	select {

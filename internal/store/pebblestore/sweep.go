@@ -39,8 +39,15 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) (store.Swept, error) {
 		return store.Swept{}, fmt.Errorf("sweeping: %w", err)
 	}
 	defer s.leave()
+	if !s.keeping.TryRLock() {
+		return store.Swept{}, nil // a backup needs what would go
+	}
+	defer s.keeping.RUnlock()
 	s.sweeper.mu.Lock()
 	defer s.sweeper.mu.Unlock()
+	if s.clock.Ahead() > 0 {
+		return store.Swept{}, nil
+	}
 	if t := s.clock.Raise(); now.After(t) {
 		now = t
 	}

@@ -15,12 +15,27 @@ import (
 func (s *Store) Claim(ctx context.Context, r store.Record) (store.Record, error) {
 	set := stripeSet{}.withRecord(r.ID, r.Names)
 	rec, err := s.write(ctx, set, func(v *view) (store.Record, store.Change, error) {
-		return store.DecideClaim(v, r, s.clock.Now())
+		rec, change, err := store.DecideClaim(v, r, s.clock.Now())
+		if err == nil && len(change.Put) > 0 {
+			err = s.takes(r.ID)
+		}
+		if err != nil {
+			change = store.Change{}
+		}
+		return rec, change, err
 	})
 	if err != nil {
 		return rec, fmt.Errorf("claiming %s: %w", r.ID, err)
 	}
 	return rec, nil
+}
+
+// takes tells whether a claim that is to be written may be.
+func (s *Store) takes(id store.ID) error {
+	if id.Minted().Before(s.meta.restored) {
+		return fmt.Errorf("%w: it may have been executed after the backup that the ledger was restored from", store.ErrExpired)
+	}
+	return s.refuses()
 }
 
 // Advance implements store.Ledger.

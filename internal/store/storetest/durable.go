@@ -40,6 +40,9 @@ func (k *kit) goOn(s store.Store, err error) bool {
 		k.t.Fatalf("opening again: %v", err)
 	}
 	k.Store = s
+	if !k.doubts { // days of the suite pass in no time
+		s.ConfirmClock()
+	}
 	return true
 }
 
@@ -56,6 +59,7 @@ func durableCases() []testCase {
 		{"floor", durableFloor},
 		{"swept", durableSwept},
 		{"twice over", durableTwice},
+		{"a clock in doubt", durableDoubt},
 	} {
 		all = append(all,
 			testCase{c.name + ", closed", func(t *testing.T, k *kit) { c.run(t, k, k.reopen) }},
@@ -123,6 +127,32 @@ func durableFloor(t *testing.T, k *kit, again func() bool) {
 	}
 	_, err = k.Claim(t.Context(), old)
 	refused(t, err, store.ErrExpired)
+}
+
+// durableDoubt: nothing is forgotten by a clock that is far ahead of the ledger's time when it is opened, until somebody confirms it.
+func durableDoubt(t *testing.T, k *kit, again func() bool) {
+	all := k.passed(store.Done, store.Burned)
+	k.forward(365 * 24 * time.Hour)
+	if k.doubts = true; !again() {
+		return
+	}
+	if h := k.Health(); h.Ahead < 24*time.Hour {
+		t.Errorf("a year later its clock is ahead by %s", h.Ahead)
+	}
+	if did, err := k.Sweep(t.Context(), k.clock()); err != nil || did != (store.Swept{}) {
+		t.Errorf("swept all the same: %+v, %v", did, err)
+	}
+	for _, r := range all {
+		k.wants(r)
+	}
+	k.ConfirmClock()
+	if h := k.Health(); h.Ahead != 0 {
+		t.Errorf("confirmed, it is ahead by %s", h.Ahead)
+	}
+	k.sweep()
+	for _, r := range all {
+		k.absent(store.ByID(r.ID))
+	}
 }
 
 func durableSwept(t *testing.T, k *kit, again func() bool) {

@@ -74,6 +74,8 @@ type kit struct {
 	store.Store
 	in  Instance
 	now atomic.Int64 // Unix milliseconds
+
+	doubts bool // the clock is not confirmed after opening again
 }
 
 func newKit(t *testing.T, open Open) *kit {

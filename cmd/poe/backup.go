@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/rs/zerolog"
+
+	"github.com/postonce/poe/internal/serve"
+	"github.com/postonce/poe/internal/store"
+)
+
+// ledgerFlags say which ledger a command is about, in the words of poe serve.
+type ledgerFlags struct {
+	Store     string `default:"pebble:./poe-data" placeholder:"STORE" help:"The ledger, pebble:DIR (${default})."`
+	Keys      string `placeholder:"FILE" help:"Its keys, if they lie elsewhere: they say which ledger is meant."`
+	HighWater string `placeholder:"FILE" help:"Its high-water file, if it is not beside the folder."`
+}
+
+func (f ledgerFlags) ledger() serve.Ledger {
+	return serve.Ledger{Store: f.Store, Keys: f.Keys, HighWater: f.HighWater, Log: zerolog.Nop()}
+}
+
+// backupCmd is poe backup.
+type backupCmd struct {
+	Dir string `arg:"" help:"Folder for the copy; it must be empty, or not there."`
+	ledgerFlags
+	adminAddress
+}
+
+// Help is shown after the flags.
+func (backupCmd) Help() string {
+	return `A server that has the ledger open copies it itself, while it goes on serving: the folder is one of its machine.
+Where folder and ledger are on one disk the copy takes links and little room; copy it to another disk or machine then.
+The keys are in the copy where they lie in the ledger's folder. Keep it as you keep the ledger: whoever has it can read what is in it.`
+}
+
+// Run copies the ledger.
+func (c *backupCmd) Run(ctx context.Context, t terminal) error {
+	dir, err := filepath.Abs(c.Dir)
+	if err != nil {
+		return fmt.Errorf("resolving %q: %w", c.Dir, err)
+	}
+	show := t.meter()
+	did, err := serve.Backup(ctx, c.ledger(), dir, show.see)
+	if errors.Is(err, store.ErrLocked) {
+		did, err = c.ask(ctx, dir, show)
+	}
+	show.end()
+	if err != nil {
+		return unusable(err)
+	}
+	t.say("backed up ledger %s with %d writes, the last one at %s: %s in %s", did.Ledger, did.Sequence, did.Time.UTC().Format(time.RFC3339), records(did), c.Dir)
+	return nil
+}
+
+func records(c store.Copied) string {
+	return fmt.Sprintf("%d records, %d contents, %s", c.Records, c.Bodies, humanize.IBytes(uint64(max(c.Bytes, 0))))
+}
+
+// ask has the server do it that has the ledger open. It takes as long as it takes.
+func (c *backupCmd) ask(ctx context.Context, dir string, show *meter) (did store.Copied, err error) {
+	res, err := (operator{admin: c.Admin, tokenFile: c.AdminTokenFile, command: "poe backup"}).send(ctx, order{method: http.MethodPost, path: "/backup?dir=" + url.QueryEscape(dir)})
+	if errors.Is(err, errUnreached) {
+		return did, &hinted{fmt.Errorf("a server has the ledger open, and it cannot be asked: %w", err), "say where its admin listener is: --admin ADDR"}
+	}
+	if err != nil {
+		return did, err
+	}
+	defer func() { _ = res.Body.Close() }() // read only
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		var l serve.BackupLine
+		if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
+			return did, fmt.Errorf("reading the answer of %s: %w", c.Admin, err)
+		}
+		switch {
+		case l.Error != "":
+			return did, errors.New(l.Error)
+		case l.Copied != nil:
+			return *l.Copied, nil
+		case l.Progress != nil:
+			show.see(*l.Progress)
+		}
+	}
+	return did, fmt.Errorf("%s ended its answer in the middle: there is no backup", c.Admin)
+}

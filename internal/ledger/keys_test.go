@@ -1,0 +1,100 @@
+package ledger_test
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rs/zerolog"
+
+	"github.com/postonce/poe/internal/ledger"
+	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/tokens"
+)
+
+// serve opens a ledger and its keys as a server does, and closes the ledger.
+func serve(t *testing.T, url, keys string, log zerolog.Logger) error {
+	t.Helper()
+	s, err := ledger.Open(t.Context(), url, ledger.Config{Keys: keys})
+	if err != nil {
+		return err
+	}
+	_, err = ledger.OpenKeys(ledger.KeysConfig{URL: url, File: keys, Store: s, Log: log})
+	return errors.Join(err, s.Close())
+}
+
+// Keys that are kept elsewhere belong to the ledger that they were first used for: an emptied folder is noticed by them alone, and so
+// is another ledger.
+func TestKeysKnowTheirLedger(t *testing.T) {
+	dir := t.TempDir()
+	keys := filepath.Join(dir, "keys.json")
+	if _, err := tokens.CreateFile(keys, tokens.NewKey{}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := serve(t, "pebble:"+dir+"/a", keys, zerolog.Nop()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := serve(t, "pebble:"+dir+"/b", "", zerolog.Nop()); err != nil {
+		t.Fatal(err)
+	}
+	if err := serve(t, "pebble:"+dir+"/b", keys, zerolog.Nop()); !errors.Is(err, store.ErrAnother) {
+		t.Errorf("with another ledger: %v", err)
+	}
+	if err := serve(t, "pebble:"+dir+"/c", keys, zerolog.Nop()); !errors.Is(err, store.ErrRolledBack) {
+		t.Errorf("with an empty folder: %v", err)
+	}
+	if _, err := os.Stat(dir + "/c"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("something was made there: %v", err)
+	}
+	if err := serve(t, "memory:", keys, zerolog.Nop()); !errors.Is(err, tokens.ErrOtherLedger) {
+		t.Errorf("with a ledger that forgets: %v", err)
+	}
+	if _, err := tokens.ReleaseFile(keys); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // which takes them for no longer than it lives
+		if err := serve(t, "memory:", keys, zerolog.Nop()); err != nil {
+			t.Errorf("released, with a ledger that forgets: %v", err)
+		}
+	}
+}
+
+// The ledger's own key file knows it too: where only the ledger is thrown out of the folder, its keys are left.
+func TestKeysInsideKnowTheirLedger(t *testing.T) {
+	dir := t.TempDir()
+	url := "pebble:" + dir + "/a"
+	if err := serve(t, url, "", zerolog.Nop()); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.RemoveAll(dir+"/a/ledger"), os.Remove(dir+"/a.high-water")); err != nil {
+		t.Fatal(err)
+	}
+	if err := serve(t, url, "", zerolog.Nop()); !errors.Is(err, store.ErrRolledBack) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A key file that cannot be written to is used, and that is said.
+func TestKeysThatCannotBeBound(t *testing.T) {
+	dir := t.TempDir()
+	keys := filepath.Join(dir, "keys.json")
+	if _, err := tokens.CreateFile(keys, tokens.NewKey{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(keys+".lock", nil, 0o600); err != nil { // as another command leaves it; root is refused no file by its mode
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	if err := serve(t, "pebble:"+dir+"/a", keys, zerolog.New(&log)); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(log.String(), "does not name its ledger") {
+		t.Errorf("the log says %q", log.String())
+	}
+}

@@ -1,0 +1,472 @@
+package pebblestore_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/pebblestore"
+)
+
+const backup = "/backup"
+
+// live claims and settles an action, with a content beside the ledger, and returns how it stands.
+func live(t *testing.T, s *pebblestore.Store) (store.Record, error) {
+	t.Helper()
+	r := claim(t, newName())
+	r.Request = store.Blob{Size: 3, Digest: sha256.Sum256([]byte("abc"))}
+	if _, err := s.Claim(t.Context(), r); err != nil {
+		return r, err
+	}
+	body := noise(70_000)
+	done := settled(r, nil)
+	done.Response = store.Blob{Where: store.Beside, Part: store.Part{Term: done.Term, N: 1}, Size: int64(len(body)), Digest: sha256.Sum256(body)}
+	if _, err := s.Put(t.Context(), r.ID, done.Response.Part, bytes.NewReader(body)); err != nil {
+		return r, err
+	}
+	return s.Advance(t.Context(), r.Term, done, store.Also{})
+}
+
+func config(fs vfs.FS) pebblestore.Config {
+	return pebblestore.Config{Dir: dir, FS: fs, Clock: func() time.Time { return at.Add(time.Hour) }}
+}
+
+// holds wants every record, and every content that it names.
+func holds(t *testing.T, s *pebblestore.Store, all []store.Record) {
+	t.Helper()
+	for _, r := range all {
+		got, err := s.Lookup(t.Context(), store.ByName(r.Names[0]))
+		if err != nil || got.Term != r.Term {
+			t.Fatalf("%s: %s, %v", r.ID, got.State, err)
+		}
+		f, err := s.Open(t.Context(), r.ID, r.Response.Part)
+		if err != nil {
+			t.Fatalf("its content: %v", err)
+		}
+		b, err := io.ReadAll(f)
+		if err := errors.Join(err, f.Close()); err != nil || sha256.Sum256(b) != r.Response.Digest {
+			t.Fatalf("its content has %d bytes, %v", len(b), err)
+		}
+	}
+}
+
+func sound(t *testing.T, c pebblestore.Config, records int) store.Findings {
+	t.Helper()
+	found, err := pebblestore.Check(t.Context(), c, nil)
+	if err != nil || found.Faults != 0 || found.Records < int64(records) {
+		t.Errorf("a check found %+v, %v", found, err)
+	}
+	return found
+}
+
+// A backup that is made while everybody writes holds what was acknowledged before it began, and no record in it names a content that it lacks.
+// Restored, it forgets nothing silently: ids from before are worth nothing, names are in doubt, and the ledger that was lost is refused.
+func TestBackupAndRestore(t *testing.T) {
+	disk := vfs.NewMem()
+	s, err := open(t, disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before []store.Record
+	for i := range 20 {
+		r, err := live(t, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before = append(before, r)
+		if i == 10 {
+			if err := s.Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var stop atomic.Bool
+	var writers sync.WaitGroup
+	for range 4 {
+		writers.Go(func() {
+			for !stop.Load() {
+				if _, err := live(t, s); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	did, err := s.Backup(t.Context(), pebblestore.Backup{Dir: backup})
+	stop.Store(true)
+	writers.Wait()
+	if err != nil || did.Records < 20 || did.Bodies < 20 || did.Ledger != s.Identity() {
+		t.Fatalf("%+v, %v", did, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	in := config(disk)
+	in.Dir = backup
+	sound(t, in, 20)
+	sound(t, config(disk), 20)
+
+	lost := copyOf(t, disk)
+	remove(t, disk, dir)
+	refused(t, disk, store.ErrRolledBack, "there is none in it")
+	put, err := pebblestore.Put(t.Context(), config(disk), store.Restore{From: backup})
+	if err != nil || put.Records != did.Records {
+		t.Fatalf("%+v, %v", put, err)
+	}
+	again := mustOpen(t, disk)
+	holds(t, again, before)
+	f, err := again.Floor(t.Context())
+	if err != nil || !f.Minted.After(at.Add(time.Hour)) || !f.Lost || f.Time.Before(f.Minted) {
+		t.Errorf("the floor is %+v, %v", f, err)
+	}
+	if _, err := again.Claim(t.Context(), claim(t)); !errors.Is(err, store.ErrExpired) {
+		t.Errorf("what was minted before can be claimed: %v", err)
+	}
+	if err := again.Close(); err != nil {
+		t.Fatal(err)
+	}
+	replaceFolder(t, disk, lost)
+	refused(t, disk, store.ErrRolledBack, "it is older than it was")
+}
+
+// What somebody has accepted is remembered, and counts for that restore alone.
+func TestLostNamesAreAccepted(t *testing.T) {
+	disk := vfs.NewMem()
+	used(t, disk, 3)
+	lost := func(c pebblestore.Config) bool {
+		t.Helper()
+		s, err := pebblestore.Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := s.Floor(t.Context())
+		if err := errors.Join(err, s.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return f.Lost
+	}
+	put := func(r store.Restore) {
+		t.Helper()
+		if _, err := pebblestore.Put(t.Context(), config(disk), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := config(disk)
+	accepts := c
+	accepts.AcceptLost = true
+	steps := []struct {
+		what string
+		do   func() bool
+		want bool
+	}{
+		{"a new ledger", func() bool { return lost(c) }, false},
+		{"accepted before there is anything", func() bool { return lost(accepts) }, false},
+		{"restored", func() bool { put(store.Restore{}); return lost(c) }, true},
+		{"accepted", func() bool { return lost(accepts) }, false},
+		{"opened again", func() bool { return lost(c) }, false},
+		{"restored again", func() bool { put(store.Restore{}); return lost(c) }, true},
+		{"restored, and accepted with it", func() bool { put(store.Restore{Lost: true}); return lost(c) }, false},
+	}
+	for _, step := range steps {
+		if got := step.do(); got != step.want {
+			t.Errorf("%s: in doubt is %t, want %t", step.what, got, step.want)
+		}
+	}
+}
+
+// An older ledger, one without its high-water file, and one whose file is damaged can be accepted as they are, with a floor.
+func TestRestoreAsItIs(t *testing.T) {
+	for name, change := range map[string]func(disk, older *vfs.MemFS){
+		"older":                       func(disk, older *vfs.MemFS) { replaceFolder(t, disk, older) },
+		"without its high-water file": func(disk, _ *vfs.MemFS) { remove(t, disk, highWater) },
+		"with a damaged one":          func(disk, _ *vfs.MemFS) { overwrite(t, disk, highWater, []byte("?")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			disk := vfs.NewMem()
+			used(t, disk, 5)
+			older := copyOf(t, disk)
+			used(t, disk, 5)
+			change(disk, older)
+			if _, err := open(t, disk); err == nil {
+				t.Fatal("it opens as it is")
+			}
+			if _, err := pebblestore.Put(t.Context(), config(disk), store.Restore{}); err != nil {
+				t.Fatal(err)
+			}
+			s := mustOpen(t, disk)
+			if f, err := s.Floor(t.Context()); err != nil || f.Minted.IsZero() || !f.Lost {
+				t.Errorf("the floor is %+v, %v", f, err)
+			}
+		})
+	}
+	disk := vfs.NewMem()
+	if _, err := pebblestore.Put(t.Context(), config(disk), store.Restore{}); err == nil {
+		t.Error("there is nothing to accept, and it was accepted")
+	}
+	if names, err := disk.List("/"); err != nil || len(names) > 0 {
+		t.Errorf("something was made: %q, %v", names, err)
+	}
+}
+
+// A clock that is behind the one by which ids were minted does not let them through.
+func TestRestoreWithAClockBehind(t *testing.T) {
+	disk := vfs.NewMem()
+	s, err := open(t, disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Backup(t.Context(), pebblestore.Backup{Dir: backup}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	remove(t, disk, dir)
+	c := config(disk)
+	c.Clock = func() time.Time { return at.AddDate(-1, 0, 0) }
+	if _, err := pebblestore.Put(t.Context(), c, store.Restore{From: backup}); err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, disk)
+	if f, err := s.Floor(t.Context()); err != nil || !f.Minted.After(at) {
+		t.Errorf("the floor is %+v, %v", f, err)
+	}
+}
+
+func TestBackupRefuses(t *testing.T) {
+	disk := vfs.NewMem()
+	s := mustOpen(t, disk)
+	if _, err := live(t, s); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Backup(t.Context(), pebblestore.Backup{Dir: dir}); err == nil {
+		t.Error("it wrote into a folder with something in it")
+	}
+	// Under way, it holds up what it needs, and nothing else.
+	var second error
+	var swept store.Swept
+	_, err := s.Backup(t.Context(), pebblestore.Backup{Dir: backup, Progress: func(store.Progress) {
+		_, second = s.Backup(t.Context(), pebblestore.Backup{Dir: "/second"})
+		swept, _ = s.Sweep(t.Context(), at.AddDate(1, 0, 0))
+		if _, err := live(t, s); err != nil {
+			t.Error(err)
+		}
+	}})
+	if err != nil || second == nil || swept != (store.Swept{}) {
+		t.Errorf("%v; a second backup got %v, a sweep %+v", err, second, swept)
+	}
+}
+
+// A backup that is not whole, or not what it was, is not restored, and leaves nothing that could be taken for a ledger.
+func TestRestoreRefuses(t *testing.T) {
+	whole := vfs.NewMem()
+	s, err := open(t, whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := live(t, s); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Backup(t.Context(), pebblestore.Backup{Dir: backup}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	occupied := copyOf(t, whole)
+	if _, err := pebblestore.Put(t.Context(), config(occupied), store.Restore{From: backup}); err == nil || !strings.Contains(err.Error(), "there is a ledger already") {
+		t.Errorf("over a ledger: %v", err)
+	}
+	remove(t, whole, dir)
+	var parts []string
+	for _, folder := range []string{backup, backup + "/ledger"} {
+		names, err := whole.List(folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range names {
+			path := whole.PathJoin(folder, n)
+			if info, err := whole.Stat(path); err == nil && !info.IsDir() && info.Size() > 0 {
+				parts = append(parts, path)
+			}
+		}
+	}
+	if !slices.Contains(parts, backup+"/backup.json") || len(parts) < 4 {
+		t.Fatalf("the backup has only %q", parts)
+	}
+	for _, path := range parts {
+		for what, change := range map[string]func(*vfs.MemFS){
+			"gone": func(disk *vfs.MemFS) { remove(t, disk, path) },
+			"damaged": func(disk *vfs.MemFS) {
+				b := contentOf(t, disk, path)
+				b[len(b)/2] ^= 1
+				overwrite(t, disk, path, b)
+			},
+		} {
+			disk := copyOf(t, whole)
+			change(disk)
+			if _, err := pebblestore.Put(t.Context(), config(disk), store.Restore{From: backup}); err == nil && path != backup+"/backup.json" {
+				t.Errorf("%s %s: restored", path, what)
+			}
+			if s, err := open(t, disk); err == nil {
+				f, err := s.Floor(t.Context())
+				if err := errors.Join(err, s.Close()); err != nil || f.Minted.IsZero() {
+					t.Errorf("%s %s: it opens without a floor, %v", path, what, err)
+				}
+			}
+		}
+	}
+}
+
+// Wherever a restore is interrupted, what it leaves is refused, or has a floor; and it can be done again.
+func TestRestoreIsInterrupted(t *testing.T) {
+	whole := vfs.NewMem()
+	s, err := open(t, whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := live(t, s); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Backup(t.Context(), pebblestore.Backup{Dir: backup}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	older := copyOf(t, whole)
+	used(t, whole, 3)
+	for name, r := range map[string]store.Restore{"from a backup": {From: backup}, "as it is": {}} {
+		t.Run(name, func(t *testing.T) {
+			start := copyOf(t, whole)
+			if remove(t, start, dir); r.From == "" {
+				replaceFolder(t, start, older)
+			}
+			at := &disk{MemFS: vfs.NewCrashableMem()}
+			if ok, err := vfs.Clone(start, at.MemFS, "/", "/", vfs.CloneSync); !ok || err != nil {
+				t.Fatalf("copying the disk: %t, %v", ok, err)
+			}
+			cuts := &cutter{disk: at, keeps: []int{0, 50, 100}}
+			if err := again(t, errorfs.Wrap(at, cuts), r); err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range cuts.cuts {
+				left := copyOf(t, m.left)
+				if s, err := open(t, left); err == nil {
+					f, err := s.Floor(t.Context())
+					if err := errors.Join(err, s.Close()); err != nil || f.Minted.IsZero() {
+						t.Errorf("%s: it opens without a floor, %v", m.name, err)
+					}
+				} else if err := again(t, copyOf(t, m.left), r); err != nil {
+					t.Errorf("%s: it is refused, and cannot be restored again: %v", m.name, err)
+				}
+			}
+			if len(cuts.cuts) < 100 {
+				t.Errorf("only %d power cuts: the run was too thin to say anything", len(cuts.cuts))
+			}
+		})
+	}
+}
+
+func again(t *testing.T, disk vfs.FS, r store.Restore) error {
+	_, err := pebblestore.Put(t.Context(), config(disk), r)
+	return err
+}
+
+// Whatever is wrong with a ledger that opens, a check finds it.
+func TestCheckFinds(t *testing.T) {
+	whole := vfs.NewMem()
+	s, err := open(t, whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := live(t, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := claim(t, newName())
+	if _, err := s.Claim(t.Context(), open); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if found := sound(t, config(whole), 2); found.Names != 2 || found.Agenda != 1 || found.Bodies != 1 || found.Bytes != 70_000 {
+		t.Errorf("it has read %+v", found)
+	}
+	body := fmt.Sprintf("%s/bodies/%010d/%s.%x.1", dir, r.ID.Shelf(), r.ID, r.Response.Part.Term)
+	edit := func(t *testing.T, disk vfs.FS, do func(*pebble.DB) error) {
+		t.Helper()
+		db, err := pebble.Open(dir+"/ledger", &pebble.Options{FS: disk, FormatMajorVersion: pebble.FormatNewest, Logger: quiet{t}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(do(db), db.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rest := func(prefix byte) []byte { return []byte{prefix} }
+	for _, tt := range []struct {
+		name   string
+		change func(t *testing.T, disk vfs.FS)
+		want   string
+	}{
+		{"a content that is gone", func(t *testing.T, disk vfs.FS) { remove(t, disk, body) }, "the answer of " + r.ID.String() + ": no such record"},
+		{"a content that is short", func(t *testing.T, disk vfs.FS) { overwrite(t, disk, body, []byte("?")) }, "1 bytes of 70000"},
+		{"another content", func(t *testing.T, disk vfs.FS) { overwrite(t, disk, body, noise(70_000)) }, "its digest is another one"},
+		{"no names", func(t *testing.T, disk vfs.FS) {
+			edit(t, disk, func(db *pebble.DB) error { return db.DeleteRange(rest('n'), rest('o'), pebble.Sync) })
+		}, "a name that leads nowhere"},
+		{"no agenda", func(t *testing.T, disk vfs.FS) {
+			edit(t, disk, func(db *pebble.DB) error { return db.DeleteRange(rest('q'), rest('r'), pebble.Sync) })
+		}, open.ID.String() + " is due, and not on the agenda"},
+		{"no records", func(t *testing.T, disk vfs.FS) {
+			edit(t, disk, func(db *pebble.DB) error { return db.DeleteRange(rest('a'), rest('b'), pebble.Sync) })
+		}, "a name leads to no record"},
+		{"a record that cannot be read", func(t *testing.T, disk vfs.FS) {
+			edit(t, disk, func(db *pebble.DB) error {
+				k := append([]byte{'a', 0, 0, 0, 0}, r.ID[:]...)
+				return db.Set(k, []byte("?"), pebble.Sync)
+			})
+		}, "the record of " + r.ID.String() + ": "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			disk := copyOf(t, whole)
+			tt.change(t, disk)
+			found, err := pebblestore.Check(t.Context(), config(disk), nil)
+			if err != nil || found.Faults == 0 || !strings.Contains(strings.Join(found.Wrong, "\n"), tt.want) {
+				t.Errorf("got %+v, %v", found, err)
+			}
+		})
+	}
+	t.Run("what does not open", func(t *testing.T) {
+		disk := copyOf(t, whole)
+		remove(t, disk, dir)
+		if _, err := pebblestore.Check(t.Context(), config(disk), nil); !errors.Is(err, store.ErrRolledBack) {
+			t.Errorf("got %v", err)
+		}
+		disk = copyOf(t, whole)
+		remove(t, disk, highWater)
+		if _, err := pebblestore.Check(t.Context(), config(disk), nil); !errors.Is(err, store.ErrRolledBack) {
+			t.Errorf("got %v", err)
+		}
+		if _, err := pebblestore.Check(t.Context(), config(vfs.NewMem()), nil); err == nil {
+			t.Error("nothing was checked, and found to be sound")
+		}
+	})
+}

@@ -1,0 +1,261 @@
+package pebblestore_test
+
+import (
+	"errors"
+	"io/fs"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/pebblestore"
+)
+
+const highWater = dir + ".high-water"
+
+// used makes a ledger with n claims on disk, and closes it.
+func used(t *testing.T, disk vfs.FS, n int) {
+	t.Helper()
+	s, err := open(t, disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range n {
+		if _, err := s.Claim(t.Context(), claim(t, newName())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// refused wants a ledger not to be opened, with words that name both files, and a hint with a command.
+func refused(t *testing.T, disk vfs.FS, want error, names ...string) {
+	t.Helper()
+	for range 2 { // trying again does not help
+		s, err := open(t, disk)
+		if s != nil || !errors.Is(err, want) {
+			t.Fatalf("got %v, want %v", err, want)
+		}
+		for _, n := range names {
+			if !strings.Contains(err.Error(), n) {
+				t.Errorf("%q does not name %s", err, n)
+			}
+		}
+		var hint *store.HintError
+		if !errors.As(err, &hint) || !strings.Contains(hint.Hint(), "--") {
+			t.Errorf("there is no hint in %v", err)
+		}
+	}
+}
+
+// Whoever empties the folder, puts an older copy into it, or another ledger, gets no server: what it does not know
+// would be executed a second time.
+func TestNotWhatItWas(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(t *testing.T, disk, older *vfs.MemFS)
+		want   error
+		says   string
+	}{
+		{"gone", func(t *testing.T, disk, _ *vfs.MemFS) { remove(t, disk, dir) }, store.ErrRolledBack, "there is none in it"},
+		{"emptied", func(t *testing.T, disk, _ *vfs.MemFS) {
+			remove(t, disk, dir)
+			if err := disk.MkdirAll(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}, store.ErrRolledBack, "there is none in it"},
+		{"half emptied", func(t *testing.T, disk, _ *vfs.MemFS) { remove(t, disk, dir+"/ledger") }, store.ErrRolledBack, "there is none in it"},
+		{"an older copy", func(t *testing.T, disk, older *vfs.MemFS) { replaceFolder(t, disk, older) }, store.ErrRolledBack, "it is older than it was"},
+		{"another ledger", func(t *testing.T, disk, _ *vfs.MemFS) {
+			other := vfs.NewMem()
+			used(t, other, 50)
+			replaceFolder(t, disk, other)
+		}, store.ErrAnother, "it is ledger"},
+		{"its end cut off", func(t *testing.T, disk, _ *vfs.MemFS) {
+			log := largest(t, disk, dir+"/ledger", ".log")
+			b := contentOf(t, disk, log)
+			overwrite(t, disk, log, b[:len(b)-100])
+		}, store.ErrRolledBack, "it is older than it was"},
+		{"its high-water file gone", func(t *testing.T, disk, _ *vfs.MemFS) { remove(t, disk, highWater) }, store.ErrRolledBack, "is not there"},
+		{"its high-water file damaged", func(t *testing.T, disk, _ *vfs.MemFS) {
+			b := contentOf(t, disk, highWater)
+			b[30] ^= 1
+			b[4096+30] ^= 1
+			overwrite(t, disk, highWater, b)
+		}, store.ErrCorrupt, "cannot be read"},
+		{"its high-water file empty", func(t *testing.T, disk, _ *vfs.MemFS) { overwrite(t, disk, highWater, nil) }, store.ErrCorrupt, "cannot be read"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			disk := vfs.NewMem()
+			used(t, disk, 10)
+			older := copyOf(t, disk)
+			used(t, disk, 10)
+			tt.change(t, disk, older)
+			refused(t, disk, tt.want, dir, highWater, tt.says)
+		})
+	}
+}
+
+func remove(t *testing.T, disk vfs.FS, path string) {
+	t.Helper()
+	if err := disk.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// replaceFolder puts the ledger's folder of another disk into the place of this one's. The high-water file stays.
+func replaceFolder(t *testing.T, disk, from *vfs.MemFS) {
+	t.Helper()
+	remove(t, disk, dir)
+	if ok, err := vfs.Clone(from, disk, dir, dir); !ok || err != nil {
+		t.Fatalf("copying the folder: %t, %v", ok, err)
+	}
+}
+
+// One slot of the file may be damaged, by a power cut in the middle of writing it or by anything else: the other one says the same after
+// an end in order.
+func TestHighWaterSlots(t *testing.T) {
+	for slot := range 2 {
+		disk := vfs.NewMem()
+		used(t, disk, 10)
+		older := copyOf(t, disk)
+		used(t, disk, 10)
+		b := contentOf(t, disk, highWater)
+		b[slot*4096+30] ^= 1
+		overwrite(t, disk, highWater, b)
+		replaceFolder(t, disk, older)
+		refused(t, disk, store.ErrRolledBack, "it is older than it was")
+	}
+}
+
+// The mark is behind what it marks, or level with it, at every moment: after a power cut a ledger is never refused for
+// what was not acknowledged.
+func TestMarkIsNeverAhead(t *testing.T) {
+	disk := &disk{MemFS: vfs.NewCrashableMem()}
+	s, err := open(t, disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 50 {
+		if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Mark(); err != nil {
+			t.Fatal(err)
+		}
+		left, err := open(t, disk.clone(vfs.CrashCloneCfg{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := left.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// After a crash whatever was marked is asked for, though the ledger was never closed.
+func TestMarkedWithoutClosing(t *testing.T) {
+	disk := &disk{MemFS: vfs.NewCrashableMem()}
+	s := mustOpen(t, disk)
+	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+		t.Fatal(err)
+	}
+	older := copyOf(t, disk.clone(vfs.CrashCloneCfg{}))
+	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Mark(); err != nil {
+		t.Fatal(err)
+	}
+	crashed := copyOf(t, disk.clone(vfs.CrashCloneCfg{}))
+	replaceFolder(t, crashed, older)
+	refused(t, crashed, store.ErrRolledBack, "it is older than it was")
+}
+
+// A ledger of a version that had no high-water files gets one. So does a new one that nothing was written to before a crash took its file.
+func TestHighWaterIsMade(t *testing.T) {
+	disk := vfs.NewMem()
+	used(t, disk, 3)
+	db, err := pebble.Open(dir+"/ledger", &pebble.Options{FS: disk, FormatMajorVersion: pebble.FormatNewest, Logger: quiet{t}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Delete([]byte("mhigh-water"), pebble.Sync), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	remove(t, disk, highWater)
+	used(t, disk, 3)
+	remove(t, disk, highWater)
+	refused(t, disk, store.ErrRolledBack, "is not there")
+
+	disk = vfs.NewMem()
+	used(t, disk, 0)
+	remove(t, disk, highWater)
+	used(t, disk, 1)
+	if _, err := disk.Stat(highWater); err != nil {
+		t.Error(err)
+	}
+}
+
+// The keys say which ledger is meant, so that an empty folder is refused even where its high-water file went with it. Nothing is made there.
+func TestIdentity(t *testing.T) {
+	disk := vfs.NewMem()
+	s := mustOpen(t, disk)
+	id := s.Identity()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	open := func(disk vfs.FS, id store.ID) error {
+		s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: dir, FS: disk, Identity: id})
+		if err != nil {
+			return err
+		}
+		return s.Close()
+	}
+	if err := open(disk, id); err != nil {
+		t.Error(err)
+	}
+	if err := open(disk, newID(t)); !errors.Is(err, store.ErrAnother) || !strings.Contains(err.Error(), id.String()) {
+		t.Errorf("under the keys of another ledger: %v", err)
+	}
+	empty := vfs.NewMem()
+	if err := open(empty, id); !errors.Is(err, store.ErrRolledBack) || !strings.Contains(err.Error(), id.String()) {
+		t.Errorf("in an empty folder: %v", err)
+	}
+	if _, err := empty.Stat("/data"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("something was made: %v", err)
+	}
+}
+
+// The file may be anywhere.
+func TestHighWaterElsewhere(t *testing.T) {
+	disk := vfs.NewMem()
+	if err := disk.MkdirAll("/other", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c := pebblestore.Config{Dir: dir, FS: disk, HighWater: "/other/mark"}
+	s, err := pebblestore.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.Ready(t.Context()), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	remove(t, disk, "/data")
+	_, err = pebblestore.Open(t.Context(), c)
+	var hint *store.HintError
+	if !errors.As(err, &hint) || !strings.Contains(hint.Hint(), "--store 'pebble:/data/poe' --high-water '/other/mark'") {
+		t.Errorf("got %v, with the hint %v", err, hint)
+	}
+	if _, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: dir, FS: vfs.NewMem(), HighWater: "/missing/mark"}); !errors.As(err, &hint) ||
+		!strings.Contains(hint.Hint(), "--high-water FILE") {
+		t.Errorf("where it cannot be made: %v", err)
+	}
+}

@@ -1,0 +1,232 @@
+package pebblestore_test
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/pebblestore"
+)
+
+// A narrow disk has as much room as the test says, and none for anybody while it is full, until a large enough file is removed.
+type narrow struct {
+	vfs.FS
+	total, left uint64
+	full        *atomic.Bool
+}
+
+func (n *narrow) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	left := atomic.LoadUint64(&n.left)
+	return vfs.DiskUsage{AvailBytes: left, TotalBytes: n.total, UsedBytes: n.total - left}, nil
+}
+
+func (n *narrow) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := n.FS.Create(name, category)
+	return narrowFile{f, n}, err
+}
+
+func (n *narrow) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := n.FS.ReuseForWrite(from, to, category)
+	return narrowFile{f, n}, err
+}
+
+func (n *narrow) Remove(name string) error {
+	if strings.HasSuffix(name, "/reserve") {
+		n.full.Store(false)
+	}
+	return n.FS.Remove(name)
+}
+
+type narrowFile struct {
+	vfs.File
+	n *narrow
+}
+
+func (f narrowFile) Write(p []byte) (int, error) {
+	if f.n.full.Load() {
+		return 0, syscall.ENOSPC
+	}
+	return f.File.Write(p)
+}
+
+// While the disk is nearly full nothing new is taken, and what runs is settled; what was done already is answered as ever. When it is quite full a reserve is
+// given up, and outcomes are still written. Both pass.
+func TestNearlyFull(t *testing.T) {
+	full := &atomic.Bool{}
+	disk := &narrow{FS: vfs.NewMem(), total: 20 << 30, left: 2 << 30, full: full}
+	s := mustOpen(t, disk)
+	s.LookAround()
+	reserve := dir + "/reserve"
+	if info, err := disk.Stat(reserve); err != nil || info.Size() != 64<<20 {
+		t.Fatalf("there is no reserve of 64 MiB: %v", err)
+	}
+	running, done := claim(t), claim(t)
+	for _, r := range []store.Record{running, done} {
+		if _, err := s.Claim(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Advance(t.Context(), done.Term, settled(done, nil), store.Also{}); err != nil {
+		t.Fatal(err)
+	}
+
+	atomic.StoreUint64(&disk.left, 1<<30-1)
+	s.LookAround()
+	fresh := claim(t)
+	if _, err := s.Claim(t.Context(), fresh); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "1023 MiB are left on the disk, and 1024 are wanted") {
+		t.Errorf("a claim got %v", err)
+	}
+	if _, err := s.Lookup(t.Context(), store.ByID(fresh.ID)); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("it was written all the same: %v", err)
+	}
+	if _, err := s.Put(t.Context(), fresh.ID, store.Part{Term: fresh.Term}, bytes.NewReader(noise(10))); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("the body of a claim to come got %v", err)
+	}
+	again := done
+	again.Term = newTerm()
+	if r, err := s.Claim(t.Context(), again); !errors.Is(err, store.ErrTaken) || r.State != store.Done {
+		t.Errorf("a repeat of what was done got %s, %v", r.State, err)
+	}
+	if err := s.Ready(t.Context()); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("it is ready: %v", err)
+	}
+	if h := s.Health(); !h.Low || h.Free != 1<<30-1 {
+		t.Errorf("its health: %+v", h)
+	}
+
+	full.Store(true)
+	end := settled(running, noise(60_000))
+	part := store.Part{Term: end.Term, N: 1}
+	if _, err := s.Put(t.Context(), running.ID, part, bytes.NewReader(noise(100_000))); err != nil {
+		t.Errorf("the content of an outcome: %v", err)
+	}
+	if _, err := s.Advance(t.Context(), running.Term, end, store.Also{}); err != nil {
+		t.Errorf("an outcome on a full disk: %v", err)
+	}
+	if _, err := disk.Stat(reserve); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the reserve was not given up: %v", err)
+	}
+
+	atomic.StoreUint64(&disk.left, 3<<30)
+	s.LookAround()
+	if _, err := s.Claim(t.Context(), fresh); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
+	if err := s.Ready(t.Context()); err != nil || s.Health().Low {
+		t.Errorf("with room again: %v, %+v", err, s.Health())
+	}
+	if _, err := disk.Stat(reserve); err != nil {
+		t.Errorf("the reserve was not made again: %v", err)
+	}
+}
+
+// What must be left: a gibibyte, or a twentieth of the disk where that is less, or what somebody has said.
+func TestMinFree(t *testing.T) {
+	for _, tt := range []struct {
+		total, least, want uint64
+	}{
+		{1 << 40, 0, 1 << 30}, {20 << 30, 0, 1 << 30}, {1 << 30, 0, 1 << 30 / 20}, {1 << 40, 5 << 30, 5 << 30}, {1 << 30, 5 << 20, 5 << 20},
+	} {
+		for _, left := range []uint64{tt.want - 1, tt.want} {
+			disk := &narrow{FS: vfs.NewMem(), total: tt.total, left: left, full: &atomic.Bool{}}
+			s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: dir, FS: disk, MinFree: tt.least})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if low := s.Health().Low; low != (left < tt.want) {
+				t.Errorf("%d of %d, %d wanted: low is %t", left, tt.total, tt.least, low)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// The same on a real disk of 64 MiB, which only some may mount; TestNearlyFull stands in for it elsewhere.
+func TestSmallDisk(t *testing.T) {
+	at := t.TempDir()
+	if err := mount(at); err != nil {
+		t.Logf("no small disk can be mounted here: %v", err)
+		return
+	}
+	t.Cleanup(func() {
+		if err := unmount(at); err != nil {
+			t.Error(err)
+		}
+	})
+	s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: filepath.Join(at, "poe"), Fatal: func(reason string) { t.Errorf("it would end the process: %s", reason) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.LookAround()
+	begin := func() store.Record {
+		r := claim(t)
+		r.ID, err = store.NewID(time.Now(), 31, strings.NewReader(string(noise(16))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Expires, r.Due = time.Now().Add(time.Hour), time.Now().Add(time.Minute)
+		return r
+	}
+	var running []store.Record
+	for range 20 {
+		r := begin()
+		if _, err := s.Claim(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		running = append(running, r)
+	}
+	filler := filepath.Join(at, "filler")
+	f, err := os.Create(filler)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err == nil { // until nothing is left
+		_, err = f.Write(noise(64 << 10))
+	}
+	if err := f.Close(); !errors.Is(err, nil) {
+		t.Log(err)
+	}
+	until(t, func() bool { _, err := s.Claim(t.Context(), begin()); return errors.Is(err, store.ErrUnavailable) })
+	for _, r := range running {
+		if _, err := s.Advance(t.Context(), r.Term, settled(r, noise(30_000)), store.Also{}); err != nil {
+			t.Fatalf("an outcome on a full disk: %v", err)
+		}
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	freed := time.Now()
+	until(t, func() bool { _, err := s.Claim(t.Context(), begin()); return err == nil })
+	if took := time.Since(freed); took > 10*time.Second {
+		t.Errorf("it took %s until something new was taken", took)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// until waits for what should happen within a second.
+func until(t *testing.T, is func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for late := time.After(20 * time.Second); !is(); {
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatal("it does not happen")
+		}
+	}
+}

@@ -1,0 +1,71 @@
+package pebblestore
+
+import (
+	"errors"
+	"time"
+
+	"github.com/postonce/poe/internal/store"
+)
+
+// markEvery is how often the high-water file is written while there are writes, lookEvery how often the system is asked for the room on the disk.
+const (
+	markEvery = time.Second
+	lookEvery = 250 * time.Millisecond
+)
+
+// every calls do until Close.
+func (s *Store) every(pause time.Duration, do func()) {
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+			do()
+		}
+	}
+}
+
+// watch does what is due every second.
+func (s *Store) watch() {
+	if err := s.guard.mark(); err != nil {
+		s.c.Log.Error().Err(err).Msg("nothing new is taken until that can be written")
+	}
+	was := s.ahead
+	s.ahead = s.clock.Ahead()
+	switch {
+	case s.ahead > 0 && was == 0:
+		s.c.Log.Error().Dur("ahead", s.ahead).Time("ledger", s.clock.Floor()).
+			Msg("the clock is ahead of the ledger's time: nothing is forgotten until it is taken back or confirmed (poe clock confirm), or has run on for an hour after a start")
+	case s.ahead == 0 && was > 0:
+		s.c.Log.Warn().Msg("the clock is believed again")
+	}
+}
+
+// lookAround looks at the room on the disk.
+func (s *Store) lookAround() {
+	was := s.room.short.Load()
+	if err := s.room.look(); err != nil {
+		s.c.Log.Error().Err(err).Msg("looking at the ledger's disk")
+		return
+	}
+	switch err := s.room.refuses(); {
+	case err != nil && !was:
+		s.c.Log.Error().Err(err).Msg("nothing new is taken; what runs is settled")
+	case err == nil && was:
+		s.c.Log.Warn().Msg("there is room on the disk again")
+	}
+	s.room.keep()
+}
+
+// refuses says why nothing new is taken, with store.ErrUnavailable; nil: it is.
+func (s *Store) refuses() error { return errors.Join(s.room.refuses(), s.guard.refuses()) }
+
+// Health implements store.Upkeep.
+func (s *Store) Health() store.Health {
+	return store.Health{Free: s.room.free.Load(), Low: s.room.short.Load(), Ahead: s.clock.Ahead()}
+}
+
+// ConfirmClock implements store.Upkeep.
+func (s *Store) ConfirmClock() { s.clock.Confirm() }
