@@ -35,7 +35,7 @@ var damages = []damage{
 func TestDamage(t *testing.T) {
 	samples := 34 // with each of four damages
 	if testing.Short() {
-		samples = 12
+		samples = 5
 	}
 	// Three flushes leave tables that no compaction has touched; more of them are compacted.
 	for lives, flushes := range map[int]int{1: 3, 3: 5} {

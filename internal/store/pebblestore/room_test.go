@@ -63,12 +63,12 @@ func (f narrowFile) Write(p []byte) (int, error) {
 // given up, and outcomes are still written. Both pass.
 func TestNearlyFull(t *testing.T) {
 	full := &atomic.Bool{}
-	disk := &narrow{FS: vfs.NewMem(), total: 20 << 30, left: 2 << 30, full: full}
+	disk := &narrow{FS: vfs.NewMem(), total: 400 << 20, left: 100 << 20, full: full}
 	s := mustOpen(t, disk)
 	s.LookAround()
 	reserve := dir + "/reserve"
-	if info, err := disk.Stat(reserve); err != nil || info.Size() != 64<<20 {
-		t.Fatalf("there is no reserve of 64 MiB: %v", err)
+	if info, err := disk.Stat(reserve); err != nil || info.Size() != 5<<20 {
+		t.Fatalf("there is no reserve of 5 MiB: %v", err)
 	}
 	running, done := claim(t), claim(t)
 	for _, r := range []store.Record{running, done} {
@@ -80,10 +80,10 @@ func TestNearlyFull(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	atomic.StoreUint64(&disk.left, 1<<30-1)
+	atomic.StoreUint64(&disk.left, 20<<20-1)
 	s.LookAround()
 	fresh := claim(t)
-	if _, err := s.Claim(t.Context(), fresh); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "1023 MiB are left on the disk, and 1024 are wanted") {
+	if _, err := s.Claim(t.Context(), fresh); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "19 MiB are left on the disk, and 20 are wanted") {
 		t.Errorf("a claim got %v", err)
 	}
 	if _, err := s.Lookup(t.Context(), store.ByID(fresh.ID)); !errors.Is(err, store.ErrNotFound) {
@@ -100,7 +100,7 @@ func TestNearlyFull(t *testing.T) {
 	if err := s.Ready(t.Context()); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("it is ready: %v", err)
 	}
-	if h := s.Health(); !h.Low || h.Free != 1<<30-1 {
+	if h := s.Health(); !h.Low || h.Free != 20<<20-1 {
 		t.Errorf("its health: %+v", h)
 	}
 
@@ -117,7 +117,7 @@ func TestNearlyFull(t *testing.T) {
 		t.Errorf("the reserve was not given up: %v", err)
 	}
 
-	atomic.StoreUint64(&disk.left, 3<<30)
+	atomic.StoreUint64(&disk.left, 100<<20)
 	s.LookAround()
 	if _, err := s.Claim(t.Context(), fresh); err != nil {
 		t.Errorf("with room again: %v", err)
