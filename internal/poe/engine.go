@@ -13,6 +13,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"github.com/postonce/poe/internal/killpoint"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
 )
@@ -87,6 +88,7 @@ func (g *Gate) execute(ctx context.Context, a *action, end *ending) {
 		return
 	}
 	g.metrics.won.Inc()
+	killpoint.Hit("claimed")
 	// The commit point: from here on the action is executed, by nobody else and never again.
 	end.status = status{phase: running, record: claimed}
 	g.run(flown{flight: fl, client: ctx, detached: detached}, a, end)
@@ -99,6 +101,7 @@ func (g *Gate) claim(ctx context.Context, r store.Record) (store.Record, error) 
 	now := g.now()
 	r.Kind, r.State, r.Claimed, r.Due = store.Request, store.Running, now, now.Add(g.cfg.Timeout+claimMargin)
 	r.Term = g.newTerm()
+	killpoint.Hit("claiming")
 	got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Claim(ctx, r) })
 	if err != nil && !store.Refused(err) {
 		g.log.Error().Err(err).Stringer("id", r.ID).Msg("claiming: nobody knows whether the claim was written; nothing is executed")
@@ -174,6 +177,7 @@ func (g *Gate) run(f flown, a *action, end *ending) {
 	started := g.now()
 	g.attempt(&execution{Context: ctx, gate: g, id: id, inbound: a.inbound}, a, end)
 	g.metrics.executed[end.proof].Observe(g.now().Sub(started).Seconds())
+	killpoint.Hit("answered")
 	if settledAtHead {
 		end.streamed = true
 		return
@@ -272,6 +276,7 @@ func (g *Gate) advance(ctx context.Context, claimed *store.Record, next store.Re
 	got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, claimed.Term, next, also) })
 	switch {
 	case err == nil:
+		killpoint.Hit("settled")
 		g.front.Add(got)
 		if len(also.Spawn) > 0 {
 			g.nudge()
@@ -321,6 +326,7 @@ func (g *Gate) keep(ctx context.Context, r *store.Record, answer *replay.Answer)
 			g.log.Error().Err(err).Stringer("id", r.ID).Msg("storing an answer: it is not kept")
 			b.Where, b.Part = store.Purged, store.Part{}
 		}
+		killpoint.Hit("answer-kept")
 	}
 	return b
 }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/postonce/poe/internal/killpoint"
 	"github.com/postonce/poe/internal/store"
 )
 
@@ -43,6 +44,7 @@ func (g *Gate) Run(ctx context.Context) error {
 	defer look.Stop()
 	defer sweep.Stop()
 	seen := watch{}
+	g.forget(ctx) // one that is restarted often would never come to it
 	for {
 		select {
 		case <-ctx.Done():
@@ -54,10 +56,15 @@ func (g *Gate) Run(ctx context.Context) error {
 			}
 		case <-sweep.C:
 			clear(seen)
-			if err := g.sweep(ctx); err != nil && ctx.Err() == nil {
-				g.log.Error().Err(err).Msg("sweeping the ledger")
-			}
+			g.forget(ctx)
 		}
+	}
+}
+
+// forget sweeps, and says so if it could not.
+func (g *Gate) forget(ctx context.Context) {
+	if err := g.sweep(ctx); err != nil && ctx.Err() == nil {
+		g.log.Error().Err(err).Msg("sweeping the ledger")
 	}
 }
 
@@ -115,6 +122,7 @@ func (g *Gate) abandon(ctx context.Context, id store.ID, due time.Time) (bool, e
 	if r.State != store.Running && r.State != store.Sent || r.Due.After(due) {
 		return false, nil
 	}
+	killpoint.Hit("recovering")
 	next := r
 	next.State, next.Term, next.Finished, next.Due = store.Unknown, g.newTerm(), g.now(), store.Person
 	next.Note(event(&r, &next, "recovery", "the process that executed it ended before an answer was recorded"))
@@ -126,6 +134,7 @@ func (g *Gate) abandon(ctx context.Context, id store.ID, due time.Time) (bool, e
 	if err != nil {
 		return false, fmt.Errorf("abandoning %s: %w", id, err)
 	}
+	killpoint.Hit("recovered")
 	g.metrics.rested[unknown].Inc()
 	return true, nil
 }
@@ -174,6 +183,7 @@ func (g *Gate) sweep(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		killpoint.Hit("swept")
 		g.metrics.swept.Add(float64(s.Records))
 		if !s.More {
 			return nil

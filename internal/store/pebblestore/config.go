@@ -11,6 +11,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/rs/zerolog"
+
+	"github.com/postonce/poe/internal/killpoint"
 )
 
 // Config is what a Store is made of. Dir is required; a zero field has the default in its comment.
@@ -77,7 +79,7 @@ const memTableSize = 32 << 20
 
 func (c *Config) options(cache *pebble.Cache) *pebble.Options {
 	o := &pebble.Options{
-		FS:                          ordered{c.FS},
+		FS:                          killpoint.Disk(ordered{c.FS}),
 		Cache:                       cache,
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                memTableSize,
