@@ -28,6 +28,9 @@ func (f form) size() int {
 	}
 }
 
+// minutes is the size as a time limit.
+func (f form) minutes() time.Duration { return time.Duration(f.size()) * time.Minute }
+
 // seeded returns randomness whose seed is printed, and can be given again as POE_SEED. What clients and the kernel do at the same time is
 // not repeated by it; where and when something is killed, cut off or damaged is.
 func seeded(t *testing.T) *rand.Rand {
