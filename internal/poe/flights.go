@@ -17,8 +17,9 @@ type flights struct {
 }
 
 type flight struct {
-	done   chan struct{}           // closed when the flight has ended
-	cancel context.CancelCauseFunc // ends the execution; nil until it begins
+	done    chan struct{}           // closed when the flight has ended
+	decided chan struct{}           // closed when it is known whether the flight has the action: when it executes, or has ended
+	cancel  context.CancelCauseFunc // ends the execution; nil until it begins
 }
 
 // begin registers a flight for id, unless there is one.
@@ -31,7 +32,7 @@ func (f *flights) begin(id store.ID) (*flight, bool) {
 	if f.running == nil {
 		f.running = make(map[store.ID]*flight)
 	}
-	fl := &flight{done: make(chan struct{})}
+	fl := &flight{done: make(chan struct{}), decided: make(chan struct{})}
 	f.running[id] = fl
 	return fl, true
 }
@@ -41,6 +42,7 @@ func (f *flights) executing(fl *flight, cancel context.CancelCauseFunc) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	fl.cancel = cancel
+	close(fl.decided)
 	if f.stopped {
 		cancel(errStopped)
 	}
@@ -52,6 +54,9 @@ func (f *flights) end(id store.ID, fl *flight) {
 	defer f.mu.Unlock()
 	if f.running[id] == fl {
 		delete(f.running, id)
+		if fl.cancel == nil {
+			close(fl.decided)
+		}
 		close(fl.done)
 	}
 }
@@ -61,6 +66,22 @@ func (f *flights) of(id store.ID) *flight {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.running[id]
+}
+
+// executes tells whether id is being executed in this process. While somebody is still claiming it nobody knows, and what is claimed may have been done
+// long ago: so it waits for the end of that claim, or of ctx.
+func (f *flights) executes(ctx context.Context, id store.ID) bool {
+	fl := f.of(id)
+	if fl == nil {
+		return false
+	}
+	select {
+	case <-fl.decided:
+	case <-ctx.Done():
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.running[id] == fl && fl.cancel != nil
 }
 
 // stop ends every execution that runs or is about to.

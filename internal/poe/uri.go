@@ -114,7 +114,7 @@ func (c byURI) recall() (status, bool) {
 func (c byURI) find(ctx context.Context) (status, error) {
 	g := c.g
 	s := status{record: c.fresh()}
-	if g.flights.of(c.id) != nil {
+	if g.flights.executes(ctx, c.id) {
 		s.phase, s.record.State = running, store.Running
 		return s, nil
 	}

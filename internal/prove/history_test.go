@@ -207,6 +207,9 @@ func (c *chronicle) judgeStories() (checked int) {
 			c.t.Error(err)
 		}
 		c.t.Logf("its history is drawn in %s", path)
+		for _, op := range s.said {
+			c.t.Logf("%d to %d: client %d %s", op.Call/1000, op.Return/1000, op.ClientId, actionModel.DescribeOperation(op.Input, nil))
+		}
 	}
 	return checked
 }

@@ -81,10 +81,13 @@ func (s *Store) open() (err error) {
 	}
 	s.cache = pebble.NewCache(s.c.CacheSize)
 	dir := s.c.FS.PathJoin(s.c.Dir, "ledger")
-	if _, err := s.c.FS.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+	switch _, err := s.c.FS.Stat(dir); {
+	case errors.Is(err, fs.ErrNotExist):
 		if err := s.create(dir); err != nil {
 			return err
 		}
+	case err != nil: // Pebble would make an empty database there
+		return fmt.Errorf("looking for the ledger: %w", err)
 	}
 	if s.db, err = pebble.Open(dir, s.c.options(s.cache)); err != nil {
 		if pebble.IsCorruptionError(err) {
