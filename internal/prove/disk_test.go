@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -122,10 +123,11 @@ type trouble struct {
 type failing struct {
 	vfs.FS
 	trouble
-	at  int64
-	die func() // ends the process
-	ops atomic.Int64
-	met atomic.Pointer[string] // by which operation
+	at   int64
+	die  func()      // ends the process, and never returns
+	open atomic.Bool // the ledger is open
+	ops  atomic.Int64
+	met  atomic.Pointer[string] // by which operation
 }
 
 // wrap has every operation counted; of torn writes only writes are.
@@ -137,19 +139,21 @@ func (f *failing) wrap() vfs.FS {
 		if op.Kind == errorfs.OpFileClose || op.Kind == errorfs.OpGetDiskUsage {
 			return nil
 		}
-		err := f.due(fmt.Sprintf("kind %d on %s", op.Kind, op.Path))
-		if err != nil && op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, ".log") {
-			f.die() // as Pebble does, by a panic that nobody can catch
-		}
-		return err
+		return f.due(fmt.Sprintf("kind %d on %s", op.Kind, op.Path), op.Path)
 	}))
 }
 
-func (f *failing) due(what string) error {
+// due is asked by each operation whether it fails. Where Pebble goes on to another log or MANIFEST, which it does while a ledger is made, it meets a failure with a panic that
+// nobody can catch: there the process ends by our hand.
+func (f *failing) due(what, path string) error {
 	if f.ops.Add(1) != f.at {
 		return nil
 	}
 	f.met.Store(&what)
+	stack := string(debug.Stack())
+	if !f.open.Load() && strings.HasSuffix(path, ".log") || strings.Contains(stack, ".rotateWAL(") || strings.Contains(stack, "(*Marker).Move(") {
+		f.die()
+	}
 	return f.err
 }
 
@@ -183,7 +187,7 @@ type tornFile struct {
 }
 
 func (f tornFile) Write(p []byte) (int, error) {
-	err := f.f.due("a write to " + f.name)
+	err := f.f.due("a write to "+f.name, f.name)
 	if err == nil {
 		return f.File.Write(p)
 	}
@@ -229,6 +233,7 @@ func failOnce(t *testing.T, tr trouble, n int64, random *rand.Rand) (clean, dead
 	disk := newMemory()
 	f := &failing{FS: disk, trouble: tr, at: n}
 	h, ok, err := keys.inhabit(t, f.wrap(), j, &f.die)
+	f.open.Store(true)
 	if ok && err == nil {
 		h.live(wishes, d.know)
 	}
