@@ -19,6 +19,7 @@ type deed struct {
 	padding int    // of the body
 	told    bool   // wants to be called back
 
+	heard   bool   // there was an answer
 	id      string // as far as it is known
 	acked   string // the answer that the client has got; "": none
 	open    bool   // nobody knew whether it was executed, when somebody looked
@@ -33,10 +34,11 @@ type witness struct {
 	doors  []string
 	once   bool // nothing is repeated
 
-	mu      sync.Mutex
-	pending []*deed // no definite answer yet
-	all     []*deed
-	broken  []string // what must not happen
+	mu       sync.Mutex
+	pending  []*deed // no definite answer yet
+	all      []*deed
+	answered []*deed  // at least once, in whatever way
+	broken   []string // what must not happen
 }
 
 func newWitness(name, hook string, doors ...string) *witness {
@@ -89,8 +91,8 @@ func (w *witness) next() *deed {
 		w.pending = w.pending[:n-1]
 		return d
 	}
-	if len(w.all) > 0 && !w.once && rand.IntN(6) == 0 {
-		return w.all[rand.IntN(len(w.all))]
+	if len(w.answered) > 0 && !w.once && rand.IntN(6) == 0 {
+		return w.answered[rand.IntN(len(w.answered))]
 	}
 	d := &deed{
 		want: fmt.Sprintf("%s-%d", w.name, len(w.all)), door: w.doors[rand.IntN(len(w.doors))], target: "/orders",
@@ -131,6 +133,10 @@ func (w *witness) post(ctx context.Context, base string, d *deed) error {
 	id, _, _ := strings.Cut(rest, `"`)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if !d.heard {
+		d.heard = true
+		w.answered = append(w.answered, d)
+	}
 	switch {
 	case d.id != "" && id != "" && d.id != id:
 		w.broken = append(w.broken, fmt.Sprintf("%s was action %s, and is %s: %s", d.want, d.id, id, res.Status))
