@@ -174,7 +174,7 @@ func TestKillPoints(t *testing.T) {
 	defer receiver.Close()
 	config := settings(t, app.URL, receiver.URL, "")
 	n := &tally{hits: map[string]int{}, states: map[string]int{}}
-	ledgers, rounds := form{37, 2, 1}.size(), form{10, 3, 2}.size()
+	ledgers, rounds := form{38, 2, 1}.size(), form{10, 3, 2}.size()
 	lanes(random, ledgers, func(i int, random *rand.Rand) {
 		c := &campaign{
 			t: t, random: random, judge: j, ear: e, witness: newWitness(fmt.Sprintf("deed-%d", i), receiver.URL+"/hook", "poe", "key", "async"),

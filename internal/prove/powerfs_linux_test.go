@@ -102,9 +102,6 @@ func resize(b []byte, size int) []byte {
 	return append(b, make([]byte, size-len(b))...)
 }
 
-// page is how much of a file a disk writes at once, or not.
-const page = 4096
-
 // cut takes the power away, at once and for ever, and returns what is left. With luck some of what was not synced is left too: the first changes
 // of a folder, and any pages of a file.
 func (p *power) cut(luck *rand.Rand) *power {
