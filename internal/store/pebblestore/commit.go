@@ -33,8 +33,8 @@ type group struct {
 	done  chan struct{} // closed when err says how it ended
 	err   error
 
-	members int // how many writes it is
-	writes  killpoint.Writes
+	writes  killpoint.Writes // first, so that it needs no room where there are no kill points
+	members int              // how many writes it is
 }
 
 func (c *committer) begin(s *Store) {
