@@ -104,7 +104,7 @@ func (g *guard) missed(t *testing.T, dir string) string {
 		return err.Error()
 	}
 	pattern := "^" + strings.ReplaceAll(g.red, "/", "$/^") + "$"
-	cmd := exec.Command("go", "test", "-count=1", "-vet=off", "-timeout=2m", "-overlay", list, "-run", pattern, "./"+g.pkg)
+	cmd := exec.Command("go", "test", "-count=1", "-vet=off", "-timeout=4m", "-overlay", list, "-run", pattern, "./"+g.pkg)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "POE_OVERLAY="+list, "POE_FIGURES=", "POE_PROVE=")
 	began := time.Now()
