@@ -284,7 +284,8 @@ func TestHistories(t *testing.T) {
 	}
 	rate := float64(len(j.count)) / took.Seconds()
 	t.Logf("%d operations on %d actions, %d heard nothing, %d processes killed, %.0f executions a second", c.operations.Load(), checked, c.broken.Load(), kills, rate)
-	if rate < 100 || c.operations.Load() < c.least || c.broken.Load() == 0 || kills < 2 {
+	least := form{100, 50, 10}.size() // claims a second; a short form runs beside other tests, and under the race detector
+	if rate < float64(least) || c.operations.Load() < c.least || c.broken.Load() == 0 || kills < 2 {
 		t.Error("too little was going on to prove anything")
 	}
 	publish(t, began, figure{
