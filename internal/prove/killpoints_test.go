@@ -142,6 +142,7 @@ type tally struct {
 func (n *tally) add(c *campaign, v *verdict) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	c.t.Logf("a ledger with %d actions is judged", len(c.all))
 	n.deeds += len(c.all)
 	n.acked += v.acked
 	n.promised += v.promised
