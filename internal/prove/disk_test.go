@@ -107,7 +107,7 @@ func TestPowerCutsOfTheEngine(t *testing.T) {
 	}
 	publish(t, began, figure{
 		Proof:  "power cuts in memory",
-		Sample: fmt.Sprintf("%d power cuts: the engine, at every %d. of %d writes, with 0, 50 and 100 %% kept of what was not synced", len(cuts), every, n),
+		Sample: fmt.Sprintf("%d power cuts: the engine, at %d of %d writes, with 0, 50 and 100 %% kept of what was not synced", len(cuts), len(cuts)/3, n),
 		Result: "0 executed twice, 0 acknowledged outcomes lost",
 	})
 }
@@ -220,7 +220,7 @@ func TestEveryOperationFails(t *testing.T) {
 	}
 	publish(t, began, figure{
 		Proof:  "every operation of the disk fails",
-		Sample: fmt.Sprintf("%d runs with EIO, ENOSPC or a torn write at every %d. operation, each followed by 3 power cuts; %d ended the process", runs, every, ended),
+		Sample: fmt.Sprintf("%d runs, in each of which one operation met EIO, ENOSPC or a torn write, and then 3 power cuts; %d ended the process", runs, ended),
 		Result: "0 executed twice, 0 acknowledged outcomes lost",
 	})
 }
