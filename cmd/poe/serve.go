@@ -11,6 +11,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/rs/zerolog"
 
+	"github.com/postonce/poe/internal/killpoint"
 	"github.com/postonce/poe/internal/serve"
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/store/pebblestore"
@@ -42,7 +43,7 @@ func (c *serveCmd) Run(ctx context.Context, t terminal, parsed *kong.Context) er
 	if err != nil {
 		return err
 	}
-	return unusable(serve.Run(ctx, cfg, serve.Options{Log: log, AcceptLostKeys: c.AcceptLostKeys}))
+	return unusable(serve.Run(ctx, cfg, serve.Options{Log: log, Clock: killpoint.Clock(), AcceptLostKeys: c.AcceptLostKeys}))
 }
 
 // load puts the configuration together. What is wrong with the file makes it one that must not be used; what is wrong

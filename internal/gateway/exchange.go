@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/postonce/poe/internal/killpoint"
 	"github.com/postonce/poe/internal/replay"
 )
 
@@ -36,6 +37,7 @@ type exchange struct {
 // the rest of a long body is written while the answer is read, since an upstream may answer before it has read all.
 func (x *exchange) run() (replay.Proof, error) {
 	_, err := x.conn.stream.Write(x.message.block)
+	killpoint.Hit("sent")
 	if err != nil && x.conn.sent() == 0 {
 		return replay.Unsent, fmt.Errorf("sending the request: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/postonce/poe/internal/killpoint"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
 )
@@ -238,6 +239,7 @@ func (c *call) answer(end *ending) {
 		if err := replay.Send(w, c.r, end.answer); err != nil {
 			g.log.Debug().Err(err).Stringer("id", c.id).Msg("the client left before it had the answer")
 		}
+		killpoint.Hit("answering")
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/dunglas/httpsfv"
 
+	"github.com/postonce/poe/internal/killpoint"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
 )
@@ -85,6 +86,7 @@ func (c *call) accept(end *ending) {
 	switch {
 	case err == nil:
 		g.metrics.won.Inc()
+		killpoint.Hit("accepted")
 		end.status = status{phase: accepted, record: got}
 		g.nudge()
 	case errors.Is(err, store.ErrTaken):
@@ -115,6 +117,7 @@ func (c *call) keepRequest(ctx context.Context, r *store.Record) error {
 	if r.Request.Size > store.InlineLimit {
 		r.Request.Where, r.Request.Part = store.Beside, store.Part{Term: r.Term}
 		_, err := c.g.store.Put(ctx, r.ID, r.Request.Part, c.body.Reader())
+		killpoint.Hit("request-kept")
 		return err
 	}
 	body, err := io.ReadAll(c.body.Reader())
@@ -213,6 +216,7 @@ func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.R
 		g.log.Error().Err(err).Stringer("id", r.ID).Msg("marking an accepted action as sent: it is not sent")
 		return
 	}
+	killpoint.Hit("marked")
 	end := &ending{status: status{phase: sent, record: marked}}
 	defer end.release()
 	a := &action{route: rt, exec: exec, request: func(id store.ID, attempt uint16) *replay.Request {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postonce/poe/internal/killpoint"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/webhook"
@@ -112,6 +113,7 @@ func (g *Gate) deliver(ctx context.Context, r store.Record) {
 		return
 	}
 	res, err := g.cfg.Callbacks.Send(ctx, webhook.Message{ID: r.ID.String(), URL: r.Target, Content: r.Request.Content})
+	killpoint.Hit("told")
 	next := r
 	next.Term = g.newTerm()
 	now := g.now()

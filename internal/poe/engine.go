@@ -12,6 +12,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"github.com/postonce/poe/internal/killpoint"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
 )
@@ -88,6 +89,7 @@ func (g *Gate) execute(ctx context.Context, a *action, end *ending) {
 		return
 	}
 	g.metrics.won.Inc()
+	killpoint.Hit("claimed")
 	if claimed.Way == store.Marked {
 		if claimed, err = g.mark(detached, claimed); err != nil {
 			end.refused = err
@@ -114,6 +116,7 @@ func (g *Gate) claim(ctx context.Context, a *action, r store.Record) (store.Reco
 			return r, fmt.Errorf("%w: storing a request: %w", store.ErrUnavailable, err)
 		}
 	}
+	killpoint.Hit("claiming")
 	got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Claim(ctx, r) })
 	if err != nil && !store.Refused(err) {
 		g.log.Error().Err(err).Stringer("id", r.ID).Msg("claiming: nobody knows whether the claim was written; nothing is executed")
@@ -195,6 +198,7 @@ func (g *Gate) run(f flown, a *action, end *ending) {
 	if a.rescue == nil {
 		g.metrics.executed[end.proof].Observe(g.now().Sub(started).Seconds())
 	}
+	killpoint.Hit("answered")
 	if settledAtHead {
 		end.streamed = true
 		return
@@ -302,6 +306,7 @@ func (g *Gate) advance(ctx context.Context, claimed *store.Record, next store.Re
 	got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, claimed.Term, next, also) })
 	switch {
 	case err == nil:
+		killpoint.Hit("settled")
 		g.front.Add(got)
 		if len(also.Spawn) > 0 {
 			g.nudge()
@@ -332,6 +337,7 @@ func (g *Gate) keep(ctx context.Context, r *store.Record, answer *replay.Answer)
 			g.log.Error().Err(err).Stringer("id", r.ID).Msg("storing an answer: it is not kept")
 			b.Where, b.Part = store.Purged, store.Part{}
 		}
+		killpoint.Hit("answer-kept")
 	}
 	return b
 }

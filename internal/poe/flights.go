@@ -17,9 +17,11 @@ type flights struct {
 }
 
 type flight struct {
-	done   chan struct{}           // closed when the flight has ended
-	cancel context.CancelCauseFunc // ends the execution; nil until it begins
-	quiet  bool                    // it recovers what is unknown, and so tells nobody that it is executed
+	done    chan struct{}           // closed when the flight has ended
+	decided chan struct{}           // closed when it is known whether the flight has the action: when it executes or recovers, or has ended
+	known   bool                    // decided is closed
+	cancel  context.CancelCauseFunc // ends the execution; nil until it begins
+	quiet   bool                    // it recovers what is unknown, and so tells nobody that it is executed
 }
 
 // begin registers a flight for id, unless there is one.
@@ -32,7 +34,7 @@ func (f *flights) begin(id store.ID) (*flight, bool) {
 	if f.running == nil {
 		f.running = make(map[store.ID]*flight)
 	}
-	fl := &flight{done: make(chan struct{})}
+	fl := &flight{done: make(chan struct{}), decided: make(chan struct{})}
 	f.running[id] = fl
 	return fl, true
 }
@@ -42,6 +44,7 @@ func (f *flights) executing(fl *flight, cancel context.CancelCauseFunc) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	fl.cancel = cancel
+	fl.decide()
 	if f.stopped {
 		cancel(errStopped)
 	}
@@ -53,6 +56,7 @@ func (f *flights) end(id store.ID, fl *flight) {
 	defer f.mu.Unlock()
 	if f.running[id] == fl {
 		delete(f.running, id)
+		fl.decide()
 		close(fl.done)
 	}
 }
@@ -64,19 +68,36 @@ func (f *flights) of(id store.ID) *flight {
 	return f.running[id]
 }
 
+// decide wakes who waits to know whether the flight has the action. It is called under mu, and may be called again.
+func (fl *flight) decide() {
+	if !fl.known {
+		fl.known = true
+		close(fl.decided)
+	}
+}
+
 // quieten says of a flight that it recovers what is unknown.
 func (f *flights) quieten(fl *flight) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	fl.quiet = true
+	fl.decide()
 }
 
-// executes tells whether id is being executed in this process.
-func (f *flights) executes(id store.ID) bool {
+// executes tells whether id is being executed in this process. While somebody is still claiming it nobody knows, and what is claimed may have been done
+// long ago: so it waits for the end of that claim, or of ctx.
+func (f *flights) executes(ctx context.Context, id store.ID) bool {
+	fl := f.of(id)
+	if fl == nil {
+		return false
+	}
+	select {
+	case <-fl.decided:
+	case <-ctx.Done():
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	fl := f.running[id]
-	return fl != nil && !fl.quiet
+	return f.running[id] == fl && fl.cancel != nil && !fl.quiet
 }
 
 // stop ends every execution that runs or is about to.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/postonce/poe/internal/killpoint"
 	"github.com/postonce/poe/internal/store"
 )
 
@@ -18,6 +19,7 @@ func (g *Gate) mark(ctx context.Context, claimed store.Record) (store.Record, er
 	next.State, next.Term, next.Due = store.Sent, g.newTerm(), g.now().Add(g.cfg.Timeout+claimMargin)
 	got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, claimed.Term, next, store.Also{}) })
 	if err == nil {
+		killpoint.Hit("marked")
 		return got, nil
 	}
 	g.orphans.add(claimed.ID, claimed.Term, next.Term)

@@ -3,9 +3,11 @@ package core
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -160,6 +162,11 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code in
 			return
 		}
 		defer func() { _ = body.Close() }() // read only: nothing can be lost
+		if err := intact(body, &rec.Response); err != nil {
+			g.log.Error().Err(err).Stringer("id", rec.ID).Msg("a stored answer is damaged: it is not repeated")
+			g.purged(w, r, s)
+			return
+		}
 		content = body
 	case store.Purged, store.Streamed:
 		g.purged(w, r, s)
@@ -194,6 +201,22 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code in
 	if err != nil {
 		g.log.Debug().Err(err).Stringer("id", rec.ID).Msg("repeating an answer")
 	}
+}
+
+// intact reads a content that lies beside the ledger, and tells whether it is still what was stored: over a file of its own nobody else watches.
+func intact(content io.ReadSeeker, b *store.Blob) error {
+	h := sha256.New()
+	n, err := io.Copy(h, content)
+	if err != nil {
+		return fmt.Errorf("reading it: %w", err)
+	}
+	if n != b.Size || [32]byte(h.Sum(nil)) != b.Digest {
+		return fmt.Errorf("%w: %d bytes of %d, or others than were stored", store.ErrCorrupt, n, b.Size)
+	}
+	if _, err := content.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("reading it again: %w", err)
+	}
+	return nil
 }
 
 // purged says of an action that is done that its answer is not here any more, and all else that is known.

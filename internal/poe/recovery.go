@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/postonce/poe/internal/killpoint"
 	"github.com/postonce/poe/internal/store"
 )
 
@@ -43,6 +44,7 @@ func (g *Gate) Run(ctx context.Context) error {
 	defer look.Stop()
 	defer sweep.Stop()
 	seen := watch{}
+	g.forget(ctx) // one that is restarted often would never come to it
 	for {
 		select {
 		case <-ctx.Done():
@@ -54,10 +56,15 @@ func (g *Gate) Run(ctx context.Context) error {
 			}
 		case <-sweep.C:
 			clear(seen)
-			if err := g.sweep(ctx); err != nil && ctx.Err() == nil {
-				g.log.Error().Err(err).Msg("sweeping the ledger")
-			}
+			g.forget(ctx)
 		}
+	}
+}
+
+// forget sweeps, and says so if it could not.
+func (g *Gate) forget(ctx context.Context) {
+	if err := g.sweep(ctx); err != nil && ctx.Err() == nil {
+		g.log.Error().Err(err).Msg("sweeping the ledger")
 	}
 }
 
@@ -121,6 +128,7 @@ func (g *Gate) abandon(ctx context.Context, id store.ID, due time.Time) (bool, e
 	if r.State != store.Running && r.State != store.Sent || r.Due.After(due) {
 		return false, nil
 	}
+	killpoint.Hit("recovering")
 	next, why := g.unsent(&r), nothingSent
 	if r.State != store.Running || r.Way != store.Marked {
 		why = "the process that executed it ended before an answer was recorded"
@@ -137,6 +145,7 @@ func (g *Gate) abandon(ctx context.Context, id store.ID, due time.Time) (bool, e
 	if err != nil {
 		return false, fmt.Errorf("abandoning %s: %w", id, err)
 	}
+	killpoint.Hit("recovered")
 	g.metrics.rested[phaseOf(got.State)].Inc()
 	if got.State == store.Unknown {
 		g.sayUnknown(&got, why)
@@ -182,6 +191,7 @@ func (g *Gate) sweep(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		killpoint.Hit("swept")
 		g.metrics.swept.Add(float64(s.Records))
 		if !s.More {
 			return nil

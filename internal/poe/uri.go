@@ -102,7 +102,7 @@ func (c *call) refuseStranger() bool {
 func (c byURI) recall() (status, bool) {
 	g := c.g
 	s := status{phase: unused, record: c.fresh()}
-	if g.flights.executes(c.id) {
+	if g.flights.of(c.id) != nil {
 		return s, false
 	}
 	_, finished := g.front.Get(c.id)
@@ -114,7 +114,7 @@ func (c byURI) recall() (status, bool) {
 func (c byURI) find(ctx context.Context) (status, error) {
 	g := c.g
 	s := status{record: c.fresh()}
-	if g.flights.executes(c.id) {
+	if g.flights.executes(ctx, c.id) {
 		s.phase, s.record.State = running, store.Running
 		return s, nil
 	}

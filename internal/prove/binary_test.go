@@ -3,77 +3,124 @@ package prove_test
 import (
 	"bufio"
 	"encoding/json"
-	"io"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
-// build makes the real binary once.
-var build = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "poe-prove-")
+// How the real binary is built, each once.
+var (
+	workshop = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "poe-prove-") })
+	plain    = sync.OnceValues(func() (string, error) { return compile("poe") })
+	armed    = sync.OnceValues(func() (string, error) { return compile("poe-killpoints", "-tags", "killpoints") })
+)
+
+// compile builds the binary. POE_OVERLAY replaces sources of it, as go build -overlay does: so a proof is tried on a program that is wrong.
+func compile(name string, flags ...string) (string, error) {
+	dir, err := workshop()
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "poe")
-	out, err := exec.Command("go", "build", "-o", path, "github.com/postonce/poe/cmd/poe").CombinedOutput()
+	if o := os.Getenv("POE_OVERLAY"); o != "" {
+		flags = append(flags, "-overlay", o)
+	}
+	path := filepath.Join(dir, name)
+	args := append([]string{"build", "-o", path}, flags...)
+	out, err := exec.Command("go", append(args, "github.com/postonce/poe/cmd/poe")...).CombinedOutput()
 	if err != nil {
-		return string(out), err
+		return "", fmt.Errorf("building the binary: %w\n%s", err, out)
 	}
 	return path, nil
-})
+}
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, err := build(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path))
+	if dir, err := workshop(); err == nil {
+		_ = os.RemoveAll(dir)
 	}
 	os.Exit(code)
 }
 
 // A process is a running poe.
 type process struct {
-	cmd *exec.Cmd
-	url string
+	cmd  *exec.Cmd
+	url  string        // where it serves; "": it ended before it served
+	over chan struct{} // closed when it has ended
+
+	// To be read when it is over.
+	killedAt string   // the kill point that it met
+	said     []string // the last lines of its log
 }
 
-// start runs poe with args and waits until it serves.
-func start(t *testing.T, args ...string) *process {
-	t.Helper()
-	path, err := build()
-	if err != nil {
-		t.Fatalf("building the binary: %v\n%s", err, path)
-	}
-	cmd := exec.Command(path, args...)
+// launch runs the program with args, and env added to the environment. It returns when that serves, or has ended.
+func launch(program string, env []string, args ...string) (*process, error) {
+	cmd := exec.Command(program, args...)
+	cmd.Env = append(os.Environ(), env...)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p := &process{cmd: cmd, over: make(chan struct{})}
+	serving := make(chan string, 1)
+	go func() {
+		defer close(p.over)
+		lines := bufio.NewScanner(stderr)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			p.heard(lines.Text(), serving)
+		}
+		_ = cmd.Wait() // that it was killed is no error here
+	}()
+	select {
+	case p.url = <-serving:
+	case <-p.over:
+	case <-time.After(time.Minute):
+		p.kill()
+		return nil, errors.New("it neither serves nor ends")
+	}
+	return p, nil
+}
+
+func (p *process) heard(line string, serving chan<- string) {
+	var event struct{ Message, URL string }
+	if at, ok := strings.CutPrefix(line, "killed at "); ok {
+		p.killedAt = at
+	} else if json.Unmarshal([]byte(line), &event) == nil && event.Message == "serving" {
+		serving <- event.URL
+	}
+	p.said = append(p.said, line)
+	p.said = p.said[max(0, len(p.said)-20):]
+}
+
+// start runs the plain binary with args and waits until it serves.
+func start(t *testing.T, args ...string) *process {
+	t.Helper()
+	path, err := plain()
+	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{cmd: cmd}
-	t.Cleanup(p.kill)
-	lines := bufio.NewScanner(stderr)
-	for lines.Scan() {
-		var line struct{ Message, URL string }
-		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Message == "serving" {
-			p.url = line.URL
-			break
-		}
-		t.Log(lines.Text())
+	p, err := launch(path, nil, args...)
+	if err != nil {
+		t.Fatal(err)
 	}
 	if p.url == "" {
-		t.Fatal("it ended before it served")
+		t.Fatalf("it ended before it served:\n%s", strings.Join(p.said, "\n"))
 	}
-	go func() { _, _ = io.Copy(io.Discard, stderr) }()
+	t.Cleanup(p.kill)
 	return p
 }
 
-// kill ends it as kill -9 does.
+// kill ends it as kill -9 does, and returns when it has ended. It may be called again.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
-	_ = p.cmd.Wait()
+	<-p.over
 }

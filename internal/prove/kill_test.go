@@ -13,32 +13,6 @@ import (
 	"time"
 )
 
-// The judge is an application that counts, by the action's id, what it was asked to do.
-type judge struct {
-	mu    sync.Mutex
-	count map[string]int
-}
-
-func (j *judge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	id := r.Header.Get("POE-Id")
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return // not whole: nothing was done
-	}
-	j.mu.Lock()
-	j.count[id]++
-	j.mu.Unlock()
-	<-time.After(time.Duration(rand.IntN(4)) * time.Millisecond) // an application takes its time, in which it can be left alone
-	w.WriteHeader(http.StatusCreated)
-	_, _ = fmt.Fprintf(w, "done %s with %s", id, body)
-}
-
-func (j *judge) executions(id string) int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.count[id]
-}
-
 // An attempt is an action as its client remembers it.
 type attempt struct {
 	uri, id string
@@ -149,14 +123,7 @@ func (c *crowd) do(ctx context.Context, method, url, body string) (*http.Respons
 // The real binary is killed under load at random moments, a hundred times over one ledger. No action is executed
 // twice, every acknowledged outcome is still there, and every claim ends done, unused or unknown.
 func TestKill(t *testing.T) {
-	rounds := 100
-	if testing.Short() {
-		rounds = 10
-	}
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
-	j := &judge{count: map[string]int{}}
+	began, rounds, random, j := time.Now(), form{100, 25, 10}.size(), seeded(t), newJudge()
 	app := httptest.NewServer(j)
 	defer app.Close()
 	c := &crowd{client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
@@ -170,6 +137,7 @@ func TestKill(t *testing.T) {
 		c.client.CloseIdleConnections()
 	})
 	verify(t, c, j, start(t, args...).url, rounds)
+	publish(t, began, figure{Proof: "kills at any moment", Sample: fmt.Sprintf("%d kills, %d actions", rounds, len(c.all)), Result: "0 executed twice, 0 acknowledged outcomes lost"})
 }
 
 // killed starts the binary again and again, and kills it at a random moment while busy, which ends with its context, keeps it busy.

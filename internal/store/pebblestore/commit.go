@@ -7,6 +7,9 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/postonce/poe/internal/killpoint"
+	"github.com/postonce/poe/internal/store"
 )
 
 // groupSize is the number of bytes at which a group is full and the next one begins. Batches far larger
@@ -33,8 +36,9 @@ type group struct {
 	done  chan struct{} // closed when err says how it ended
 	err   error
 
-	members  int    // how many writes it is
-	sequence uint64 // once it is off the queue
+	writes   killpoint.Writes // first, so that it needs no room where there are no kill points
+	members  int              // how many writes it is
+	sequence uint64           // once it is off the queue
 }
 
 func (c *committer) begin(s *Store) {
@@ -53,16 +57,19 @@ func (c *committer) end() {
 	}
 }
 
-// submit returns when what fill put into the batch is durable. After any error nobody knows whether it is.
+// submit returns when what fill put into the batch is durable. After any error nobody knows whether it is. state is what the
+// write makes of a record, and Absent for upkeep; it names the moment for those who kill the process at it.
 // Its callers hold the locks of whatever fill touches, so the order of the writes in a group does not matter.
-func (c *committer) submit(fill func(*pebble.Batch) error) error {
+func (c *committer) submit(state store.State, fill func(*pebble.Batch) error) error {
 	c.mu.Lock()
 	g := c.open()
 	g.members++
 	if g.err == nil {
 		g.err = fill(g.batch)
 	}
+	g.writes.Add(state)
 	c.mu.Unlock()
+	killpoint.Queued(state)
 	select {
 	case c.work <- struct{}{}:
 	default: // it has been told
@@ -120,6 +127,7 @@ func (c *committer) next() *group {
 }
 
 func (c *committer) commit(g *group) {
+	g.writes.Commit()
 	if g.err == nil {
 		g.err = c.sync(g.batch) // from here on the group is durable
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/rs/zerolog"
 
+	"github.com/postonce/poe/internal/killpoint"
 	"github.com/postonce/poe/internal/store"
 )
 
@@ -91,7 +92,7 @@ const memTableSize = 32 << 20
 
 func (c *Config) options(cache *pebble.Cache) *pebble.Options {
 	o := &pebble.Options{
-		FS:                          ordered{c.FS},
+		FS:                          killpoint.Disk(ordered{c.FS}),
 		Cache:                       cache,
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                memTableSize,

@@ -89,10 +89,13 @@ func (s *Store) open() (err error) {
 	if err := s.guard.before(s, dir); err != nil { // who had the lock until now may have written
 		return err
 	}
-	if _, err := s.c.FS.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+	switch _, err := s.c.FS.Stat(dir); {
+	case errors.Is(err, fs.ErrNotExist):
 		if err := s.create(dir); err != nil {
 			return err
 		}
+	case err != nil: // Pebble would make an empty database there
+		return fmt.Errorf("looking for the ledger: %w", err)
 	}
 	torn, err := intact(s.c.FS, dir)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/postonce/poe/internal/killpoint"
 	"github.com/postonce/poe/internal/store"
 )
 
@@ -154,6 +155,7 @@ func (s *Store) sweepStretch(st stretch) (store.Swept, error) {
 			return store.Swept{}, err
 		}
 	}
+	killpoint.Hit("names-freed")
 	n, err := s.forget(&st)
 	return store.Swept{Shelf: st.shelf, Records: n, More: true}, err
 }
@@ -181,7 +183,7 @@ func (s *Store) freeNames(ids []store.ID, rest map[store.ID]store.Record) error 
 	if len(free) == 0 {
 		return nil
 	}
-	return s.commits.submit(func(b *pebble.Batch) error { return deleteNames(b, free) })
+	return s.commits.submit(store.Absent, func(b *pebble.Batch) error { return deleteNames(b, free) })
 }
 
 // leading appends those names of r that lead to r.
@@ -242,7 +244,7 @@ func (s *Store) forget(st *stretch) (int, error) {
 	if err := errors.Join(err, failed); err != nil || f.n == 0 {
 		return 0, err
 	}
-	if err := s.commits.submit(f.fill); err != nil {
+	if err := s.commits.submit(store.Absent, f.fill); err != nil {
 		return 0, err
 	}
 	return f.n, nil

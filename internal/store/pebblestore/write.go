@@ -90,7 +90,7 @@ func (s *Store) try(ctx context.Context, v *view, decide decision) (store.Record
 		s.fresh.writing(change.Put[i].Record.ID)
 	}
 	e := encode(&change)
-	err = s.commits.submit(e.fill)
+	err = s.commits.submit(change.Put[0].Record.State, e.fill)
 	e.free()
 	for i := range change.Put {
 		s.stripes.remember(&change.Put[i].Record, err == nil)

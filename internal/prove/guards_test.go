@@ -1,0 +1,154 @@
+package prove_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A guard is a line of the program that keeps a promise, and the test that must turn red without it.
+type guard struct {
+	name     string
+	file     string // of the repository
+	with     string // the guard, as it stands in file, once
+	without  string // the program without it, which must still compile
+	pkg, red string // the test that must fail
+}
+
+const (
+	stores  = "internal/store/"
+	pebbles = "internal/store/pebblestore/"
+	engine  = "internal/poe/"
+	hop     = "internal/gateway/"
+)
+
+// guards are taken away one at a time.
+var guards = []guard{
+	{"a write is synced", pebbles + "commit.go", "b.Commit(pebble.Sync)", "b.Commit(pebble.NoSync)", pebbles, "TestCrashAtEveryWrite"},
+	{"a body is synced before its record", pebbles + "bodies.go", "if err := smooth.Sync(); err != nil {", "if err := error(nil); err != nil {", pebbles, "TestCrashAtEveryWrite"},
+	{"a body's entry is synced before its record", pebbles + "bodies.go",
+		"if err := syncDir(s.c.FS, s.shelves.folder(id.Shelf())); err != nil {", "if err := error(nil); err != nil {", pebbles, "TestCrashAtEveryWrite"},
+	{"a write holds its stripes", pebbles + "write.go", "\ts.stripes.lock(v.held)\n\tdefer s.stripes.unlock(v.held)\n", "", pebbles, "TestStore/race"},
+	{"a reader waits for the sync in flight", pebbles + "read.go",
+		"\tm := &s.stripes[stripeOfID(id)]\n\tm.RLock()\n\tdefer m.RUnlock()\n", "", pebbles, "TestLookupWaitsForSync"},
+	{"what is known to be absent was not written", pebbles + "fresh.go", "return !written", "return written || !written", pebbles, "TestWhatIsNoLongerRememberedIsNotAbsent"},
+	{"an id that is taken is not claimed", stores + "decide.go", "\tcase held.State != Unused:\n\t\treturn held, Change{}, ErrTaken\n", "", stores + "memstore/", "TestStore/claim"},
+	{"a name that is taken is not claimed", stores + "decide.go",
+		"\t\t\tif err == nil && slices.Contains(holder.Names, n) {\n", "\t\t\tif err == nil && holder.State == Absent {\n", stores + "memstore/", "TestStore/names"},
+	{"a claim compares the expiry", stores + "decide.go", "if !r.Expires.IsZero() && !now.Before(r.Expires.Add(Skew)) {", "if false {", stores + "memstore/", "TestStore/claim"},
+	{"a write compares the term", stores + "decide.go", "\tcase held.Term != w.Was:\n\t\treturn held, Change{}, ErrStale\n", "", stores + "memstore/", "TestStore/advance"},
+	{"a repeated write finds its own term", stores + "decide.go",
+		"\tcase held.Term == r.Term:\n\t\treturn held, Change{}, nil\n\tcase held.State != Unused:", "\tcase held.State != Unused:", stores + "memstore/", "TestStore/claim"},
+	{"time is not behind the floor", stores + "clock.go", "\tif f := c.Floor(); now.Before(f) {", "\tif f := c.Floor(); now.IsZero() {", stores, "TestClock"},
+	{"the claim is durable before the request is sent", engine + "engine.go",
+		"\tgot, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Claim(ctx, r) })\n\tif err != nil && !store.Refused(err) {",
+		"\tgo func() { _, _ = g.store.Claim(ctx, r) }()\n\tgot, err := r, error(nil)\n\tif err != nil && !store.Refused(err) {", engine, "TestOrderOfOneExecution"},
+	{"the claim is durable before the request is sent, in the real binary", engine + "engine.go",
+		"\tgot, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Claim(ctx, r) })\n\tif err != nil && !store.Refused(err) {",
+		"\tgo func() { _, _ = g.store.Claim(ctx, r) }()\n\tgot, err := r, error(nil)\n\tif err != nil && !store.Refused(err) {", "internal/prove/", "TestKillPoints"},
+	{"the outcome is durable before the answer", engine + "engine.go", "\tend.status = g.advance(ctx, &claimed, next)\n",
+		"\tgo g.advance(ctx, &claimed, next)\n\tend.status = status{phase: phaseOf(next.State), record: next}\n", engine, "TestOrderOfOneExecution"},
+	{"an accepted action is marked before it is sent", engine + "async.go",
+		"next.State, next.Term, next.Due = store.Sent, g.newTerm(), now.Add", "next.State, next.Term, next.Due = store.Queued, g.newTerm(), now.Add", engine, "TestAsync"},
+	{"the execution is detached from the client", engine + "engine.go", "detached := context.WithoutCancel(ctx)", "detached := ctx", engine, "TestClientLeaves"},
+	{"an action is released only on proof", engine + "engine.go", "\tcase end.proof == replay.Unsent:\n\t\treturn store.Unused\n", "\tcase end.proof != replay.Complete:\n\t\treturn store.Unused\n", engine, "TestProofs"},
+	{"a panic proves nothing", engine + "engine.go", "end.proof, end.answer, end.panicked, end.err = replay.Broken, nil,", "end.proof, end.answer, end.panicked, end.err = replay.Unsent, nil,", engine, "TestPanicOfAHandler"},
+	{"the request is whole before it is claimed", engine + "body.go", "switch err := c.readBody(); {\n\tcase err == nil && c.digestsMatch(c.body):", "switch err := c.readBody(); {\n\tcase err != replay.ErrTooLarge:", engine, "TestBodyCutOff"},
+	{"a claim that nobody confirmed is not executed", engine + "engine.go", "\t\treturn got, fmt.Errorf(\"%w: %w\", store.ErrUnavailable, err)\n", "\t\treturn r, nil\n", engine, "TestLedgerTrouble"},
+	{"a stored answer is what was stored", engine + "outcome.go", "if n != b.Size || [32]byte(h.Sum(nil)) != b.Digest {", "if n != b.Size {", engine, "TestDamagedAnswer"},
+	{"what lost its owner is unknown", engine + "recovery.go", "= store.Unknown, g.newTerm(), g.now(), store.Person\n", "= store.Unused, g.newTerm(), g.now(), time.Time{}\n", engine, "TestRecovery"},
+	{"the hop repeats nothing of which a byte left", hop + "execute.go", "if proof == replay.Unsent && c.reused && ctx.Err() == nil {", "if proof != replay.Complete && c.reused && ctx.Err() == nil {", hop, "TestFirstByte"},
+	{"the transport takes no key for leave to repeat", hop + "proxy.go", "\tpinKeys(pr.Out.Header)\n", "", hop, "TestProxyRepeatsNothingUnsafe"},
+}
+
+// root is the repository, seen from this package.
+const root = "../.."
+
+// overlay writes what go build -overlay takes: the program without the guard. A guard that is not found has been moved or mended, and this
+// list must follow it.
+func (g *guard) overlay(dir string) (string, error) {
+	path, err := filepath.Abs(filepath.Join(root, g.file))
+	if err != nil {
+		return "", err
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	if n := strings.Count(string(text), g.with); n != 1 {
+		return "", fmt.Errorf("%s: it is %d times in %s, and once is wanted:\n%s", g.name, n, g.file, g.with)
+	}
+	changed := filepath.Join(dir, "without.go")
+	list := filepath.Join(dir, "overlay.json")
+	b, err := json.Marshal(map[string]map[string]string{"Replace": {path: changed}})
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(changed, []byte(strings.Replace(string(text), g.with, g.without, 1)), 0o600); err != nil {
+		return "", err
+	}
+	return list, os.WriteFile(list, b, 0o600)
+}
+
+// missed runs the test without the guard, and says what is wrong if it does not fail.
+func (g *guard) missed(t *testing.T, dir string) string {
+	list, err := g.overlay(dir)
+	if err != nil {
+		return err.Error()
+	}
+	pattern := "^" + strings.ReplaceAll(g.red, "/", "$/^") + "$"
+	cmd := exec.Command("go", "test", "-count=1", "-vet=off", "-timeout=4m", "-overlay", list, "-run", pattern, "./"+g.pkg)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "POE_OVERLAY="+list, "POE_FIGURES=", "POE_PROVE=")
+	began := time.Now()
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s: %s", g.name, time.Since(began).Round(time.Second/10))
+	name, _, _ := strings.Cut(g.red, "/")
+	switch {
+	case err == nil:
+		return fmt.Sprintf("%s: %s%s does not notice that it is gone", g.name, g.pkg, g.red)
+	case !regexp.MustCompile(`(?m)^\s*--- FAIL: ` + name + `\b|^panic: `).Match(out):
+		return fmt.Sprintf("%s: %s%s did not run: %v\n%s", g.name, g.pkg, g.red, err, out)
+	}
+	return ""
+}
+
+// Without any of the guards, the test that is named for it fails. The short form takes a few of them, others every day, and looks whether all are
+// where they were.
+func TestGuardsMatter(t *testing.T) {
+	began, random := time.Now(), seeded(t)
+	for i := range guards {
+		if _, err := guards[i].overlay(t.TempDir()); err != nil {
+			t.Error(err)
+		}
+	}
+	n := form{len(guards), 3, 0}.size()
+	taken := n
+	todo := make(chan *guard)
+	var all sync.WaitGroup
+	for range 2 {
+		all.Go(func() {
+			for g := range todo {
+				if wrong := g.missed(t, t.TempDir()); wrong != "" {
+					t.Error(wrong)
+				}
+			}
+		})
+	}
+	for _, i := range random.Perm(len(guards)) {
+		if g := &guards[i]; taken == len(guards) || n > 0 && g.pkg != "internal/prove/" { // what runs the real binary takes a minute
+			todo <- g
+			n--
+		}
+	}
+	close(todo)
+	all.Wait()
+	publish(t, began, figure{Proof: "guards matter", Sample: fmt.Sprintf("%d guards taken away, one at a time", taken), Result: "each turns the test that is named for it red"})
+}
