@@ -103,11 +103,11 @@ const (
 	CompensatedUnused  = core.CompensatedUnused
 )
 
-// An Unresolved is an action whose end is unknown, a Resolution what Route.Recover has found out about it. See their fields.
-type (
-	Unresolved = core.Unresolved
-	Resolution = core.Resolution
-)
+// Unresolved is an action whose end is unknown, as Route.Recover is given it. See its fields.
+type Unresolved = core.Unresolved
+
+// Resolution is what Route.Recover has found out about an action. See its fields.
+type Resolution = core.Resolution
 
 // What a Resolution says.
 const (

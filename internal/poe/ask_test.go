@@ -70,7 +70,7 @@ func TestRecoverFunction(t *testing.T) {
 					t.Fatalf("given up: %v", r.History)
 				}
 			}
-			say = func(context.Context, core.Unresolved) (core.Resolution, error) { return tc.found, nil }
+			say = func(ctx context.Context, _ core.Unresolved) (core.Resolution, error) { return tc.found, ctx.Err() }
 			b.advance(10 * time.Minute)
 			b.work()
 			r := b.wantState(i.ID, tc.state)

@@ -167,7 +167,7 @@ func TestCompensationAfterACrash(t *testing.T) {
 	t.Run("running, and found by the next process", func(t *testing.T) {
 		b, u := recovering(t, compensating)
 		i := b.issue("/orders")
-		defer b.crashed(u, i.URI, "apples")()
+		defer b.crashed(u, i.URI)()
 		u.says(onCompensation(answers(204, "")))
 		b2 := b.again(compensating, u)
 		r := b2.wantState(i.ID, store.Unknown)

@@ -76,7 +76,7 @@ func TestMarkAfterACrash(t *testing.T) {
 			}
 
 			i = b.issue("/orders")
-			defer b.crashed(u, i.URI, "apples")()
+			defer b.crashed(u, i.URI)()
 			b.wantState(i.ID, store.Sent)
 			b3 := b.again(tc.after, u)
 			b3.wantState(i.ID, store.Unknown)
@@ -86,7 +86,7 @@ func TestMarkAfterACrash(t *testing.T) {
 	t.Run("not marked, and marked now", func(t *testing.T) {
 		b, u := recovering(t, core.Route{})
 		i := b.issue("/orders")
-		defer b.crashed(u, i.URI, "apples")()
+		defer b.crashed(u, i.URI)()
 		if r := b.again(marking, u).wantState(i.ID, store.Unknown); r.Way != store.Direct {
 			t.Errorf("claimed as %d", r.Way)
 		}
@@ -95,7 +95,7 @@ func TestMarkAfterACrash(t *testing.T) {
 		route := core.Route{MarkSent: true, Recovery: core.RecoveryRepeat}
 		b, u := recovering(t, route)
 		i := b.issue("/orders")
-		defer b.crashed(u, i.URI, "apples")()
+		defer b.crashed(u, i.URI)()
 		b2 := b.again(route, u)
 		b2.pass(10*time.Second, time.Second)
 		b2.wantState(i.ID, store.Done)

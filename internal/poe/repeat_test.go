@@ -161,7 +161,7 @@ func TestRepeatJudged(t *testing.T) {
 				}
 				if want == store.Unused { // and the next request is a new attempt
 					u.says(nil)
-					if res := b.do("POST", i.URI, "apples"); res.StatusCode != 201 {
+					if res := b.do("POST", i.URI, strings.Repeat("x", 70_000)); res.StatusCode != 201 { // nobody claims that blindly
 						t.Errorf("the next request: %d", res.StatusCode)
 					}
 					sent := u.sent()
@@ -173,6 +173,19 @@ func TestRepeatJudged(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// A request is kept for as long as it may have to be sent again, and no longer.
+func TestRepeatKeepsNothing(t *testing.T) {
+	for _, status := range []int{201, 422, 429, 500} {
+		b, u := recovering(t, repeating)
+		u.says(answers(status, ""))
+		i := b.issue("/orders")
+		b.do("POST", i.URI, "apples", alice)
+		if r := b.lookup(i.ID); r.State == store.Unknown || r.Request.Where != store.Nowhere || len(r.Request.Content)+len(r.Request.Head) > 0 || r.Request.Size != 6 {
+			t.Errorf("after %d it is %s, and this is kept: %v", status, r.State, r.Request)
 		}
 	}
 }
@@ -231,7 +244,7 @@ func TestRepeatByOneOfMany(t *testing.T) {
 func TestRepeatAfterACrash(t *testing.T) {
 	b, u := recovering(t, repeating)
 	i := b.issue("/orders")
-	defer b.crashed(u, i.URI, "apples", alice)()
+	defer b.crashed(u, i.URI, alice)()
 	b2 := b.again(repeating, u)
 	entered, leave := make(chan struct{}), make(chan struct{})
 	u.says(func(n int, s sending, rec *replay.Recorder) (replay.Proof, error) {

@@ -122,7 +122,7 @@ func (b *bench) pass(d, step time.Duration) {
 
 // crashed is what a process leaves behind that was killed while it executed a request to target: it lets the request out, and never
 // hears of an answer. end ends the process's leftovers.
-func (b *bench) crashed(u *upstream, uri, body string, fields ...string) (end func()) {
+func (b *bench) crashed(u *upstream, uri string, fields ...string) (end func()) {
 	entered, leave := make(chan struct{}), make(chan struct{})
 	u.says(func(int, sending, *replay.Recorder) (replay.Proof, error) {
 		close(entered)
@@ -130,7 +130,7 @@ func (b *bench) crashed(u *upstream, uri, body string, fields ...string) (end fu
 		return replay.Broken, errReset
 	})
 	var all sync.WaitGroup
-	all.Go(func() { b.do("POST", uri, body, fields...) })
+	all.Go(func() { b.do("POST", uri, "apples", fields...) })
 	<-entered
 	u.says(nil)
 	return func() { close(leave); all.Wait() }
@@ -172,7 +172,7 @@ func TestHoldSendsNothingAgain(t *testing.T) {
 	t.Run("a crash", func(t *testing.T) {
 		b, u := recovering(t, core.Route{})
 		i := b.issue("/orders")
-		end := b.crashed(u, i.URI, "apples")
+		end := b.crashed(u, i.URI)
 		defer end()
 		b2 := b.again(core.Route{}, u)
 		b2.pass(48*time.Hour, time.Hour)
@@ -204,7 +204,7 @@ func TestRecoveryAfterAChange(t *testing.T) {
 				b, u := recovering(t, tc.before)
 				i := b.issue("/orders")
 				if when == "running" {
-					defer b.crashed(u, i.URI, "apples")()
+					defer b.crashed(u, i.URI)()
 				} else {
 					u.says(breaks)
 					b.do("POST", i.URI, "apples")
