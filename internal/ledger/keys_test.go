@@ -87,7 +87,7 @@ func TestKeysThatCannotBeBound(t *testing.T) {
 	if _, err := tokens.CreateFile(keys, tokens.NewKey{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(keys+".lock", nil, 0o600); err != nil { // as another command leaves it; root is refused no file by its mode
+	if err := os.Mkdir(keys+".lock", 0o700); err != nil { // where the new file would be written; root is refused no file by its mode
 		t.Fatal(err)
 	}
 	var log bytes.Buffer

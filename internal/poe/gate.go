@@ -36,6 +36,7 @@ type Gate struct {
 	draining  atomic.Bool
 	executor  atomic.Pointer[Executor] // of accepted actions; nil: none are accepted
 	nudged    chan struct{}            // wakes the workers
+	past      chan struct{}            // tells Run that something may be past
 	orphans   orphans
 	macs      sync.Pool // of *mac, keyed with the ledger's secret
 	own       http.Handler
@@ -70,6 +71,7 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 		slots:     make(chan struct{}, cfg.MaxRunning),
 		waiters:   make(chan struct{}, cfg.MaxWaiters),
 		nudged:    make(chan struct{}, 1),
+		past:      make(chan struct{}, 1),
 		log:       cfg.Log,
 	}
 	secret := cfg.Store.Secret()
@@ -241,6 +243,10 @@ func (g *Gate) Notes() []string {
 func (g *Gate) ConfirmClock() {
 	g.store.ConfirmClock()
 	g.clock.Confirm()
+	select {
+	case g.past <- struct{}{}:
+	default: // it has been told
+	}
 }
 
 // keepFor returns the days that an id asks to be kept for.

@@ -57,6 +57,8 @@ func (g *Gate) Run(ctx context.Context) error {
 		case <-sweep.C:
 			clear(seen)
 			g.forget(ctx)
+		case <-g.past:
+			g.forget(ctx)
 		}
 	}
 }

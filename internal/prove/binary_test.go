@@ -49,9 +49,10 @@ func TestMain(m *testing.M) {
 
 // A process is a running poe.
 type process struct {
-	cmd  *exec.Cmd
-	url  string        // where it serves; "": it ended before it served
-	over chan struct{} // closed when it has ended
+	cmd   *exec.Cmd
+	url   string        // where it serves; "": it ended before it served
+	admin string        // where it takes orders; "": nowhere
+	over  chan struct{} // closed when it has ended
 
 	// To be read when it is over.
 	killedAt string   // the kill point that it met
@@ -70,7 +71,7 @@ func launch(program string, env []string, args ...string) (*process, error) {
 		return nil, err
 	}
 	p := &process{cmd: cmd, over: make(chan struct{})}
-	serving := make(chan string, 1)
+	serving := make(chan served, 1)
 	go func() {
 		defer close(p.over)
 		lines := bufio.NewScanner(stderr)
@@ -81,7 +82,8 @@ func launch(program string, env []string, args ...string) (*process, error) {
 		_ = cmd.Wait() // that it was killed is no error here
 	}()
 	select {
-	case p.url = <-serving:
+	case at := <-serving:
+		p.url, p.admin = at.URL, at.Admin
 	case <-p.over:
 	case <-time.After(time.Minute):
 		p.kill()
@@ -90,12 +92,15 @@ func launch(program string, env []string, args ...string) (*process, error) {
 	return p, nil
 }
 
-func (p *process) heard(line string, serving chan<- string) {
-	var event struct{ Message, URL string }
+// served is where a process serves, as its log says.
+type served struct{ Message, URL, Admin string }
+
+func (p *process) heard(line string, serving chan<- served) {
+	var event served
 	if at, ok := strings.CutPrefix(line, "killed at "); ok {
 		p.killedAt = at
 	} else if json.Unmarshal([]byte(line), &event) == nil && event.Message == "serving" {
-		serving <- event.URL
+		serving <- event
 	}
 	p.said = append(p.said, line)
 	p.said = p.said[max(0, len(p.said)-20):]

@@ -101,7 +101,7 @@ func TestKillSweeps(t *testing.T) {
 	lanes(random, ledgers, func(i int, random *rand.Rand) {
 		c := &campaign{
 			t: t, random: random, judge: j, ear: e, witness: newWitness(fmt.Sprintf("sown-%d", i), "", "poe", "key"),
-			args: []string{"serve", "--config", config, "--store", "pebble:" + t.TempDir() + "/ledger"}, mu: &n.mu, hits: n.hits,
+			args: []string{"serve", "--config", config, "--store", "pebble:" + t.TempDir() + "/ledger", "--admin", "127.0.0.1:0"}, mu: &n.mu, hits: n.hits,
 		}
 		c.once = true
 		for day := range days {

@@ -18,7 +18,7 @@ import (
 var (
 	// ErrExists: there is a file at that path, and a key file is never overwritten by a new one.
 	ErrExists = errors.New("file exists")
-	// ErrBusy: another command is changing the key file, or died while it was. Nothing was changed.
+	// ErrBusy: another command is changing the key file. Nothing was changed.
 	ErrBusy = errors.New("key file is being changed")
 	// ErrNoSuchKey: the key file has no key of that id. Nothing was changed.
 	ErrNoSuchKey = errors.New("no such key")
@@ -234,17 +234,14 @@ func change(path string, next func(*os.File) (*jwkSet, error)) error {
 	return errors.Join(dir.Sync(), dir.Close()) // makes the renaming durable
 }
 
-// replace writes to path.lock, which only one process can create, and renames that: from the reading of the old content
+// replace writes to path.lock, which only one process can have, and renames that: from the reading of the old content
 // to the renaming there is one writer, so no rotation is lost. A lock that waits for its owner was turned down:
-// the loser of such a race is a person, who should look before rotating twice.
+// the loser of such a race is a person, who should look before rotating twice. What a process that died has left is taken over.
 func replace(path string, next func(*os.File) (*jwkSet, error)) (err error) {
 	lock := path + ".lock"
-	file, err := os.OpenFile(lock, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the operator names it
-	if errors.Is(err, fs.ErrExist) {
-		return &HintError{
-			fmt.Errorf("%w: %s is there", ErrBusy, lock),
-			"rm " + Quoted(lock) + " # unless a poe keys command is running",
-		}
+	file, err := exclusive(lock)
+	if errors.Is(err, ErrBusy) {
+		return &HintError{fmt.Errorf("%w: somebody has %s", ErrBusy, lock), busyHint(lock)}
 	}
 	if err != nil {
 		return err

@@ -221,19 +221,6 @@ func TestFailedChangeChangesNothing(t *testing.T) {
 	}
 }
 
-func TestAbandonedLockIsReported(t *testing.T) {
-	t.Parallel()
-	path := keyFile(t, keySet(jwkHS(signs)))
-	write(t, path+".lock", nil)
-	_, err := tokens.RotateFile(path, tokens.NewKey{})
-	if !errors.Is(err, tokens.ErrBusy) || !strings.HasPrefix(hint(err), "rm "+path+".lock ") {
-		t.Errorf("err = %v, hint %q", err, hint(err))
-	}
-	if _, err := os.Stat(path + ".lock"); err != nil {
-		t.Errorf("somebody else's lock was removed: %v", err)
-	}
-}
-
 // Every rotation that reported success is in the file, whoever else rotated at the same moment.
 func TestConcurrentRotationsLoseNoKey(t *testing.T) {
 	t.Parallel()

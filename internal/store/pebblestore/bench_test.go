@@ -42,12 +42,20 @@ func cpu(b *testing.B) time.Duration {
 // as they are in use. A POE URI's action has no name; a keyed one has.
 func BenchmarkClaimSettle(b *testing.B) {
 	for _, writers := range []int{1, 16, 64, 256} {
-		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) { claimSettle(b, writers, false) })
+		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) { claimSettle(b, writers, course{}) })
 	}
-	b.Run("named/writers=64", func(b *testing.B) { claimSettle(b, 64, true) })
+	b.Run("named/writers=64", func(b *testing.B) { claimSettle(b, 64, course{named: true}) })
+	b.Run("marked/writers=1", func(b *testing.B) { claimSettle(b, 1, course{marked: true}) })
+	b.Run("marked/writers=64", func(b *testing.B) { claimSettle(b, 64, course{marked: true}) })
 }
 
-func claimSettle(b *testing.B, writers int, named bool) {
+// A course is what an action goes through on its way from nothing to done.
+type course struct {
+	named  bool // it has a name
+	marked bool // it is marked before it is sent
+}
+
+func claimSettle(b *testing.B, writers int, by course) {
 	s := onDisk(b)
 	content := noise(250)
 	b.ReportAllocs()
@@ -55,7 +63,7 @@ func claimSettle(b *testing.B, writers int, named bool) {
 	left.Store(int64(b.N))
 	next := func() store.Record {
 		var names []store.Name
-		if named {
+		if by.named {
 			names = append(names, newName())
 		}
 		r := claim(b, names...)
@@ -64,6 +72,9 @@ func claimSettle(b *testing.B, writers int, named bool) {
 			b.Error(err)
 		}
 		r.ID = id
+		if by.marked {
+			r.Way = store.Marked
+		}
 		return r
 	}
 	var wg sync.WaitGroup
@@ -73,6 +84,11 @@ func claimSettle(b *testing.B, writers int, named bool) {
 		wg.Go(func() {
 			for left.Add(-1) >= 0 {
 				r, err := s.Claim(b.Context(), next())
+				if err == nil && by.marked {
+					mark := r
+					mark.State, mark.Term = store.Sent, newTerm()
+					r, err = s.Advance(b.Context(), r.Term, mark, store.Also{})
+				}
 				if err == nil {
 					_, err = s.Advance(b.Context(), r.Term, settled(r, content), store.Also{})
 				}
