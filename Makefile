@@ -38,7 +38,7 @@ race: ## Run the short tests under the race detector, in random order; needs a C
 	@command -v $$($(GO) env CC) >/dev/null || { echo "The race detector needs a C compiler: install $$($(GO) env CC)." >&2; exit 1; }
 	CGO_ENABLED=1 $(GO) test -race -short -shuffle=on -timeout=15m ./...
 
-prove: ## Prove what docs/reliability.md says, and write the figures into it; takes half an hour (PROVE=regexp for some of it)
+prove: ## Prove what docs/reliability.md says, and write the figures into it; takes twenty minutes (PROVE=regexp for some of it)
 	rm -rf .cache/figures && mkdir -p .cache/figures
 	POE_PROVE=long POE_FIGURES=$(CURDIR)/.cache/figures CGO_ENABLED=0 $(GO) test -count=1 -v -run '$(PROVE)' -timeout=90m ./internal/prove
 	$(GO) run ./internal/prove/figures -in .cache/figures -into docs/reliability.md
