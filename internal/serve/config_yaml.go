@@ -18,8 +18,8 @@ import (
 // maxConfig bounds the file, in bytes, before anything is parsed.
 const maxConfig = 1 << 20
 
-// later are the words of PROTOCOL section "Configuration" that this version does not have yet. They get an answer of
-// their own, since ignoring one of them would leave somebody less protected than the file says.
+// later are the words that this version does not have yet. They get an answer of their own, since ignoring one of them would leave somebody
+// less protected than the file says.
 var later = []string{"forms"}
 
 // A decoder walks the file's nodes beside the struct they fill. The library decodes well, but stops at its first
