@@ -17,10 +17,11 @@ type power struct {
 	fuse.RawFileSystem                                     // what it does not have
 	lies               func(name string, folder bool) bool // whether a sync is not done although it is said to be; nil: never
 
-	mu    sync.Mutex
-	off   bool
-	nodes map[uint64]*node
-	root  *node
+	mu     sync.Mutex
+	off    bool
+	broken bool // every sync fails
+	nodes  map[uint64]*node
+	root   *node
 }
 
 // A node is a file or a folder.
@@ -338,6 +339,9 @@ func (p *power) sync(ino uint64) fuse.Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n, s := p.at(ino)
+	if s == fuse.OK && p.broken {
+		return fuse.EIO
+	}
 	if s == fuse.OK && (p.lies == nil || !p.lies(n.name, n.folder())) {
 		n.sync()
 	}
