@@ -85,14 +85,11 @@ func (x *exchange) headError() error {
 // inform hands on an informational answer, and leaves none of its fields behind for the final one.
 func (x *exchange) inform(resp *http.Response) {
 	h := x.answer.Header()
-	fields := replay.EndToEnd(resp.Header)
-	for name, values := range fields {
+	for name, values := range replay.EndToEnd(resp.Header) {
 		h[name] = values
 	}
 	x.answer.WriteHeader(resp.StatusCode)
-	for name := range fields {
-		delete(h, name)
-	}
+	clear(h)
 }
 
 // writeHead gives the recorder the head of the final answer and returns the names of the trailers it announces.

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -39,18 +40,29 @@ func framing(name string) bool {
 	return false
 }
 
-// forwarded returns what of a client's fields goes to the upstream. The values are shared with h.
-func forwarded(h http.Header) http.Header {
-	out := replay.EndToEnd(h)
-	maps.DeleteFunc(out, func(name string, _ []string) bool { return untrusted(name) || framing(name) })
-	return out
+// forwarded appends the names of the client's fields that go to the upstream to names, and sorts them.
+func forwarded(names []string, h http.Header) []string {
+	for name := range replay.EndToEnd(h) {
+		if !untrusted(name) && !framing(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // forwardedTrailer returns what of a client's trailers goes to the upstream: never what frames, routes or
-// authenticates a message (RFC 9110 section 6.5.1).
+// authenticates a message (RFC 9110 section 6.5.1). nil: none of them.
 func forwardedTrailer(t http.Header) http.Header {
-	out := forwarded(t)
-	maps.DeleteFunc(out, func(name string, _ []string) bool { return !httpguts.ValidTrailerHeader(name) })
+	if len(t) == 0 {
+		return nil
+	}
+	out := http.Header{}
+	for _, name := range forwarded(nil, t) {
+		if httpguts.ValidTrailerHeader(name) {
+			out[name] = t[name]
+		}
+	}
 	return out
 }
 

@@ -78,17 +78,17 @@ func (m *message) head(req *replay.Request, upstream string) error {
 	m.add(req.Method, " ", req.Target, " HTTP/1.1\r\n")
 	f := fields{message: m}
 	f.put("Host", host)
-	h := forwarded(req.Header)
-	for _, name := range slices.Sorted(maps.Keys(h)) {
-		if replaced(name, req.ForwardHeader) {
+	var few [24]string
+	for _, name := range forwarded(few[:0], req.Header) {
+		if replaced(name, req.Forward) {
 			continue
 		}
-		for _, v := range h[name] {
+		for _, v := range req.Header[name] {
 			f.put(name, v)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(req.ForwardHeader)) {
-		f.put(name, req.ForwardHeader[name])
+	for _, own := range req.Forward {
+		f.put(own.Name, own.Value)
 	}
 	f.forwardedFor(req, host)
 	f.framing()
@@ -102,9 +102,9 @@ func oneWord(target string) bool {
 }
 
 // replaced tells whether one of our fields takes the place of the client's.
-func replaced(name string, ours map[string]string) bool {
-	for own := range ours {
-		if strings.EqualFold(own, name) {
+func replaced(name string, ours []replay.Field) bool {
+	for i := range ours {
+		if strings.EqualFold(ours[i].Name, name) {
 			return true
 		}
 	}

@@ -30,15 +30,15 @@ func TestRequestOnTheWire(t *testing.T) {
 			want: "POST //a/../b/%7e|^\"ü?x=%2F&y&;z=+ HTTP/1.1\r\nHost: shop.example\r\nPOE-Id: 0193\r\n" + forwarded + "Content-Length: 0\r\n\r\n"},
 		{name: "repeated fields in order, names of ours as given", change: func(r *replay.Request) {
 			r.Header = http.Header{"Link": {"<b>", "<a>", "<b>"}, "Accept": {"*/*"}}
-			r.ForwardHeader = map[string]string{"POE-Id": "1", "Idempotency-Key": `"1.1"`}
+			r.Forward = []replay.Field{{Name: "Idempotency-Key", Value: `"1.1"`}, {Name: "POE-Id", Value: "1"}}
 		}, want: "POST /orders HTTP/1.1\r\nHost: shop.example\r\nAccept: */*\r\nLink: <b>\r\nLink: <a>\r\nLink: <b>\r\n" +
 			"Idempotency-Key: \"1.1\"\r\nPOE-Id: 1\r\n" + forwarded + "Content-Length: 0\r\n\r\n"},
 		{name: "ours instead of the client's", change: func(r *replay.Request) {
 			r.Header = http.Header{"Idempotency-Key": {"client"}}
-			r.ForwardHeader = map[string]string{"idempotency-key": "ours"}
+			r.Forward = []replay.Field{{Name: "idempotency-key", Value: "ours"}}
 		}, want: "POST /orders HTTP/1.1\r\nHost: shop.example\r\nidempotency-key: ours\r\n" + forwarded + "Content-Length: 0\r\n\r\n"},
 		{name: "nothing that only a gateway may say", change: func(r *replay.Request) {
-			r.ForwardHeader = nil
+			r.Forward = nil
 			r.Header = http.Header{
 				"Poe-Id": {"forged"}, "POE-State": {"done"}, "poe_id": {"forged"}, "Poe-Links": {"x"}, "Poe": {"1"},
 				"X_Forwarded_For": {"127.0.0.1"}, "X-Forwarded-For": {"127.0.0.1"}, "X-Forwarded-Host": {"evil"},
@@ -46,7 +46,7 @@ func TestRequestOnTheWire(t *testing.T) {
 			}
 		}, want: "POST /orders HTTP/1.1\r\nHost: shop.example\r\nPoe: 1\r\n" + forwarded + "Content-Length: 0\r\n\r\n"},
 		{name: "no field of the connection", change: func(r *replay.Request) {
-			r.ForwardHeader = map[string]string{"POE-Id": "0193"}
+			r.Forward = []replay.Field{{Name: "POE-Id", Value: "0193"}}
 			r.Header = http.Header{
 				"Connection": {"close, X-Secret, POE-Id", "x-other, Content-Length"}, "X-Secret": {"1"}, "X-Other": {"1"}, "X-Kept": {"1"},
 				"Keep-Alive": {"1"}, "Te": {"trailers"}, "Trailer": {"X"}, "Transfer-Encoding": {"chunked"}, "Upgrade": {"h2c"},
@@ -135,7 +135,7 @@ func TestUnsendable(t *testing.T) {
 		{"field name", func(r *replay.Request) { r.Header = http.Header{"A B": {"x"}} }},
 		{"field value", func(r *replay.Request) { r.Header = http.Header{"A": {"x\r\nB: y"}} }},
 		{"field value with NUL", func(r *replay.Request) { r.Header = http.Header{"A": {"x\x00"}} }},
-		{"our field", func(r *replay.Request) { r.ForwardHeader = map[string]string{"POE-Id": "x\ny"} }},
+		{"our field", func(r *replay.Request) { r.Forward = []replay.Field{{Name: "POE-Id", Value: "x\ny"}} }},
 		{"trailer", func(r *replay.Request) { r.Trailer = http.Header{"A": {"x\r\n\r\nPOST /"}} }},
 		{"trailer name", func(r *replay.Request) { r.Trailer = http.Header{"A:": {"x"}} }},
 		{"body already released", func(r *replay.Request) { r.Body.Release() }},

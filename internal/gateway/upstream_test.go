@@ -190,7 +190,7 @@ func post(t testing.TB, body string, change ...func(*replay.Request)) *replay.Re
 		Host:          "shop.example",
 		Header:        http.Header{"Content-Type": {"text/plain"}},
 		Body:          b,
-		ForwardHeader: map[string]string{"POE-Id": "0193"},
+		Forward: []replay.Field{{Name: "POE-Id", Value: "0193"}},
 		RemoteAddr:    "192.0.2.7:4711",
 	}
 	for _, c := range change {

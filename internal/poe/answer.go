@@ -14,30 +14,31 @@ import (
 )
 
 // attempt claims, executes and answers. It returns true, without an answer, where somebody else has the action.
-func (c *call) attempt(s *status) (lost bool) {
-	end := &ending{status: status{phase: unused, record: s.record}}
-	if p, err := c.prepare(&end.status.record); p != nil || err != nil {
+func (c *call) attempt() (lost bool) {
+	end := &c.end
+	s := &end.status
+	s.phase, end.lost, end.refused = unused, false, nil
+	own := s.record.Names
+	if p, err := c.prepare(&s.record); p != nil || err != nil {
 		return c.unprepared(s, p, err)
 	}
 	delete(c.w.Header(), "Poe-State") // it said unused
-	switch holder, err := c.g.doubt(context.WithoutCancel(c.r.Context()), &end.status.record); {
+	ctx := context.WithoutCancel(c.r.Context())
+	switch holder, err := c.g.doubt(ctx, &s.record); {
 	case errors.Is(err, store.ErrTaken):
-		end.lost, end.status = true, status{phase: phaseOf(holder.State), record: holder}
+		end.lost, *s = true, status{phase: phaseOf(holder.State), record: holder}
 	case err != nil:
 		end.refused = err
 	case c.deferred():
 		c.accept(end)
 	default:
-		a := &action{route: c.route, request: c.request, exec: c.exec, inbound: c.inbound, inform: c.inform, stream: c.stream}
-		if c.route.Recovery == RecoveryRepeat {
-			a.keep = c.keepRequest
-		}
-		c.g.execute(c.r.Context(), a, end)
+		c.action = action{route: c.route, client: c, exec: c.exec, keep: c.route.Recovery == RecoveryRepeat}
+		c.g.execute(c.r.Context(), ctx, &c.action, end)
 	}
 	defer end.release()
 	switch {
 	case end.lost:
-		return c.lostTo(&end.status, s.record.Names)
+		return c.lostTo(s, own)
 	case end.refused != nil:
 		return c.unclaimed(s, end.refused)
 	default:
@@ -155,7 +156,7 @@ func (c *call) request(id store.ID, attempt uint16) *replay.Request {
 		Method: c.method, Target: c.target, Host: c.r.Host, Header: g.endToEnd(c.r.Header), Trailer: c.r.Trailer,
 		Body: c.body, RemoteAddr: c.r.RemoteAddr, TLS: c.r.TLS,
 	}
-	q.ForwardHeader = forwarded(q.Header, id, attempt)
+	q.Forward = forwarded(q.Header, id, attempt)
 	if c.route.has(doorCallback) {
 		q.Header.Del(callbackField) // it was for us
 	}
@@ -166,13 +167,16 @@ func (c *call) request(id store.ID, attempt uint16) *replay.Request {
 }
 
 // forwarded is what tells the application about us: the action's id, and a key for each attempt unless the client sent one.
-func forwarded(h http.Header, id store.ID, attempt uint16) map[string]string {
-	text := id.String()
-	out := map[string]string{"POE-Id": text}
-	if len(h["Idempotency-Key"]) == 0 {
-		out["Idempotency-Key"] = `"` + text + "." + strconv.Itoa(int(attempt)+1) + `"`
+func forwarded(h http.Header, id store.ID, attempt uint16) []replay.Field {
+	if len(h["Idempotency-Key"]) > 0 {
+		return []replay.Field{{Name: "POE-Id", Value: id.String()}}
 	}
-	return out
+	var room [48]byte
+	b, _ := id.AppendText(append(room[:0], '"')) // it never fails
+	n := len(b)
+	b = strconv.AppendInt(append(b, '.'), int64(attempt)+1, 10)
+	key := string(append(b, '"'))
+	return []replay.Field{{Name: "Idempotency-Key", Value: key}, {Name: "POE-Id", Value: key[1:n]}}
 }
 
 // inform passes an interim answer on (RFC 9110, section 15.2), except 100, since the client's body is

@@ -78,11 +78,13 @@ func (c *call) accept(end *ending) {
 	now := g.now()
 	r.Kind, r.State, r.Way, r.Term, r.Claimed, r.Due = store.Request, store.Queued, store.Accepted, g.newTerm(), now, now
 	ctx := context.WithoutCancel(c.r.Context())
-	if err := c.keepRequest(ctx, r); err != nil {
+	kept, err := c.keepRequest(ctx, r.ID, r.Term)
+	if err != nil {
 		end.refused = fmt.Errorf("%w: storing a request: %w", store.ErrUnavailable, err)
 		return
 	}
-	got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Claim(ctx, *r) })
+	r.Request = kept
+	got, err := g.writeClaim(ctx, *r)
 	switch {
 	case err == nil:
 		g.metrics.won.Inc()
@@ -101,9 +103,9 @@ func (c *call) accept(end *ending) {
 	}
 }
 
-// keepRequest puts all that is needed to execute the request later into its record, and a large body beside it.
-func (c *call) keepRequest(ctx context.Context, r *store.Record) error {
-	q := c.request(r.ID, 0)
+// keepRequest returns all that is needed to execute the request later, for the record that is written with that term. It puts a large body beside it.
+func (c *call) keepRequest(ctx context.Context, id store.ID, term store.Term) (store.Blob, error) {
+	q := c.request(id, 0)
 	q.Header.Set("Host", q.Host) // net/http keeps it out of the fields, so it is free
 	q.Header.Set("Remote-Addr", q.RemoteAddr)
 	q.Header.Del("Remote-Tls")
@@ -113,16 +115,16 @@ func (c *call) keepRequest(ctx context.Context, r *store.Record) error {
 	if address, _ := c.wantsCallback(); address != "" {
 		q.Header.Set(callbackField, address)
 	}
-	r.Request.Head = replay.EncodeHead(q.Header, q.Trailer)
-	if r.Request.Size > store.InlineLimit {
-		r.Request.Where, r.Request.Part = store.Beside, store.Part{Term: r.Term}
-		_, err := c.g.store.Put(ctx, r.ID, r.Request.Part, c.body.Reader())
+	b := store.Blob{Head: replay.EncodeHead(q.Header, q.Trailer), Size: c.body.Size(), Digest: c.digest}
+	if b.Size > store.InlineLimit {
+		b.Where, b.Part = store.Beside, store.Part{Term: term}
+		_, err := c.g.store.Put(ctx, id, b.Part, c.body.Reader())
 		killpoint.Hit("request-kept")
-		return err
+		return b, err
 	}
 	body, err := io.ReadAll(c.body.Reader())
-	r.Request.Where, r.Request.Content = store.Inline, body
-	return err
+	b.Where, b.Content = store.Inline, body
+	return b, err
 }
 
 // accepted answers that the request is stored and will be executed; or, if the client waits and the end comes in time, with that.
@@ -208,7 +210,7 @@ func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.R
 	defer q.Body.Release()
 	next := r
 	next.State, next.Term, next.Due = store.Sent, g.newTerm(), now.Add(g.cfg.Timeout+claimMargin)
-	marked, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, r.Term, next, store.Also{}) })
+	marked, err := g.writeAdvance(ctx, r.Term, next, store.Also{})
 	if err != nil {
 		if !store.Refused(err) {
 			g.orphans.add(r.ID, next.Term) // nothing was sent under it
@@ -220,7 +222,7 @@ func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.R
 	end := &ending{status: status{phase: sent, record: marked}}
 	defer end.release()
 	a := &action{route: rt, exec: exec, request: func(id store.ID, attempt uint16) *replay.Request {
-		q.ForwardHeader = forwarded(q.Header, id, attempt)
+		q.Forward = forwarded(q.Header, id, attempt)
 		return q
 	}}
 	g.run(flown{flight: fl, client: ctx, detached: ctx}, a, end)
@@ -267,7 +269,7 @@ func (g *Gate) void(ctx context.Context, r store.Record, who, why string) (store
 	next.Request = withoutContent(r.Request)
 	next.Note(store.Event{At: next.Finished, From: r.State, To: next.State, Who: who, Why: why})
 	also := g.also(&r, &next)
-	got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, r.Term, next, also) })
+	got, err := g.writeAdvance(ctx, r.Term, next, also)
 	if err == nil {
 		g.metrics.rested[burned].Inc()
 		g.front.Add(got)

@@ -36,9 +36,10 @@ func (n *byName) fresh() status {
 	return status{phase: unused, record: n.unclaimedRecord(n.door, n.name)}
 }
 
-func (n *byName) recall() (status, bool) {
+func (n *byName) recall(s *status) bool {
 	_, finished := n.remembered(n.g.now())
-	return n.fresh(), !finished
+	*s = n.fresh()
+	return !finished
 }
 
 // remembered is what the front knows of the name. Of what is past its shelf the ledger knows more: that the name is free again.

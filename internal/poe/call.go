@@ -35,6 +35,9 @@ type call struct {
 	claims     tokens.Claims
 	id         store.ID
 
+	end    ending // where the action stands, and how executing it ended
+	action action
+
 	body    *replay.Body // nil until it was read
 	bodyErr error        // how reading it ended
 	digest  [32]byte     // SHA-256 of what was read
@@ -73,31 +76,32 @@ func (c *call) once() {
 	// A client that says no more may still listen: what its body was, or the end of its half of the connection, is no
 	// reason to tell it that the ledger is away.
 	ctx := context.WithoutCancel(c.r.Context())
+	s := &c.end.status
 	for {
-		s, err := c.naming.find(ctx)
-		if err != nil {
+		var err error
+		if *s, err = c.naming.find(ctx); err != nil {
 			c.ledgerTrouble(err, unknown)
 			return
 		}
 		if s.phase == unused {
-			if c.complete(&s) && c.attempt(&s) {
+			if c.complete(s) && c.attempt() {
 				continue // somebody else was quicker: look again
 			}
 			return
 		}
-		if p := c.naming.misuse(&s); p != nil {
+		if p := c.naming.misuse(s); p != nil {
 			g.write(c.w, c.r, p)
 			return
 		}
 		switch {
 		case underWay(s.phase) && c.deferred() && !c.viaURI():
-			c.accepted(&s)
-		case (underWay(s.phase) || lookedAfter(&s)) && g.await(c.r.Context(), s.record.ID, c.waits):
+			c.accepted(s)
+		case (underWay(s.phase) || lookedAfter(s)) && g.await(c.r.Context(), s.record.ID, c.waits):
 			continue
 		case s.phase == done:
-			c.naming.repeat(&s)
+			c.naming.repeat(s)
 		default:
-			c.refuse(&s)
+			c.refuse(s)
 		}
 		return
 	}
@@ -122,12 +126,12 @@ func (c *call) claimBlindly() bool {
 	if c.r.ContentLength < 0 || c.r.ContentLength > min(blindBody, c.g.cfg.MaxBody) || expectsContinue(c.r) {
 		return false
 	}
-	s, free := c.naming.recall()
+	free := c.naming.recall(&c.end.status)
 	if !free || c.readBody() != nil || !c.digestsMatch(c.body) {
 		return false
 	}
 	c.blind = true
-	lost := c.attempt(&s)
+	lost := c.attempt()
 	c.blind = false
 	return !lost
 }

@@ -95,7 +95,7 @@ func (g *Gate) Decide(ctx context.Context, d Decision) (Action, error) {
 		return Action{}, err
 	}
 	ctx = context.WithoutCancel(ctx)
-	got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, r.Term, next, also) })
+	got, err := g.writeAdvance(ctx, r.Term, next, also)
 	switch {
 	case errors.Is(err, store.ErrStale) && !got.ID.IsZero():
 		return Action{}, g.conflict(&got, "it has changed in this moment: ")

@@ -13,9 +13,9 @@ import (
 // To add a door is to write one file: a function that reads the request and returns its naming, mostly a byName, or a guard.
 // It is entered in the list below and in the words of Route.Doors. The engine does not know it. See docs/design.md, "Doors".
 type naming interface {
-	// recall returns the record that is to be claimed if the name is free, and whether that may be tried without a look at
+	// recall makes s the record that is to be claimed if the name is free, and tells whether that may be tried without a look at
 	// the ledger. It does no I/O.
-	recall() (status, bool)
+	recall(s *status) bool
 	// find returns where the action stands. The id of one that nobody has claimed is zero, unless the name is the id.
 	find(ctx context.Context) (status, error)
 	// misuse returns what is wrong with this request for an action that is not unused; nil: it is the one that it was.
@@ -192,12 +192,13 @@ func (c *call) guardOf(s *status) guard {
 // byNothing is the naming of a request that has none: it is an action of its own. Only a guard or a rider leads here.
 type byNothing struct{ *call }
 
-func (n byNothing) recall() (status, bool) {
-	return status{phase: unused, record: n.unclaimedRecord("")}, true
+func (n byNothing) recall(s *status) bool {
+	*s = status{phase: unused, record: n.unclaimedRecord("")}
+	return true
 }
 
-func (n byNothing) find(context.Context) (status, error) {
-	s, _ := n.recall()
+func (n byNothing) find(context.Context) (s status, err error) {
+	n.recall(&s)
 	return s, nil
 }
 

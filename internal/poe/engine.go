@@ -20,13 +20,19 @@ import (
 // An action is what a door hands to the engine beside the record to claim: how to execute it.
 type action struct {
 	route   *route
-	keep    func(context.Context, *store.Record) error        // puts the request into the record that is to be claimed; nil: it is not kept
-	request func(id store.ID, attempt uint16) *replay.Request // what is sent; only the claim knows which attempt it is
+	keep    bool                                              // the request is kept with the claim
+	client  *call                                             // the request that it is executed for, whose client waits; nil: nobody waits
+	request func(id store.ID, attempt uint16) *replay.Request // what is sent where nobody waits; only the claim knows which attempt it is
 	exec    Executor
-	inbound func(context.Context) *http.Request                        // the client's request, for an executor in this process; may be nil
-	inform  func(status int, h http.Header)                            // 1xx for the client; may be nil
-	stream  func(*status, *replay.Answer) (http.ResponseWriter, error) // the client's writer, for what is passed through
-	rescue  *rescue                                                    // what is done for an action whose end is unknown; nil: it is executed
+	rescue  *rescue // what is done for an action whose end is unknown; nil: it is executed
+}
+
+// message is what is sent.
+func (a *action) message(id store.ID, attempt uint16) *replay.Request {
+	if a.client != nil {
+		return a.client.request(id, attempt)
+	}
+	return a.request(id, attempt)
 }
 
 // An ending is how an attempt to execute ended. A door hands it in with the record as it is to be claimed: id, door, route,
@@ -55,8 +61,8 @@ func (e *ending) release() {
 var errPanicked = errors.New("the handler panicked")
 
 // execute runs a at most once: claim, attempt, settle. It returns when the outcome is durable, or surely nothing
-// happened. ctx is the client's: it carries values, but its end does not end the execution.
-func (g *Gate) execute(ctx context.Context, a *action, end *ending) {
+// happened. The client's context ends with the client, detached carries its values and does not end.
+func (g *Gate) execute(client, detached context.Context, a *action, end *ending) {
 	if g.draining.Load() {
 		end.refused = errDraining
 		return
@@ -76,7 +82,6 @@ func (g *Gate) execute(ctx context.Context, a *action, end *ending) {
 	}
 	defer g.flights.end(id, fl)
 
-	detached := context.WithoutCancel(ctx)
 	claimed, err := g.claim(detached, a, end.status.record)
 	switch {
 	case errors.Is(err, store.ErrTaken):
@@ -98,7 +103,7 @@ func (g *Gate) execute(ctx context.Context, a *action, end *ending) {
 	}
 	// The commit point: from here on the action is executed, by nobody else and never again.
 	end.status = status{phase: running, record: claimed}
-	g.run(flown{flight: fl, client: ctx, detached: detached}, a, end)
+	g.run(flown{flight: fl, client: client, detached: detached}, a, end)
 }
 
 // claim reserves the action durably. An error that leaves the claim unknown is met with the same claim again,
@@ -111,13 +116,14 @@ func (g *Gate) claim(ctx context.Context, a *action, r store.Record) (store.Reco
 	if a.route.MarkSent {
 		r.Way = store.Marked
 	}
-	if a.keep != nil {
-		if err := a.keep(ctx, &r); err != nil {
+	if a.keep {
+		var err error
+		if r.Request, err = a.client.keepRequest(ctx, r.ID, r.Term); err != nil {
 			return r, fmt.Errorf("%w: storing a request: %w", store.ErrUnavailable, err)
 		}
 	}
 	killpoint.Hit("claiming")
-	got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Claim(ctx, r) })
+	got, err := g.writeClaim(ctx, r)
 	if err != nil && !store.Refused(err) {
 		g.log.Error().Err(err).Stringer("id", r.ID).Msg("claiming: nobody knows whether the claim was written; nothing is executed")
 		g.orphans.add(r.ID, r.Term)
@@ -133,14 +139,37 @@ const claimMargin = time.Minute
 // writeTries is how often a write whose result is unknown is made; each repeat finds its own term.
 const writeTries = 3
 
-// repeatWrite makes a write, and makes it again while nobody knows whether it was done. A repeat that is refused because of
+// writeClaim makes a claim, and makes it again while nobody knows whether it was done.
+func (g *Gate) writeClaim(ctx context.Context, r store.Record) (store.Record, error) {
+	got, err := g.store.Claim(ctx, r)
+	if err == nil || store.Refused(err) {
+		return got, err
+	}
+	return g.claimAgain(ctx, r, err)
+}
+
+// claimAgain is apart, so that its record is on the heap only where it is needed.
+func (g *Gate) claimAgain(ctx context.Context, r store.Record, unknown error) (store.Record, error) {
+	return writeAgain(ctx, unknown, func() (store.Record, error) { return g.store.Claim(ctx, r) })
+}
+
+// writeAdvance puts next in the place of the record with the term was, and does so again while nobody knows whether it was done.
+func (g *Gate) writeAdvance(ctx context.Context, was store.Term, next store.Record, also store.Also) (store.Record, error) {
+	got, err := g.store.Advance(ctx, was, next, also)
+	if err == nil || store.Refused(err) {
+		return got, err
+	}
+	return g.advanceAgain(ctx, was, next, also, err)
+}
+
+func (g *Gate) advanceAgain(ctx context.Context, was store.Term, next store.Record, also store.Also, unknown error) (store.Record, error) {
+	return writeAgain(ctx, unknown, func() (store.Record, error) { return g.store.Advance(ctx, was, next, also) })
+}
+
+// writeAgain makes a write again of which nobody knows whether it was done. A repeat that is refused because of
 // what it finds says that the write was not done, or it would have found its own term. One that is refused because the
 // ledger is away says nothing of the tries before it: then the error is theirs, and the write stays unknown.
-func repeatWrite(ctx context.Context, write func() (store.Record, error)) (store.Record, error) {
-	first, unknown := write()
-	if unknown == nil || store.Refused(unknown) {
-		return first, unknown
-	}
+func writeAgain(ctx context.Context, unknown error, write func() (store.Record, error)) (store.Record, error) {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval = 20 * time.Millisecond
 	return backoff.Retry(ctx, func() (store.Record, error) {
@@ -162,48 +191,64 @@ type flown struct {
 	client, detached context.Context //nolint:containedctx // the parameters of one call
 }
 
+// A run is one execution under way. It is its context, which carries the action's id and the client's request.
+type run struct {
+	execution
+	a       *action
+	f       flown
+	end     *ending
+	cancel  context.CancelCauseFunc
+	timer   *time.Timer
+	settled bool // at its head, since its answer is passed through
+}
+
 // run attempts the claimed action, whose record end holds, and settles it.
 func (g *Gate) run(f flown, a *action, end *ending) {
-	ctx, cancel := context.WithCancelCause(f.detached)
-	defer cancel(nil)
+	x := &run{a: a, f: f, end: end, execution: execution{gate: g, id: end.status.record.ID, client: a.client}}
+	x.Context, x.cancel = context.WithCancelCause(f.detached)
+	defer x.cancel(nil)
 	// A timer of our own, not a deadline: an answer that streams may take longer.
-	timer := time.AfterFunc(g.cfg.Timeout, func() { cancel(context.DeadlineExceeded) })
-	defer timer.Stop()
-	g.flights.executing(f.flight, cancel)
+	x.timer = time.AfterFunc(g.cfg.Timeout, x.expire)
+	defer x.timer.Stop()
+	g.flights.executing(f.flight, x.cancel)
 
-	id := end.status.record.ID
-	settledAtHead := false
-	cfg := replay.RecorderConfig{
-		Spool: g.cfg.Spool, Limit: g.cfg.MaxResponse, Inform: a.inform,
-		Stream: func(head *replay.Answer) (http.ResponseWriter, error) {
-			// It will not be kept and may never end: it counts as the outcome as soon as it has begun.
-			// What follows is the client's alone, and ends with it.
-			settledAtHead = true
-			timer.Stop()
-			context.AfterFunc(f.client, func() { cancel(context.Canceled) })
-			g.settle(f.detached, a, end, head)
-			g.flights.end(id, f.flight)
-			if a.stream == nil {
-				return nil, nil
-			}
-			return a.stream(&end.status, head)
-		},
+	cfg := replay.RecorderConfig{Spool: g.cfg.Spool, Limit: g.cfg.MaxResponse}
+	if a.client != nil {
+		cfg.Inform = a.client.inform
 	}
-	if a.rescue != nil && a.rescue.whole {
-		cfg.Stream = nil
+	if a.rescue == nil || !a.rescue.whole {
+		cfg.Stream = x.stream
 	}
 	end.recorder = replay.NewRecorder(cfg)
 	started := g.now()
-	g.attempt(&execution{Context: ctx, gate: g, id: id, inbound: a.inbound}, a, end)
+	g.attempt(x, a, end)
 	if a.rescue == nil {
 		g.metrics.executed[end.proof].Observe(g.now().Sub(started).Seconds())
 	}
 	killpoint.Hit("answered")
-	if settledAtHead {
+	if x.settled {
 		end.streamed = true
 		return
 	}
 	g.settle(f.detached, a, end, end.answer)
+}
+
+// expire ends an execution whose time is over.
+func (x *run) expire() { x.cancel(context.DeadlineExceeded) }
+
+// stream begins to pass an answer through. It will not be kept and may never end: it counts as the outcome as soon as it has begun.
+// What follows is the client's alone, and ends with it.
+func (x *run) stream(head *replay.Answer) (http.ResponseWriter, error) {
+	g := x.gate
+	x.settled = true
+	x.timer.Stop()
+	context.AfterFunc(x.f.client, func() { x.cancel(context.Canceled) })
+	g.settle(x.f.detached, x.a, x.end, head)
+	g.flights.end(x.id, x.f.flight)
+	if x.client == nil {
+		return nil, nil
+	}
+	return x.client.stream(&x.end.status, head)
 }
 
 // attempt executes once and finds the proof. A panic is a broken execution: how far the handler got is unknown.
@@ -216,7 +261,7 @@ func (g *Gate) attempt(ctx context.Context, a *action, end *ending) {
 			}
 		}
 	}()
-	end.proof, end.err = a.exec.Execute(ctx, a.request(end.status.record.ID, end.status.record.Attempt), end.recorder)
+	end.proof, end.err = a.exec.Execute(ctx, a.message(end.status.record.ID, end.status.record.Attempt), end.recorder)
 	end.timedOut = timedOut(end.err) || errors.Is(context.Cause(ctx), context.DeadlineExceeded)
 	if end.proof != replay.Complete {
 		return
@@ -303,7 +348,7 @@ func streamedVerdict(s store.State) store.State {
 // action is unknown to everybody else, so this client is told the same.
 func (g *Gate) advance(ctx context.Context, claimed *store.Record, next store.Record) status {
 	also := g.also(claimed, &next)
-	got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, claimed.Term, next, also) })
+	got, err := g.writeAdvance(ctx, claimed.Term, next, also)
 	switch {
 	case err == nil:
 		killpoint.Hit("settled")

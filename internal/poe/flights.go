@@ -16,12 +16,37 @@ type flights struct {
 	stopped bool
 }
 
+// Its fields are guarded by the mu of its flights.
 type flight struct {
-	done    chan struct{}           // closed when the flight has ended
-	decided chan struct{}           // closed when it is known whether the flight has the action: when it executes or recovers, or has ended
-	known   bool                    // decided is closed
+	done    occurrence              // when the flight has ended
+	decided occurrence              // when it is known whether the flight has the action: when it executes or recovers, or has ended
 	cancel  context.CancelCauseFunc // ends the execution; nil until it begins
 	quiet   bool                    // it recovers what is unknown, and so tells nobody that it is executed
+}
+
+// An occurrence is something that happens once. Its channel is made for the first who waits: mostly nobody does.
+type occurrence struct {
+	over bool
+	ch   chan struct{}
+}
+
+// happen wakes who waits. It may be called again.
+func (o *occurrence) happen() {
+	if !o.over && o.ch != nil {
+		close(o.ch)
+	}
+	o.over = true
+}
+
+// wait returns a channel that is closed once it has happened.
+func (o *occurrence) wait() <-chan struct{} {
+	if o.ch == nil {
+		o.ch = make(chan struct{})
+		if o.over {
+			close(o.ch)
+		}
+	}
+	return o.ch
 }
 
 // begin registers a flight for id, unless there is one.
@@ -34,7 +59,7 @@ func (f *flights) begin(id store.ID) (*flight, bool) {
 	if f.running == nil {
 		f.running = make(map[store.ID]*flight)
 	}
-	fl := &flight{done: make(chan struct{}), decided: make(chan struct{})}
+	fl := &flight{}
 	f.running[id] = fl
 	return fl, true
 }
@@ -44,7 +69,7 @@ func (f *flights) executing(fl *flight, cancel context.CancelCauseFunc) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	fl.cancel = cancel
-	fl.decide()
+	fl.decided.happen()
 	if f.stopped {
 		cancel(errStopped)
 	}
@@ -56,8 +81,8 @@ func (f *flights) end(id store.ID, fl *flight) {
 	defer f.mu.Unlock()
 	if f.running[id] == fl {
 		delete(f.running, id)
-		fl.decide()
-		close(fl.done)
+		fl.decided.happen()
+		fl.done.happen()
 	}
 }
 
@@ -68,31 +93,27 @@ func (f *flights) of(id store.ID) *flight {
 	return f.running[id]
 }
 
-// decide wakes who waits to know whether the flight has the action. It is called under mu, and may be called again.
-func (fl *flight) decide() {
-	if !fl.known {
-		fl.known = true
-		close(fl.decided)
-	}
-}
-
 // quieten says of a flight that it recovers what is unknown.
 func (f *flights) quieten(fl *flight) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	fl.quiet = true
-	fl.decide()
+	fl.decided.happen()
 }
 
 // executes tells whether id is being executed in this process. While somebody is still claiming it nobody knows, and what is claimed may have been done
 // long ago: so it waits for the end of that claim, or of ctx.
 func (f *flights) executes(ctx context.Context, id store.ID) bool {
-	fl := f.of(id)
+	f.mu.Lock()
+	fl := f.running[id]
 	if fl == nil {
+		f.mu.Unlock()
 		return false
 	}
+	decided := fl.decided.wait()
+	f.mu.Unlock()
 	select {
-	case <-fl.decided:
+	case <-decided:
 	case <-ctx.Done():
 	}
 	f.mu.Lock()
@@ -124,16 +145,19 @@ func (f *flights) wait(ctx context.Context) error {
 		if one == nil {
 			return nil
 		}
-		if one.await(ctx); ctx.Err() != nil {
+		if f.await(ctx, one); ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
 }
 
 // await blocks until the flight has ended or ctx is over.
-func (fl *flight) await(ctx context.Context) {
+func (f *flights) await(ctx context.Context, fl *flight) {
+	f.mu.Lock()
+	done := fl.done.wait()
+	f.mu.Unlock()
 	select {
-	case <-fl.done:
+	case <-done:
 	case <-ctx.Done():
 	}
 }

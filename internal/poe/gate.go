@@ -173,7 +173,7 @@ func (g *Gate) Once(exec Executor, pass http.Handler) http.Handler {
 // so through Once again, where it must not be guarded a second time.
 func (g *Gate) executing(ctx context.Context) bool {
 	e, ok := ctx.Value(executionKey{}).(*execution)
-	return ok && e.gate == g && e.inbound == nil
+	return ok && e.gate == g && e.client == nil
 }
 
 // plain serves a request without a door.

@@ -9,10 +9,9 @@ import (
 	"github.com/postonce/poe/internal/store"
 )
 
-// actionKey and inboundKey are the keys of what the engine puts into an execution's context.
+// actionKey and executionKey are the keys of what the engine puts into an execution's context.
 type (
 	actionKey    struct{}
-	inboundKey   struct{}
 	executionKey struct{}
 )
 
@@ -22,7 +21,7 @@ type execution struct {
 	context.Context //nolint:containedctx // it is one
 	gate            *Gate
 	id              store.ID
-	inbound         func(context.Context) *http.Request // may be nil
+	client          *call // whose client waits; nil: nobody does
 }
 
 // Value returns what is under key here, or in what was there before.
@@ -30,8 +29,6 @@ func (e *execution) Value(key any) any {
 	switch key.(type) {
 	case actionKey:
 		return e.id
-	case inboundKey:
-		return e.inbound
 	case executionKey:
 		return e
 	default:
@@ -63,8 +60,8 @@ func (e HandlerExecutor) Execute(ctx context.Context, q *replay.Request, rec *re
 // with a context that outlives the client.
 func inProcess(ctx context.Context, q *replay.Request) (*http.Request, error) {
 	var r *http.Request
-	if inbound, ok := ctx.Value(inboundKey{}).(func(context.Context) *http.Request); ok && inbound != nil {
-		r = inbound(ctx)
+	if e, ok := ctx.Value(executionKey{}).(*execution); ok && e.client != nil {
+		r = e.client.inbound(ctx)
 	} else {
 		u, err := url.ParseRequestURI(q.Target)
 		if err != nil {
@@ -76,8 +73,10 @@ func inProcess(ctx context.Context, q *replay.Request) (*http.Request, error) {
 		}).WithContext(ctx)
 	}
 	r.Header = q.Header
-	for name, value := range q.ForwardHeader {
-		r.Header.Set(name, value)
+	values := make([]string, len(q.Forward))
+	for i, f := range q.Forward {
+		values[i] = f.Value
+		r.Header[http.CanonicalHeaderKey(f.Name)] = values[i : i+1 : i+1]
 	}
 	r.Trailer = q.Trailer
 	r.TransferEncoding = nil

@@ -52,7 +52,7 @@ func (g *Gate) late(ctx context.Context, claimed *store.Record, stands, next sto
 	for range lateTries {
 		r := g.afterwards(claimed, &stands, next)
 		was, also := stands, g.also(&stands, &r)
-		if stands, err = repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, was.Term, r, also) }); err == nil {
+		if stands, err = g.writeAdvance(ctx, was.Term, r, also); err == nil {
 			g.nudge()
 			break
 		}

@@ -104,9 +104,7 @@ func (g *Gate) free(ctx context.Context, r *store.Record, who, why string) error
 	next := *r
 	next.Term = g.newTerm()
 	next.Note(store.Event{At: g.now(), From: r.State, To: r.State, Who: who, Why: "its guards are free: " + why, Status: r.Status})
-	got, err := repeatWrite(ctx, func() (store.Record, error) {
-		return g.store.Advance(ctx, r.Term, next, store.Also{Free: names})
-	})
+	got, err := g.writeAdvance(ctx, r.Term, next, store.Also{Free: names})
 	if errors.Is(err, store.ErrStale) {
 		return nil
 	}

@@ -14,7 +14,7 @@ import (
 func (g *Gate) probing(a *action, r *store.Record) (*action, *replay.Body, error) {
 	q := &replay.Request{
 		Method: http.MethodGet, Target: expand(a.route.Probe, r.ID), Host: hostAsked(r), Header: http.Header{"Accept": {"*/*"}},
-		Body: g.cfg.Spool.New(), ForwardHeader: map[string]string{"POE-Id": r.ID.String()},
+		Body: g.cfg.Spool.New(), Forward: []replay.Field{{Name: "POE-Id", Value: r.ID.String()}},
 	}
 	a.request = func(store.ID, uint16) *replay.Request { return q }
 	a.rescue = &rescue{policy: RecoveryProbe, did: "probed", whole: true, verdict: func(end *ending, answer *replay.Answer) rescued {

@@ -140,7 +140,7 @@ func (g *Gate) abandon(ctx context.Context, id store.ID, due time.Time) (bool, e
 	}
 	next.Note(event(&r, &next, "recovery", why))
 	also := g.also(&r, &next)
-	got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, r.Term, next, also) })
+	got, err := g.writeAdvance(ctx, r.Term, next, also)
 	if errors.Is(err, store.ErrStale) {
 		return false, nil // its owner lives, and was quicker
 	}

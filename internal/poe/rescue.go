@@ -101,7 +101,7 @@ func (g *Gate) try(ctx context.Context, fl *flight, r store.Record) {
 	if a.rescue.policy == RecoveryRepeat {
 		leased.Resent++
 	}
-	leased, err = repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, r.Term, leased, store.Also{}) })
+	leased, err = g.writeAdvance(ctx, r.Term, leased, store.Also{})
 	if err != nil { // it has moved on; or the lease may stand, and is over by itself
 		g.quarrel(err, &r, "leasing an unknown action: it is not tried")
 		return
@@ -223,7 +223,7 @@ func (g *Gate) renew(ctx context.Context, r store.Record, why string) {
 // replace writes next in the place of r, and tells whether it did. An action that has moved on is another's.
 func (g *Gate) replace(ctx context.Context, r *store.Record, next store.Record, what string) bool {
 	also := g.also(r, &next)
-	got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Advance(ctx, r.Term, next, also) })
+	got, err := g.writeAdvance(ctx, r.Term, next, also)
 	if err != nil {
 		g.quarrel(err, r, what)
 		return false

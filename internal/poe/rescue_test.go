@@ -36,7 +36,7 @@ func (u *upstream) Execute(_ context.Context, q *replay.Request, rec *replay.Rec
 	if err != nil {
 		return replay.Unsent, err
 	}
-	s := sending{q.Method, q.Target, q.Host, q.ForwardHeader["POE-Id"], q.ForwardHeader["Idempotency-Key"], q.Header.Get("Authorization"), string(body)}
+	s := sending{q.Method, q.Target, q.Host, forwarded(q, "POE-Id"), forwarded(q, "Idempotency-Key"), q.Header.Get("Authorization"), string(body)}
 	if key := q.Header.Get("Idempotency-Key"); key != "" {
 		s.key = key
 	}

@@ -99,14 +99,14 @@ func (c *call) refuseStranger() bool {
 }
 
 // recall tells whether the id may be claimed without a look: nobody is known to have it, and its absence proves something.
-func (c byURI) recall() (status, bool) {
+func (c byURI) recall(s *status) bool {
 	g := c.g
-	s := status{phase: unused, record: c.fresh()}
+	s.phase = unused
+	c.freshen(&s.record)
 	if g.flights.of(c.id) != nil {
-		return s, false
+		return false
 	}
-	_, finished := g.front.Get(c.id)
-	return s, !finished && g.absent(c.id, c.claims.Expires, g.now()) == unused
+	return !g.front.Has(c.id) && g.absent(c.id, c.claims.Expires, g.now()) == unused
 }
 
 // find tells running from the flights of this process without asking the ledger; everything else is what the ledger
@@ -211,10 +211,14 @@ func (c byURI) repeat(s *status) {
 func (byURI) mark(http.Header, *status, bool) {}
 
 // fresh is the record of an action that nobody has claimed.
-func (c *call) fresh() store.Record {
-	return store.Record{
-		ID: c.id, Door: doorPOE, Route: c.route.Name, Method: c.claims.Method, Target: c.claims.Target, Expires: c.claims.Expires,
-	}
+func (c *call) fresh() (r store.Record) {
+	c.freshen(&r)
+	return r
+}
+
+// freshen makes r, which is zero, that record.
+func (c *call) freshen(r *store.Record) {
+	r.ID, r.Door, r.Route, r.Method, r.Target, r.Expires = c.id, doorPOE, c.route.Name, c.claims.Method, c.claims.Target, c.claims.Expires
 }
 
 // burn answers DELETE on a POST token: it voids the action for ever, if nothing was sent yet.
@@ -243,7 +247,7 @@ func (c *call) burn() {
 		record.Principal = c.owner
 		record.State, record.Term, record.Status, record.Finished = store.Burned, g.newTerm(), 0, g.now()
 		ctx := context.WithoutCancel(c.r.Context())
-		got, err := repeatWrite(ctx, func() (store.Record, error) { return g.store.Claim(ctx, record) })
+		got, err := g.writeClaim(ctx, record)
 		switch {
 		case errors.Is(err, store.ErrTaken), errors.Is(err, store.ErrExpired):
 			c.late = errors.Is(err, store.ErrExpired)

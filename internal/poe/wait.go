@@ -40,7 +40,7 @@ func (g *Gate) await(ctx context.Context, id store.ID, until time.Time) bool {
 	ctx, cancel := context.WithTimeout(ctx, left)
 	defer cancel()
 	if fl := g.flights.of(id); fl != nil {
-		fl.await(ctx)
+		g.flights.await(ctx, fl)
 		return ctx.Err() == nil
 	}
 	// It runs elsewhere: the ledger is asked again now and then.

@@ -149,8 +149,7 @@ func (b *Body) Digest() (sum [32]byte) {
 	case b.file == nil:
 		return sha256.Sum256(b.buf)
 	default:
-		b.hash.Sum(sum[:0])
-		return sum
+		return [32]byte(b.hash.Sum(nil))
 	}
 }
 

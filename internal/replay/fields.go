@@ -1,53 +1,63 @@
 package replay
 
 import (
+	"iter"
 	"net/http"
 	"net/textproto"
 	"strings"
 )
 
-// hopByHop are the fields that concern one connection only (RFC 9110 section 7.6.1), whatever Connection says.
-var hopByHop = map[string]bool{
-	"Connection":          true,
-	"Keep-Alive":          true,
-	"Proxy-Authenticate":  true,
-	"Proxy-Authorization": true,
-	"Proxy-Connection":    true,
-	"Te":                  true,
-	"Trailer":             true,
-	"Transfer-Encoding":   true,
-	"Upgrade":             true,
+// hopByHop tells whether a field, by its canonical name, concerns one connection only (RFC 9110 section 7.6.1), whatever Connection says.
+func hopByHop(name string) bool {
+	switch name {
+	case "Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		return true
+	}
+	return false
 }
 
-// perClient are the fields of an answer that mean something to its first client only, at that moment.
-var perClient = map[string]bool{
-	"Age":                 true,
-	"Alt-Svc":             true,
-	"Authentication-Info": true,
-	"Clear-Site-Data":     true,
-	"Content-Length":      true, // computed when the answer is repeated
-	"Date":                true,
-	"Set-Cookie":          true,
-	"Set-Cookie2":         true,
-	"Www-Authenticate":    true,
+// perClient tells whether a field of an answer means something to its first client only, at that moment.
+func perClient(name string) bool {
+	switch name {
+	case "Content-Length": // computed when the answer is repeated
+		return true
+	case "Age", "Alt-Svc", "Authentication-Info", "Clear-Site-Data", "Date", "Set-Cookie", "Set-Cookie2", "Www-Authenticate":
+		return true
+	}
+	return false
 }
 
 // perClientPrefixes begin the names of whole families of such fields.
 var perClientPrefixes = []string{"Access-Control-", "Poe-", "Proxy-", "Ratelimit", "X-Ratelimit-"}
 
-// EndToEnd returns h without the fields that belong to one connection: those of RFC 9110 section 7.6.1 and
-// those that Connection names. The values are shared with h.
-func EndToEnd(h http.Header) http.Header {
-	return without(h, func(string) bool { return false })
+// EndToEnd yields the fields of h without those that belong to one connection: those of RFC 9110 section 7.6.1 and
+// those that Connection names.
+func EndToEnd(h http.Header) iter.Seq2[string, []string] {
+	return func(yield func(string, []string) bool) {
+		named := connectionNamed(h)
+		for name, values := range h {
+			if canonical := textproto.CanonicalMIMEHeaderKey(name); !hopByHop(canonical) && !named[canonical] && !yield(name, values) {
+				return
+			}
+		}
+	}
 }
 
 // Storable returns what of an answer's fields or trailers may be given to somebody else, or later: end-to-end fields
 // that are neither a client's own nor about the moment. The values are shared with h.
-func Storable(h http.Header) http.Header { return without(h, ofOneClient) }
+func Storable(h http.Header) http.Header {
+	out := make(http.Header, len(h))
+	for name, values := range EndToEnd(h) {
+		if !ofOneClient(textproto.CanonicalMIMEHeaderKey(name)) {
+			out[name] = values
+		}
+	}
+	return out
+}
 
 // ofOneClient tells whether a field, by its canonical name, is a client's own or about the moment.
 func ofOneClient(name string) bool {
-	if perClient[name] {
+	if perClient(name) {
 		return true
 	}
 	for _, p := range perClientPrefixes {
@@ -58,24 +68,11 @@ func ofOneClient(name string) bool {
 	return false
 }
 
-// without returns h without connection fields and those that drop, which is given canonical names, asks for.
-func without(h http.Header, drop func(name string) bool) http.Header {
-	named := connectionNamed(h)
-	out := make(http.Header, len(h))
-	for name, values := range h {
-		canonical := textproto.CanonicalMIMEHeaderKey(name)
-		if !hopByHop[canonical] && !named[canonical] && !drop(canonical) {
-			out[name] = values
-		}
-	}
-	return out
-}
-
 // connectionNamed returns the canonical names that the Connection fields list.
 func connectionNamed(h http.Header) map[string]bool {
 	var named map[string]bool
 	for name, values := range h {
-		if textproto.CanonicalMIMEHeaderKey(name) != "Connection" {
+		if len(name) != len("Connection") || !strings.EqualFold(name, "Connection") {
 			continue
 		}
 		for _, v := range values {

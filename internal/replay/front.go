@@ -93,6 +93,13 @@ func (f *Front) Get(id store.ID) (store.Record, bool) {
 	return r, true
 }
 
+// Has tells whether the record with that id is here.
+func (f *Front) Has(id store.ID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.lru.Contains(id)
+}
+
 // Add keeps r, in place of an earlier one with its id. The caller has seen that r is durable. A record that is neither Done nor Burned
 // may still change elsewhere and is never kept, nor is one that takes more than an eighth of the budget;
 // then an earlier one leaves too. Nothing of r is shared.

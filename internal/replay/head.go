@@ -34,9 +34,8 @@ func EncodeHead(h, trailer http.Header) []byte {
 func appendFields(b []byte, kind protowire.Number, h http.Header, valid func(name string) bool) []byte {
 	var few [16]string
 	names := few[:0]
-	named := connectionNamed(h)
-	for name := range h {
-		if canonical := textproto.CanonicalMIMEHeaderKey(name); !hopByHop[canonical] && !named[canonical] && !ofOneClient(canonical) && valid(name) {
+	for name := range EndToEnd(h) {
+		if !ofOneClient(textproto.CanonicalMIMEHeaderKey(name)) && valid(name) {
 			names = append(names, name)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 // A message is an answer on its way out.
 type message struct {
 	status  int
-	header  http.Header // end-to-end; its slices are not changed
+	header  http.Header // what of it is end-to-end is sent; it is not changed
 	trailer http.Header
 	content io.Reader // nil: none
 	size    int64     // of the content, in bytes; -1: not known
@@ -23,7 +23,7 @@ var additive = map[string]bool{"Link": true, "Vary": true}
 // writeHead writes status and fields. Those that w has already win, save the additive ones.
 func (m *message) writeHead(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	for name, values := range m.header {
+	for name, values := range EndToEnd(m.header) {
 		have, ok := h[name]
 		switch {
 		case ok && additive[name]:

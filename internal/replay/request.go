@@ -14,13 +14,16 @@ type Request struct {
 	Header  http.Header // the executor's from then on; it may change it
 	Trailer http.Header // of a chunked request; may be nil
 	Body    *Body       // never nil, may be empty; released by the engine
-	// ForwardHeader holds the fields that tell the application about us, under the exact names to be sent:
-	// POE-Id, and Idempotency-Key if the client sent none.
-	ForwardHeader map[string]string
+	// Forward holds the fields that tell the application about us, under the exact names to be sent, in their order:
+	// Idempotency-Key if the client sent none, and POE-Id.
+	Forward []Field
 
 	RemoteAddr string               // of the client, as http.Request has it
 	TLS        *tls.ConnectionState // of the client's connection; nil without TLS
 }
+
+// A Field is one field line.
+type Field struct{ Name, Value string }
 
 // Proof is what an executor can say of an execution after it ended.
 type Proof uint8

@@ -31,7 +31,7 @@ func SendHead(w http.ResponseWriter, r *http.Request, a *Answer) {
 }
 
 func (a *Answer) message(r *http.Request) *message {
-	m := &message{status: a.Status, header: EndToEnd(a.Header), trailer: a.Trailer, size: a.Size}
+	m := &message{status: a.Status, header: a.Header, trailer: a.Trailer, size: a.Size}
 	if a.Where == store.Streamed || r.Method == http.MethodHead {
 		m.size = -1
 		if n, err := strconv.ParseInt(a.Header.Get("Content-Length"), 10, 64); err == nil {

@@ -9,8 +9,8 @@ import (
 
 // A View is what a ledger holds at one moment, as a write sees it under its locks or in its transaction.
 type View interface {
-	// Record returns the record with that id, or ErrNotFound.
-	Record(id ID) (Record, error)
+	// Record returns the record with that id, or ErrNotFound. It is only to be read, and only as long as the view is good.
+	Record(id ID) (*Record, error)
 	// Holder returns the id that the name leads to, or ErrNotFound. A record of that id that is missing, or does
 	// not list the name, makes the name free all the same.
 	Holder(n Name) (ID, error)
@@ -34,44 +34,53 @@ type Binding struct {
 // not zero; where they are equal it stays.
 type Put struct {
 	Was    time.Time
-	Record Record
+	Record *Record
 }
 
-// DecideClaim decides what Ledger.Claim does with r at now: it returns the record that the caller gets, the
-// change to make durable first, and the error. It is the one place where the rules of a claim stand, for every ledger.
-// An error of v is returned wrapped, so that a ledger may use its own to ask for another try.
-func DecideClaim(v View, r Record, now time.Time) (Record, Change, error) {
+// Reset makes c write nothing, and keeps its room.
+func (c *Change) Reset() { c.Free, c.Bind, c.Put = c.Free[:0], c.Bind[:0], c.Put[:0] }
+
+// DecideClaim decides what Ledger.Claim does with r at now: it returns the record that the caller gets, which is r, completed, or one of v's,
+// and the error; c becomes the change to make durable first, and writes nothing where there is an error. It is the one place where the rules of a
+// claim stand, for every ledger. An error of v is returned wrapped, so that a ledger may use its own to ask for another try.
+func DecideClaim(v View, r *Record, now time.Time, c *Change) (got *Record, err error) {
+	c.Reset()
+	defer func() {
+		if err != nil {
+			c.Reset()
+		}
+	}()
 	if err := r.Check(); err != nil {
-		return Record{}, Change{}, err
+		return nil, err
 	}
 	if r.State != Running && r.State != Queued && r.State != Burned {
-		return Record{}, Change{}, invalid("claimed as %s", r.State)
+		return nil, invalid("claimed as %s", r.State)
 	}
 	r.round()
+	var was time.Time
 	held, err := v.Record(r.ID)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		held = Record{}
 	case err != nil:
-		return Record{}, Change{}, err
+		return nil, err
 	case held.Term == r.Term:
-		return held, Change{}, nil
+		return held, nil
 	case held.State != Unused:
-		return held, Change{}, ErrTaken
+		return held, ErrTaken
 	default:
-		r.Attempt, r.History = held.Attempt, held.History
-		if r.Names, err = stillOwn(v, r.Names, &held); err != nil {
-			return Record{}, Change{}, err
+		was, r.Attempt, r.History = held.Due, held.Attempt, held.History
+		if r.Names, err = stillOwn(v, r.Names, held); err != nil {
+			return nil, err
 		}
 	}
-	if err := claimable(&r, now); err != nil {
-		return Record{}, Change{}, err
+	if err := claimable(r, now); err != nil {
+		return nil, err
 	}
-	c := Change{Put: []Put{{Was: held.Due, Record: r}}}
-	if holder, err := c.bind(v, &r); err != nil {
-		return holder, Change{}, err
+	c.Put = append(c.Put, Put{Was: was, Record: r})
+	if holder, err := c.bind(v, r); err != nil {
+		return holder, err
 	}
-	return r, c, nil
+	return r, nil
 }
 
 // stillOwn returns names with those of held that lead to it. One that was taken over is another's now.
@@ -115,13 +124,13 @@ func claimable(r *Record, now time.Time) error {
 }
 
 // bind makes the names of r lead to r. It fails with the holder and ErrTaken where one leads elsewhere.
-func (c *Change) bind(v View, r *Record) (Record, error) {
+func (c *Change) bind(v View, r *Record) (*Record, error) {
 	for _, n := range r.Names {
 		id, err := v.Holder(n)
 		switch {
 		case errors.Is(err, ErrNotFound):
 		case err != nil:
-			return Record{}, err
+			return nil, err
 		case id == r.ID:
 			continue
 		case slices.Contains(c.Free, n):
@@ -131,12 +140,12 @@ func (c *Change) bind(v View, r *Record) (Record, error) {
 				return holder, fmt.Errorf("%w: one of its names", ErrTaken)
 			}
 			if err != nil && !errors.Is(err, ErrNotFound) {
-				return Record{}, err
+				return nil, err
 			}
 		}
 		c.Bind = append(c.Bind, Binding{Name: n, ID: r.ID})
 	}
-	return Record{}, nil
+	return nil, nil
 }
 
 // free makes n free if it leads to id.
@@ -152,48 +161,55 @@ func (c *Change) free(v View, n Name, id ID) error {
 }
 
 // DecideAdvance is to Ledger.Advance what DecideClaim is to Ledger.Claim.
-func DecideAdvance(v View, w Advance, now time.Time) (Record, Change, error) {
+func DecideAdvance(v View, w *Advance, now time.Time, c *Change) (got *Record, err error) {
+	c.Reset()
+	defer func() {
+		if err != nil {
+			c.Reset()
+		}
+	}()
 	if err := w.check(); err != nil {
-		return Record{}, Change{}, err
+		return nil, err
 	}
 	r := w.Record
 	r.round()
 	held, err := v.Record(r.ID)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return Record{}, Change{}, fmt.Errorf("%w: there is no record", ErrStale)
+		return nil, fmt.Errorf("%w: there is no record", ErrStale)
 	case err != nil:
-		return Record{}, Change{}, err
+		return nil, err
 	case held.Term == r.Term:
-		return held, Change{}, nil
+		return held, nil
 	case held.Term != w.Was:
-		return held, Change{}, ErrStale
+		return held, ErrStale
 	}
-	if err := follows(&held, &r); err != nil {
-		return Record{}, Change{}, err
+	if err := follows(held, r); err != nil {
+		return nil, err
 	}
-	c := Change{}
-	if r.Names, err = c.leave(v, &held, w.Also.Free); err != nil {
-		return Record{}, Change{}, err
+	names, err := c.leave(v, held, w.Also.Free)
+	if err != nil {
+		return nil, err
 	}
 	for _, n := range w.Also.Take {
 		c.Bind = append(c.Bind, Binding{Name: n, ID: r.ID})
 	}
-	r.Names = union(r.Names, w.Also.Take)
-	if err := checkNames(r.Names); err != nil {
-		return Record{}, Change{}, err
+	names = union(names, w.Also.Take)
+	if err := checkNames(names); err != nil {
+		return nil, err
 	}
 	c.Put = append(c.Put, Put{Was: held.Due, Record: r})
 	if holder, err := c.spawn(v, w.Also.Spawn, now); err != nil {
-		return holder, Change{}, err
+		return holder, err
 	}
-	return r, c, nil
+	r.Names = names // the last thing: a ledger may ask for another try until here
+	return r, nil
 }
 
-// An Advance is the arguments of Ledger.Advance.
+// An Advance is the arguments of Ledger.Advance. The decision completes Record in place.
 type Advance struct {
 	Was    Term
-	Record Record
+	Record *Record
 	Also   Also
 }
 
@@ -263,24 +279,25 @@ func (c *Change) leave(v View, held *Record, names []Name) ([]Name, error) {
 }
 
 // spawn adds the children, which must be absent. It fails with the holder and ErrTaken where an id or a name is taken.
-func (c *Change) spawn(v View, children []Record, now time.Time) (Record, error) {
+func (c *Change) spawn(v View, children []Record, now time.Time) (*Record, error) {
 	for i := range children {
-		child := children[i]
+		child := new(Record)
+		*child = children[i]
 		child.round()
 		holder, err := v.Record(child.ID)
 		if err == nil {
 			return holder, fmt.Errorf("child %d: %w", i, ErrTaken)
 		}
 		if !errors.Is(err, ErrNotFound) {
-			return Record{}, err
+			return nil, err
 		}
-		if err := claimable(&child, now); err != nil {
-			return Record{}, fmt.Errorf("child %d: %w", i, err)
+		if err := claimable(child, now); err != nil {
+			return nil, fmt.Errorf("child %d: %w", i, err)
 		}
-		if holder, err := c.bind(v, &child); err != nil {
+		if holder, err := c.bind(v, child); err != nil {
 			return holder, fmt.Errorf("child %d: %w", i, err)
 		}
 		c.Put = append(c.Put, Put{Record: child})
 	}
-	return Record{}, nil
+	return nil, nil
 }

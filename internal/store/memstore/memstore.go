@@ -66,8 +66,8 @@ func New(cfg Config) (*Store, error) {
 
 // Claim implements store.Ledger.
 func (s *Store) Claim(ctx context.Context, r store.Record) (store.Record, error) {
-	rec, err := s.write(ctx, func() (store.Record, store.Change, error) {
-		return store.DecideClaim(view{s}, r, s.clock.Now())
+	rec, err := s.write(ctx, func(c *store.Change) (*store.Record, error) {
+		return store.DecideClaim(view{s}, &r, s.clock.Now(), c)
 	})
 	if err != nil {
 		return rec, fmt.Errorf("claiming %s: %w", r.ID, err)
@@ -77,8 +77,8 @@ func (s *Store) Claim(ctx context.Context, r store.Record) (store.Record, error)
 
 // Advance implements store.Ledger.
 func (s *Store) Advance(ctx context.Context, was store.Term, r store.Record, also store.Also) (store.Record, error) {
-	rec, err := s.write(ctx, func() (store.Record, store.Change, error) {
-		return store.DecideAdvance(view{s}, store.Advance{Was: was, Record: r, Also: also}, s.clock.Now())
+	rec, err := s.write(ctx, func(c *store.Change) (*store.Record, error) {
+		return store.DecideAdvance(view{s}, &store.Advance{Was: was, Record: &r, Also: also}, s.clock.Now(), c)
 	})
 	if err != nil {
 		return rec, fmt.Errorf("advancing %s: %w", r.ID, err)
@@ -94,14 +94,14 @@ func (s *Store) Lookup(ctx context.Context, k store.Key) (store.Record, error) {
 		return store.Record{}, fmt.Errorf("looking up: %w", err)
 	}
 	if id, ok := k.ID(); ok {
-		return view{s}.Record(id)
+		return s.record(id)
 	}
 	n, _ := k.Name()
 	id, err := view{s}.Holder(n)
 	if err != nil {
 		return store.Record{}, err
 	}
-	r, err := view{s}.Record(id)
+	r, err := s.record(id)
 	if err == nil && !slices.Contains(r.Names, n) {
 		return store.Record{}, store.ErrNotFound
 	}
@@ -141,13 +141,17 @@ func byDue(a, b store.Entry) int {
 }
 
 // write decides and does one change while nobody else reads or writes.
-func (s *Store) write(ctx context.Context, decide func() (store.Record, store.Change, error)) (store.Record, error) {
+func (s *Store) write(ctx context.Context, decide func(*store.Change) (*store.Record, error)) (rec store.Record, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.usable(ctx); err != nil {
 		return store.Record{}, err
 	}
-	rec, c, err := decide()
+	var c store.Change
+	got, err := decide(&c)
+	if got != nil {
+		rec = *got
+	}
 	if err != nil || len(c.Put) == 0 {
 		return rec, err
 	}
@@ -158,7 +162,7 @@ func (s *Store) write(ctx context.Context, decide func() (store.Record, store.Ch
 		s.names[b.Name] = b.ID
 	}
 	for _, p := range c.Put {
-		s.records[p.Record.ID] = clone(p.Record)
+		s.records[p.Record.ID] = clone(*p.Record)
 		delete(s.agenda, p.Record.ID)
 		if !p.Record.Due.IsZero() {
 			s.agenda[p.Record.ID] = p.Record.Due
@@ -192,8 +196,17 @@ func clone(r store.Record) store.Record {
 // view reads the maps for whoever holds mu.
 type view struct{ s *Store }
 
-func (v view) Record(id store.ID) (store.Record, error) {
-	r, ok := v.s.records[id]
+func (v view) Record(id store.ID) (*store.Record, error) {
+	r, err := v.s.record(id)
+	if err != nil {
+		return nil, err
+	}
+	return &r, nil
+}
+
+// record is called under mu.
+func (s *Store) record(id store.ID) (store.Record, error) {
+	r, ok := s.records[id]
 	if !ok {
 		return store.Record{}, store.ErrNotFound
 	}

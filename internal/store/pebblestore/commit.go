@@ -57,15 +57,23 @@ func (c *committer) end() {
 	}
 }
 
-// submit returns when what fill put into the batch is durable. After any error nobody knows whether it is. state is what the
+// A filler puts a write into a batch.
+type filler interface{ fill(b *pebble.Batch) error }
+
+// fillFunc is a filler.
+type fillFunc func(b *pebble.Batch) error
+
+func (f fillFunc) fill(b *pebble.Batch) error { return f(b) }
+
+// submit returns when what w puts into the batch is durable. After any error nobody knows whether it is. state is what the
 // write makes of a record, and Absent for upkeep; it names the moment for those who kill the process at it.
-// Its callers hold the locks of whatever fill touches, so the order of the writes in a group does not matter.
-func (c *committer) submit(state store.State, fill func(*pebble.Batch) error) error {
+// Its callers hold the locks of whatever w touches, so the order of the writes in a group does not matter.
+func (c *committer) submit(state store.State, w filler) error {
 	c.mu.Lock()
 	g := c.open()
 	g.members++
 	if g.err == nil {
-		g.err = fill(g.batch)
+		g.err = w.fill(g.batch)
 	}
 	g.writes.Add(state)
 	c.mu.Unlock()

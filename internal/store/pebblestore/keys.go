@@ -20,15 +20,17 @@ const (
 	agendaSize = 1 + 8 + 16
 )
 
-func recordKey(id store.ID) []byte {
-	return append(shelfKey(id.Shelf()), id[:]...)
+func recordKey(id store.ID) []byte { return appendRecordKey(make([]byte, 0, recordSize), id) }
+
+func appendRecordKey(b []byte, id store.ID) []byte {
+	return append(appendShelfKey(b, id.Shelf()), id[:]...)
 }
 
 // shelfKey is before every record of the shelf, and behind all of the shelves before it.
-func shelfKey(s store.Shelf) []byte {
-	k := make([]byte, 1, recordSize)
-	k[0] = recordPrefix
-	return binary.BigEndian.AppendUint32(k, uint32(s))
+func shelfKey(s store.Shelf) []byte { return appendShelfKey(make([]byte, 0, recordSize), s) }
+
+func appendShelfKey(b []byte, s store.Shelf) []byte {
+	return binary.BigEndian.AppendUint32(append(b, recordPrefix), uint32(s))
 }
 
 func recordID(key []byte) (id store.ID, ok bool) {
@@ -45,14 +47,18 @@ func nameKey(n store.Name) []byte {
 }
 
 func agendaKey(due time.Time, id store.ID) []byte {
-	return append(dueKey(due.UnixMilli()), id[:]...)
+	return appendAgendaKey(make([]byte, 0, agendaSize), due, id)
+}
+
+func appendAgendaKey(b []byte, due time.Time, id store.ID) []byte {
+	return append(appendDueKey(b, due.UnixMilli()), id[:]...)
 }
 
 // dueKey is before every agenda entry of that millisecond.
-func dueKey(ms int64) []byte {
-	k := make([]byte, 1, agendaSize)
-	k[0] = agendaPrefix
-	return binary.BigEndian.AppendUint64(k, uint64(max(ms, 0)))
+func dueKey(ms int64) []byte { return appendDueKey(make([]byte, 0, agendaSize), ms) }
+
+func appendDueKey(b []byte, ms int64) []byte {
+	return binary.BigEndian.AppendUint64(append(b, agendaPrefix), uint64(max(ms, 0)))
 }
 
 func agendaID(key []byte) (id store.ID, ok bool) {

@@ -79,7 +79,7 @@ func (p *pulse) next(s *Store) *beat {
 	p.beat = b
 	go func() {
 		defer s.life.RUnlock()
-		b.err = s.commits.submit(store.Absent, func(*pebble.Batch) error { return nil })
+		b.err = s.commits.submit(store.Absent, fillFunc(func(*pebble.Batch) error { return nil }))
 		p.mu.Lock()
 		p.beat = nil
 		p.mu.Unlock()

@@ -34,12 +34,12 @@ func (s *stripes) remember(r *store.Record, durable bool) {
 	}
 }
 
-// recall returns the record with that id if it is remembered. The caller holds its stripe.
-func (s *stripes) recall(id store.ID) (store.Record, bool) {
+// recall returns the record with that id if it is remembered, and nil otherwise. The caller holds its stripe.
+func (s *stripes) recall(id store.ID) *store.Record {
 	if last := s[stripeOfID(id)].last; last != nil && last.ID == id {
-		return *last, true
+		return last
 	}
-	return store.Record{}, false
+	return nil
 }
 
 // A stripe set is ascending and without repetition.

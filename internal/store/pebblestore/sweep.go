@@ -183,7 +183,7 @@ func (s *Store) freeNames(ids []store.ID, rest map[store.ID]store.Record) error 
 	if len(free) == 0 {
 		return nil
 	}
-	return s.commits.submit(store.Absent, func(b *pebble.Batch) error { return deleteNames(b, free) })
+	return s.commits.submit(store.Absent, fillFunc(func(b *pebble.Batch) error { return deleteNames(b, free) }))
 }
 
 // leading appends those names of r that lead to r.
@@ -244,7 +244,7 @@ func (s *Store) forget(st *stretch) (int, error) {
 	if err := errors.Join(err, failed); err != nil || f.n == 0 {
 		return 0, err
 	}
-	if err := s.commits.submit(store.Absent, f.fill); err != nil {
+	if err := s.commits.submit(store.Absent, &f); err != nil {
 		return 0, err
 	}
 	return f.n, nil

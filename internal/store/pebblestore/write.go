@@ -13,21 +13,16 @@ import (
 
 // Claim implements store.Ledger.
 func (s *Store) Claim(ctx context.Context, r store.Record) (store.Record, error) {
-	set := stripeSet{}.withRecord(r.ID, r.Names)
-	rec, err := s.write(ctx, set, func(v *view) (store.Record, store.Change, error) {
-		rec, change, err := store.DecideClaim(v, r, s.clock.Now())
-		if err == nil && len(change.Put) > 0 {
-			err = s.takes(r.ID)
-		}
-		if err != nil {
-			change = store.Change{}
-		}
-		return rec, change, err
-	})
-	if err != nil {
-		return rec, fmt.Errorf("claiming %s: %w", r.ID, err)
+	w := begin(s)
+	defer w.end()
+	w.claim = true
+	w.record = new(store.Record) // the stripe may remember it
+	*w.record = r
+	w.set = w.set.withRecord(r.ID, r.Names)
+	if err := w.run(ctx, &r); err != nil {
+		return r, fmt.Errorf("claiming %s: %w", w.record.ID, err)
 	}
-	return rec, nil
+	return r, nil
 }
 
 // takes tells whether a claim that is to be written may be.
@@ -40,65 +35,125 @@ func (s *Store) takes(id store.ID) error {
 
 // Advance implements store.Ledger.
 func (s *Store) Advance(ctx context.Context, was store.Term, r store.Record, also store.Also) (store.Record, error) {
-	set := stripeSet{}.withRecord(r.ID, also.Free).withRecord(r.ID, also.Take)
+	w := begin(s)
+	defer w.end()
+	w.record = &w.room
+	*w.record = r
+	w.was, w.also = was, also
+	w.set = w.set.withRecord(r.ID, also.Free).withRecord(r.ID, also.Take)
 	for i := range also.Spawn {
-		set = set.withRecord(also.Spawn[i].ID, also.Spawn[i].Names)
+		w.set = w.set.withRecord(also.Spawn[i].ID, also.Spawn[i].Names)
 	}
-	rec, err := s.write(ctx, set, func(v *view) (store.Record, store.Change, error) {
-		return store.DecideAdvance(v, store.Advance{Was: was, Record: r, Also: also}, s.clock.Now())
-	})
-	if err != nil {
-		return rec, fmt.Errorf("advancing %s: %w", r.ID, err)
+	if err := w.run(ctx, &r); err != nil {
+		return r, fmt.Errorf("advancing %s: %w", w.record.ID, err)
 	}
-	return rec, nil
+	return r, nil
 }
 
-// decision says what a write does, by what it sees.
-type decision func(*view) (store.Record, store.Change, error)
+// A writing is one write on its way: a claim, or an advance. It is used again once it has ended, with its room.
+type writing struct {
+	view
+	claim  bool
+	record *store.Record // what is to be written
+	room   store.Record
+	was    store.Term
+	also   store.Also
+	change store.Change
+	encoded
+}
 
-// write decides under the stripes of set, and of what else the decision turns out to need, and makes
-// the change durable before it releases them.
-func (s *Store) write(ctx context.Context, set stripeSet, decide decision) (store.Record, error) {
+var writings = sync.Pool{New: func() any { return new(writing) }}
+
+func begin(s *Store) *writing {
+	w := writings.Get().(*writing) //nolint:forcetypeassert // nothing else is in it
+	w.s = s
+	return w
+}
+
+// largeWrite is the size of an encoding whose room is left to the garbage collector, in bytes.
+const largeWrite = 16 << 10
+
+// end gives w back, holding nothing that was written.
+func (w *writing) end() {
+	if cap(w.bytes) > largeWrite {
+		return
+	}
+	clear(w.change.Put)
+	*w = writing{
+		view:    view{set: w.set[:0], missing: w.missing[:0]},
+		change:  store.Change{Free: w.change.Free[:0], Bind: w.change.Bind[:0], Put: w.change.Put[:0]},
+		encoded: encoded{bytes: w.bytes[:0], ends: w.ends[:0]},
+	}
+	writings.Put(w)
+}
+
+// run decides under the stripes of w.set, and of what else the decision turns out to need, and makes
+// the change durable before it releases them. into becomes the record that the caller gets.
+func (w *writing) run(ctx context.Context, into *store.Record) error {
+	s := w.s
 	if err := s.enter(ctx); err != nil {
-		return store.Record{}, err
+		*into = store.Record{}
+		return err
 	}
 	defer s.leave()
 	s.gate.RLock()
 	defer s.gate.RUnlock()
 	for {
-		v := view{s: s, held: set}
-		rec, err := s.try(ctx, &v, decide)
-		if len(v.missing) == 0 {
-			return rec, err
+		w.missing, w.bytes, w.ends = w.missing[:0], w.bytes[:0], w.ends[:0]
+		err := w.try(ctx, into)
+		if len(w.missing) == 0 {
+			return err
 		}
-		set = set.with(v.missing...)
+		w.set = w.set.with(w.missing...)
 	}
 }
 
-func (s *Store) try(ctx context.Context, v *view, decide decision) (store.Record, error) {
-	s.stripes.lock(v.held)
-	defer s.stripes.unlock(v.held)
+func (w *writing) try(ctx context.Context, into *store.Record) error {
+	s := w.s
+	s.stripes.lock(w.set)
+	defer s.stripes.unlock(w.set)
 	// Waiting for a stripe takes as long as another's sync. Nothing is written yet, so now is the last moment to give up.
 	if err := ctx.Err(); err != nil {
-		return store.Record{}, fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+		*into = store.Record{}
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
-	rec, change, err := decide(v)
-	if err != nil || len(change.Put) == 0 {
-		return rec, err
+	got, err := w.decide()
+	if got == nil {
+		*into = store.Record{}
+	} else {
+		*into = *got
 	}
-	for i := range change.Put {
-		s.fresh.writing(change.Put[i].Record.ID)
+	if err != nil || len(w.change.Put) == 0 {
+		return err
 	}
-	e := encode(&change)
-	err = s.commits.submit(change.Put[0].Record.State, e.fill)
-	e.free()
-	for i := range change.Put {
-		s.stripes.remember(&change.Put[i].Record, err == nil)
+	for i := range w.change.Put {
+		s.fresh.writing(w.change.Put[i].Record.ID)
+	}
+	w.encode(&w.change)
+	err = s.commits.submit(w.change.Put[0].Record.State, w)
+	for i := range w.change.Put {
+		s.stripes.remember(w.change.Put[i].Record, err == nil && w.claim) // an advance takes its record's room with it
 	}
 	if err != nil {
-		return store.Record{}, fmt.Errorf("writing: %w", err)
+		*into = store.Record{}
+		return fmt.Errorf("writing: %w", err)
 	}
-	return rec, nil
+	return nil
+}
+
+// decide says what the write does, by what it sees.
+func (w *writing) decide() (*store.Record, error) {
+	if !w.claim {
+		return store.DecideAdvance(&w.view, &store.Advance{Was: w.was, Record: w.record, Also: w.also}, w.s.clock.Now(), &w.change)
+	}
+	got, err := store.DecideClaim(&w.view, w.record, w.s.clock.Now(), &w.change)
+	if err == nil && len(w.change.Put) > 0 {
+		err = w.s.takes(w.record.ID)
+	}
+	if err != nil {
+		w.change.Reset()
+	}
+	return got, err
 }
 
 // errMissing makes a decision end early, to be taken again with more stripes.
@@ -107,12 +162,12 @@ var errMissing = errors.New("a stripe is not held")
 // A view is the ledger as a write sees it: only what it holds the stripes of.
 type view struct {
 	s       *Store
-	held    stripeSet
-	missing []uint16
+	set     stripeSet // which are held
+	missing []uint16  // which would have to be
 }
 
 func (v *view) holds(stripe uint16) bool {
-	if v.held.has(stripe) {
+	if v.set.has(stripe) {
 		return true
 	}
 	v.missing = append(v.missing, stripe)
@@ -120,14 +175,18 @@ func (v *view) holds(stripe uint16) bool {
 }
 
 // Record implements store.View.
-func (v *view) Record(id store.ID) (store.Record, error) {
+func (v *view) Record(id store.ID) (*store.Record, error) {
 	if !v.holds(stripeOfID(id)) {
-		return store.Record{}, errMissing
+		return nil, errMissing
 	}
-	if r, ok := v.s.stripes.recall(id); ok {
+	if r := v.s.stripes.recall(id); r != nil {
 		return r, nil
 	}
-	return v.s.record(id)
+	if v.s.fresh.absent(id) {
+		return nil, store.ErrNotFound
+	}
+	r, err := v.s.record(id)
+	return &r, err
 }
 
 // Holder implements store.View.
@@ -145,27 +204,11 @@ type encoded struct {
 	ends   []int // of the records in bytes
 }
 
-func encode(c *store.Change) *encoded {
-	e, ok := encodings.Get().(*encoded)
-	if !ok {
-		e = &encoded{bytes: make([]byte, 0, 1024)}
-	}
-	e.change, e.bytes, e.ends = c, e.bytes[:0], e.ends[:0]
+func (e *encoded) encode(c *store.Change) {
+	e.change = c
 	for i := range c.Put {
 		e.bytes = c.Put[i].Record.Append(e.bytes)
 		e.ends = append(e.ends, len(e.bytes))
-	}
-	return e
-}
-
-// encodings holds what free has given back.
-var encodings sync.Pool
-
-// free gives e back once its bytes are in a batch. What grew large is left to the garbage collector.
-func (e *encoded) free() {
-	e.change = nil
-	if cap(e.bytes) <= 16<<10 {
-		encodings.Put(e)
 	}
 }
 
@@ -191,18 +234,26 @@ func (e *encoded) fill(b *pebble.Batch) error {
 	return nil
 }
 
-// put adds one record. An agenda entry is set once and deleted once, which is what SingleDelete asks for.
+// put adds one record. An agenda entry is set once and deleted once, which is what SingleDelete asks for. Keys and values are
+// written straight into the batch.
 func put(b *pebble.Batch, p *store.Put, value []byte) error {
 	id, due := p.Record.ID, p.Record.Due
 	if !p.Was.IsZero() && !p.Was.Equal(due) {
-		if err := b.SingleDelete(agendaKey(p.Was, id), nil); err != nil {
+		d := b.SingleDeleteDeferred(agendaSize)
+		appendAgendaKey(d.Key[:0], p.Was, id)
+		if err := d.Finish(); err != nil {
 			return err
 		}
 	}
 	if !due.IsZero() && !p.Was.Equal(due) {
-		if err := b.Set(agendaKey(due, id), nil, nil); err != nil {
+		d := b.SetDeferred(agendaSize, 0)
+		appendAgendaKey(d.Key[:0], due, id)
+		if err := d.Finish(); err != nil {
 			return err
 		}
 	}
-	return b.Set(recordKey(id), value, nil)
+	d := b.SetDeferred(recordSize, len(value))
+	appendRecordKey(d.Key[:0], id)
+	copy(d.Value, value)
+	return d.Finish()
 }
