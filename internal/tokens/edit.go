@@ -246,19 +246,19 @@ func replace(path string, next func(*os.File) (*jwkSet, error)) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(lock))
-		}
-	}()
 	set, err := next(file)
 	if err == nil {
 		err = write(file, set)
 	}
-	if err = errors.Join(err, file.Close()); err != nil {
+	return leave(file, func() error {
+		if err == nil {
+			err = os.Rename(lock, path)
+		}
+		if err != nil {
+			err = errors.Join(err, os.Remove(lock))
+		}
 		return err
-	}
-	return os.Rename(lock, path)
+	})
 }
 
 // write writes the set, checked, and returns once it is on the disk.

@@ -60,6 +60,31 @@ func FuzzClaims(f *testing.F) {
 	})
 }
 
+// FuzzSpelling: what a token says does not depend on whether its claims are spelled as they are minted. A space is enough for the decoder to read
+// them instead.
+func FuzzSpelling(f *testing.F) {
+	ring := ringOf(f, tokens.Config{Cache: -1}, jwkHS(signs))
+	f.Add(goodBody)
+	f.Add(also(`"sub":"` + b64(secret()) + `","bdg":"` + b64(secret()) + `","cb":"https://a.example/"`))
+	f.Add(also(`"cb":"https://a.example/","bdg":"` + b64(secret()) + `"`))
+	for _, change := range [][2]string{
+		{`"iat":1`, `"iat":01`}, {`"iat":1`, `"iat":-1`}, {`"exp":1`, `"exp":10000000000001`}, {`/orders`, `/ord\u0065rs`}, {`/orders`, "/ord\xffers"}, {`/orders`, "/ord\ters"},
+		{`POST`, `PO\u0053T`}, {`"htm"`, `"htu"`}, {`}`, `}}`}, {`}`, `,}`}, {`}`, ``},
+	} {
+		f.Add(strings.Replace(goodBody, change[0], change[1], 1))
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		if !strings.HasPrefix(body, "{") {
+			return
+		}
+		got, err := ring.Verify(sign(goodHeader, body), now())
+		want, wanted := ring.Verify(sign(goodHeader, "{ "+body[1:]), now())
+		if got != want || tokens.Reason(err) != tokens.Reason(wanted) {
+			t.Fatalf("%q is %+v, %v; with a space %+v, %v", body, got, err, want, wanted)
+		}
+	})
+}
+
 // FuzzKeyFile: no file makes the parser panic, and keys that it takes mint what they verify.
 func FuzzKeyFile(f *testing.F) {
 	f.Add(keySet(jwkHS(signs), jwkEd(verifies)))

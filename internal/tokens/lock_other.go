@@ -18,5 +18,13 @@ func exclusive(path string) (*os.File, error) {
 	return file, err
 }
 
+// leave gives up what exclusive has opened after the last thing was done with it: that it is there is the lock, and not that it is open.
+func leave(file *os.File, last func() error) error {
+	if err := file.Close(); err != nil {
+		return errors.Join(err, os.Remove(file.Name()))
+	}
+	return last()
+}
+
 // busyHint is what to do about a file that somebody has.
 func busyHint(lock string) string { return "rm " + Quoted(lock) + " # unless a poe command is running" }

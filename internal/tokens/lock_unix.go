@@ -45,5 +45,9 @@ func exclusive(path string) (_ *os.File, err error) {
 	return file, nil
 }
 
+// leave does the last thing with what exclusive has opened and then gives it up. In this order: as soon as it is given up the next one may
+// empty it, wherever it was moved to.
+func leave(file *os.File, last func() error) error { return errors.Join(last(), file.Close()) }
+
 // busyHint is what to do about a file that somebody has.
 func busyHint(string) string { return "try again when the other command has ended" }
