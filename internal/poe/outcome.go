@@ -172,7 +172,7 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code in
 		g.purged(w, r, s)
 		return
 	}
-	head, trailer, err := replay.DecodeHead(rec.Response.Head)
+	stored, err := g.storedHead(rec)
 	if err != nil {
 		g.log.Error().Err(err).Stringer("id", rec.ID).Msg("reading a stored answer")
 		g.write(w, r, g.problem(problemLedgerUnavailable))
@@ -187,10 +187,8 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code in
 	}
 	out, sent := unlessStalled(w, rec.Response.Size, g.cfg.Patience)
 	defer sent()
-	err = replay.Repeat(out, r, replay.Stored{
-		Status: code, Header: head, Trailer: trailer,
-		Content: content, Size: rec.Response.Size, Target: rec.Target,
-	})
+	stored.Status, stored.Content, stored.Size = code, content, rec.Response.Size
+	err = replay.Repeat(out, r, stored)
 	if errors.Is(err, replay.ErrIncomplete) { // nothing was written: what is stored is not all there
 		g.log.Error().Err(err).Stringer("id", rec.ID).Msg("repeating an answer")
 		h.Del("Content-Security-Policy")
@@ -202,6 +200,41 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code in
 		g.log.Debug().Err(err).Stringer("id", rec.ID).Msg("repeating an answer")
 	}
 }
+
+// storedHead returns the stored answer without its content.
+func (g *Gate) storedHead(rec *store.Record) (replay.Stored, error) {
+	key := repeatKey{id: rec.ID, term: rec.Term}
+	if s, ok := g.heads.Get(key); ok {
+		return s, nil
+	}
+	head, trailer, err := replay.DecodeHead(rec.Response.Head)
+	if err != nil {
+		return replay.Stored{}, err
+	}
+	s := replay.Stored{Header: head, Trailer: trailer, Target: rec.Target}.Prepared()
+	g.heads.Add(key, s)
+	return s, nil
+}
+
+// A repeatKey names one of the answers to those who come back to an action. It holds the term of its record, so what is remembered under
+// it is never out of date.
+type repeatKey struct {
+	id   store.ID
+	term store.Term
+	body comparison
+}
+
+// A comparison tells what a 405 says of the body that came with it.
+type comparison uint8
+
+const (
+	notCompared comparison = iota
+	sameBody
+	otherBody
+)
+
+// remembered is how many of each of those answers are kept ready: about a kilobyte each.
+const remembered = 1 << 10
 
 // intact reads a content that lies beside the ledger, and tells whether it is still what was stored: over a file of its own nobody else watches.
 func intact(content io.ReadSeeker, b *store.Blob) error {

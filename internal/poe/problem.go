@@ -126,7 +126,8 @@ type problem struct {
 	LastStatus     int        `json:"last_status,omitempty"`
 	Parameter      string     `json:"parameter,omitempty"`
 
-	kind *kind
+	kind   *kind
+	always repeatKey // under which the same is always said; zero: it may be something else the next time
 }
 
 // problem begins an occurrence of k.
@@ -167,7 +168,16 @@ func (g *Gate) write(w http.ResponseWriter, r *http.Request, p *problem) {
 		g.writePage(w, p.Status, "problem.html", problemPage{Problem: p, Help: p.kind.help, Receipt: receiptPath(p.Outcome)})
 		return
 	}
-	writeJSON(w, p.Status, "application/problem+json", p)
+	if p.always == (repeatKey{}) {
+		writeJSON(w, p.Status, "application/problem+json", p)
+		return
+	}
+	body, ok := g.bodies.Get(p.always)
+	if !ok {
+		body = encodeJSON(p)
+		g.bodies.Add(p.always, body)
+	}
+	sendJSON(w, p.Status, "application/problem+json", body)
 }
 
 // prefersHTML tells whether the client would rather have a page than JSON (RFC 9110, section 12.5.1).

@@ -2,6 +2,7 @@ package core
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"net/http"
 	"strconv"
@@ -39,8 +40,9 @@ func phaseOf(s store.State) phase { return phase(s.String()) }
 // A status is all that an answer tells about an action: where it stands and the record behind it, which is
 // the zero record (but its id) where there is none.
 type status struct {
-	phase  phase
-	record store.Record
+	phase   phase
+	record  store.Record
+	outcome string // the path of the record's outcome once somebody asked for it
 }
 
 // setState puts POE-State on an answer: an RFC 9651 item, e.g. done;id="…";status=201;at=@1763750000.
@@ -72,7 +74,11 @@ func (s *status) setState(h http.Header, replayed bool) {
 func (g *Gate) outcomePath(s *status) string {
 	switch s.phase {
 	case running, accepted, sent, done, unknown:
-		return string(g.appendOutcome(nil, s.record.ID))
+		if s.outcome == "" {
+			var room [128]byte
+			s.outcome = string(g.appendOutcome(room[:0], s.record.ID))
+		}
+		return s.outcome
 	default:
 		return ""
 	}
@@ -86,12 +92,8 @@ func (g *Gate) appendOutcome(b []byte, id store.ID) []byte {
 // linkOutcome puts the outcome link on an answer. The context is named by an anchor, because what
 // the answer to an unsafe request represents has no address of its own (RFC 8288, section 3.2).
 func (g *Gate) linkOutcome(h http.Header, s *status, anchor string) {
-	switch s.phase {
-	case running, accepted, sent, done, unknown:
-		var room [128]byte
-		path := g.appendOutcome(room[:0], s.record.ID)
-		h["Link"] = append(h["Link"], "<"+string(path)+`>; rel="status"; anchor="`+anchor+`"`)
-	default: // it has no outcome
+	if path := g.outcomePath(s); path != "" {
+		h["Link"] = append(h["Link"], "<"+path+`>; rel="status"; anchor="`+anchor+`"`)
 	}
 }
 
@@ -157,18 +159,29 @@ func receiptPath(outcome string) string {
 	return outcome + "/receipt"
 }
 
-// writeJSON answers with v. An error to write means that the client has gone, which changes nothing.
+// writeJSON answers with v.
 func writeJSON(w http.ResponseWriter, code int, contentType string, v any) {
+	sendJSON(w, code, contentType, encodeJSON(v))
+}
+
+// encodeJSON returns v as a document with a line end.
+func encodeJSON(v any) []byte {
 	body, err := json.Marshal(v)
-	if err != nil { // our own types: cannot happen, and must not look like an answer
-		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
-		return
+	if err != nil {
+		panic(fmt.Errorf("encoding an answer of our own: %w", err)) // our own types: cannot happen, and must not look like an answer
 	}
+	return append(body, '\n')
+}
+
+// sendJSON answers with a document. An error to write means that the client has gone, which changes nothing.
+func sendJSON(w http.ResponseWriter, code int, contentType string, body []byte) {
 	h := w.Header()
 	guardHeader(h)
-	h.Set("Content-Type", contentType)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Content-Length", strconv.Itoa(len(body)+1))
+	h["Content-Type"] = []string{contentType}
+	h["X-Content-Type-Options"] = nosniff
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(code)
-	_, _ = w.Write(append(body, '\n'))
+	_, _ = w.Write(body)
 }
+
+var nosniff = []string{"nosniff"}

@@ -265,9 +265,13 @@ func (c *call) burn() {
 func (c *call) consumed(s *status) *problem {
 	p := c.g.problem(problemConsumed)
 	p.ExecutedAt, p.OutcomeStatus = timePointer(s.record.Finished), s.record.Status
+	p.always = repeatKey{id: s.record.ID, term: s.record.Term}
 	if sum, ok := c.sum(); ok {
 		same := sum == s.record.Request.Digest
-		p.RequestMatches = &same
+		p.RequestMatches, p.always.body = &same, otherBody
+		if same {
+			p.always.body = sameBody
+		}
 	}
 	return p
 }

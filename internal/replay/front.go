@@ -19,6 +19,7 @@ type Front struct {
 	mu   sync.Mutex
 	lru  *simplelru.LRU[store.ID, entry]
 	held int64
+	hot  *simplelru.LRU[store.ID, store.Record] // what was asked for lately, decoded; of entries only
 	// named leads from the names of held records to their ids. Where two records list a name it leads to the one that was added last.
 	named map[store.Name]store.ID
 }
@@ -35,6 +36,9 @@ type entry struct {
 // share is the part of the budget that one record may take, so that a single large one cannot empty the front.
 const share = 8
 
+// hot is how many decoded records are kept beside: some kilobytes each.
+const hot = 1 << 10
+
 // overhead is what an entry costs beside its record and content: the LRU's list element with the entry, its place in the map, and
 // what allocations are rounded up by, in bytes.
 const overhead = 344
@@ -47,12 +51,14 @@ func NewFront(bytes int64) *Front {
 	f := &Front{budget: bytes, named: make(map[store.Name]store.ID)}
 	// The bound is ours, in bytes; NewLRU fails only for a size below one.
 	f.lru, _ = simplelru.NewLRU(math.MaxInt, f.left)
+	f.hot, _ = simplelru.NewLRU[store.ID, store.Record](hot, nil)
 	return f
 }
 
 // left takes off what an entry that leaves has cost, and its names.
 func (f *Front) left(id store.ID, e entry) {
 	f.held -= e.cost
+	f.hot.Remove(id)
 	for _, n := range e.names {
 		if f.named[n] == id {
 			delete(f.named, n)
@@ -76,13 +82,14 @@ func (f *Front) Named(n store.Name) (store.Record, bool) {
 	return r, true
 }
 
-// Get returns the record with that id if it is here. The content of its answer is shared and read only.
+// Get returns the record with that id if it is here. What its slices hold is shared and read only.
 func (f *Front) Get(id store.ID) (store.Record, bool) {
 	f.mu.Lock()
 	e, ok := f.lru.Get(id)
+	r, known := f.hot.Get(id)
 	f.mu.Unlock()
-	if !ok {
-		return store.Record{}, false
+	if !ok || known {
+		return r, ok
 	}
 	r, err := store.Decode(id, e.record)
 	if err != nil {
@@ -90,6 +97,11 @@ func (f *Front) Get(id store.ID) (store.Record, bool) {
 		return store.Record{}, false
 	}
 	r.Response.Content = e.content
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if now, ok := f.lru.Peek(id); ok && len(now.record) > 0 && &now.record[0] == &e.record[0] { // it is still the same
+		f.hot.Add(id, r)
+	}
 	return r, true
 }
 

@@ -3,6 +3,7 @@ package replay
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 )
@@ -15,6 +16,20 @@ type Stored struct {
 	Content io.ReadSeeker // nil: empty
 	Size    int64         // of Content, in bytes
 	Target  string        // that was answered: Location, Content-Location and Link are resolved against it
+
+	prepared bool
+}
+
+// Prepared returns s with all that does not depend on who asks done to its fields, for who repeats an answer more than once. They are
+// shared from then on, and Repeat does not change them.
+func (s Stored) Prepared() Stored {
+	if s.prepared {
+		return s
+	}
+	s.Header, s.Trailer, s.prepared = Storable(s.Header), Storable(s.Trailer), true
+	s.Header["X-Content-Type-Options"] = []string{"nosniff"}
+	resolveLinks(s.Header, s.Target)
+	return s
 }
 
 // OutcomeStatus returns the status under which an outcome is served at another address than the one that answered. Those
@@ -42,15 +57,14 @@ func OutcomeStatus(status int) int {
 // client did not take all. If the content breaks off while it is sent, Repeat panics with http.ErrAbortHandler,
 // for only so the client sees that something is missing.
 func Repeat(w http.ResponseWriter, r *http.Request, s Stored) error {
-	m := message{status: s.Status, header: Storable(s.Header), trailer: Storable(s.Trailer), size: s.Size}
+	s = s.Prepared()
+	m := message{status: s.Status, header: s.Header, trailer: s.Trailer, size: s.Size}
 	if err := rewind(s); err != nil {
 		return err
 	}
 	if s.Size > 0 {
 		m.content = s.Content
 	}
-	m.header["X-Content-Type-Options"] = []string{"nosniff"}
-	resolveLinks(m.header, s.Target)
 	if bodyAllowed(s.Status) && s.Size > 0 {
 		done, err := m.decodeFor(r, s.Content)
 		if err != nil {
@@ -96,7 +110,7 @@ func (m *message) decodeFor(r *http.Request, content io.ReadSeeker) (done func()
 		}
 		return func() {}, nil
 	}
-	m.content, m.size = decoded, -1
+	m.content, m.size, m.header = decoded, -1, maps.Clone(m.header)
 	for _, name := range []string{"Content-Encoding", "Content-Digest", "Repr-Digest", "Digest", "Content-Md5"} {
 		delete(m.header, name) // the digests are of the coded content
 	}

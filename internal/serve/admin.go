@@ -2,6 +2,7 @@ package serve
 
 import (
 	"net/http"
+	"net/http/pprof"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 func (s *server) admin() *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.regs, promhttp.HandlerOpts{}))
+	profiles(mux)
 	s.operate(mux)
 	guarded, health := s.guard(mux), s.health()
 	return &http.Server{
@@ -27,6 +29,13 @@ func (s *server) admin() *http.Server {
 		ErrorLog: serverLog(s.opt.Log), MaxHeaderBytes: 16 << 10,
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
 	}
+}
+
+// profiles serves what the program spends its time and memory on, for go tool pprof. The command line is not among it.
+func profiles(mux *http.ServeMux) {
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 }
 
 // health answers whether the process lives, and whether it can take work.

@@ -71,7 +71,7 @@ func TestAdminToken(t *testing.T) {
 		const id = "0193e1f0-0000-7000-8000-000000000000"
 		for _, path := range []string{
 			"GET /metrics", "GET /actions", "GET /actions/" + id, "POST /actions/" + id + "/resolve", "POST /actions/" + id + "/release",
-			"POST /actions/" + id + "/burn", "POST /actions/" + id + "/free", "GET /callbacks", "POST /callbacks/" + id + "/retry", "GET /", "GET //metrics", "GET /healthz/x",
+			"POST /actions/" + id + "/burn", "POST /actions/" + id + "/free", "GET /callbacks", "GET /debug/pprof/heap", "POST /callbacks/" + id + "/retry", "GET /", "GET //metrics", "GET /healthz/x",
 		} {
 			method, path, _ := strings.Cut(path, " ")
 			for name, fields := range map[string][]string{
@@ -101,6 +101,24 @@ func TestAdminToken(t *testing.T) {
 	}
 	if strings.Contains(log.String(), secret) || log.Len() == 0 {
 		t.Errorf("the log: %s", &log)
+	}
+}
+
+// What the program spends its time on is there for who may ask, and its command line is not.
+func TestProfiles(t *testing.T) {
+	app := httptest.NewServer(http.NotFoundHandler())
+	defer app.Close()
+	s := runLogging(t, config(t, app.URL), io.Discard)
+	for _, path := range []string{"heap", "allocs", "mutex", "block", "goroutine", "profile?seconds=1", "trace?seconds=1"} {
+		if res, body := get(t, s.at.Admin+"/debug/pprof/"+path); res.StatusCode != 200 || len(body) < 50 {
+			t.Errorf("%s: %d, %d bytes", path, res.StatusCode, len(body))
+		}
+	}
+	if res, body := get(t, s.at.Admin+"/debug/pprof/cmdline"); res.StatusCode != 404 {
+		t.Errorf("the command line: %d %s", res.StatusCode, body)
+	}
+	if res, _ := get(t, s.at.URL+"/debug/pprof/heap"); res.StatusCode != 404 {
+		t.Errorf("on the public listener: %d", res.StatusCode)
 	}
 }
 
