@@ -180,13 +180,14 @@ func (s *Store) idle(some []lead) (idle []lead, err error) {
 	return idle, nil
 }
 
-// stays tells whether the sweep has left the record of id where it was.
+// stays tells whether the sweep has left the record of id where it was. It needs no stripe, which could be one that the caller holds: whether there is a
+// record on a past shelf is changed by a sweep alone.
 func (s *Store) stays(id store.ID) (bool, error) {
 	has, known := s.sweeper.kept.has(id)
 	if known {
 		return has, nil
 	}
-	_, err := s.settled(id)
+	_, err := s.record(id)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return false, nil
