@@ -89,6 +89,67 @@ func TestSweepAmongSlowWrites(t *testing.T) {
 	must(s.Claim(ctx, fresh))
 }
 
+// While a sweep walks over the names, one that leads to what it has forgotten is claimed anew: that claim waits for the disk, so that the walk still sees
+// where the name led before.
+func TestSweepLeavesNamesThatAreClaimedAnew(t *testing.T) {
+	now := at
+	clock := func() time.Time { return now }
+	v := &valve{held: make(chan struct{}, 1000), release: make(chan struct{})}
+	s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: dir, FS: errorfs.Wrap(vfs.NewMem(), v), Clock: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		v.open()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	ctx := t.Context()
+	names := []store.Name{newName(), newName()}
+	old, err := s.Claim(ctx, claim(t, names...))
+	if err == nil {
+		_, err = s.Advance(ctx, old.Term, settled(old, nil), store.Also{})
+	}
+	now = at.Add(40 * store.Day)
+	s.ConfirmClock()
+	if _, e := s.Sweep(ctx, now); err != nil || e != nil {
+		t.Fatal(err, e)
+	}
+	fresh := func(names ...store.Name) store.Record {
+		r := claim(t, names...)
+		r.Expires = time.Time{}
+		if r.ID, err = store.NewID(now, 31, rand.Reader); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+
+	results := make(chan error, 3)
+	v.shut.Store(true)
+	first, again := fresh(), fresh(names[0])
+	go func() { _, err := s.Claim(ctx, first); results <- err }()
+	<-v.held
+	go func() { _, err := s.Claim(ctx, again); results <- err }()
+	await(t, s, 1)
+	go func() { results <- sweepAll(ctx, s, clock) }()
+	for range 20_000 { // the sweep has every chance to go too far; it is to wait for the claim
+		runtime.Gosched()
+	}
+	v.open()
+	for range cap(results) {
+		if err := <-results; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r, err := s.Lookup(ctx, store.ByName(names[0])); err != nil || r.ID != again.ID {
+		t.Errorf("the name that was claimed anew leads to %s, %v", r.ID, err)
+	}
+	if n := s.Names(); n != 1 {
+		t.Errorf("%d names are left, want 1", n)
+	}
+}
+
 // sweepAll sweeps until there is no more to do.
 func sweepAll(ctx context.Context, s store.Upkeep, clock func() time.Time) error {
 	for {
