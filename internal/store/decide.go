@@ -68,10 +68,11 @@ func DecideClaim(v View, r *Record, now time.Time, c *Change) (got *Record, err 
 	case held.State != Unused:
 		return held, ErrTaken
 	default:
-		was, r.Attempt, r.History = held.Due, held.Attempt, held.History
-		if r.Names, err = stillOwn(v, r.Names, held); err != nil {
+		names, err := stillOwn(v, r.Names, held)
+		if err != nil { // perhaps for another try, with the names that r came with
 			return nil, err
 		}
+		was, r.Attempt, r.History, r.Names = held.Due, held.Attempt, held.History, names
 	}
 	if err := claimable(r, now); err != nil {
 		return nil, err

@@ -17,6 +17,7 @@ func nameCases() []testCase {
 		{"brought again after release", nameAgain},
 		{"kept though a claim does not bring it again", nameNotBrought},
 		{"more names after release", nameMore},
+		{"other names after release", nameOther},
 		{"taken, by a released action", nameOfReleased},
 		{"taken, by a burned action", nameOfBurned},
 		{"freed, then claimed by another", nameFreed},
@@ -99,6 +100,21 @@ func nameMore(_ *testing.T, k *kit) {
 	for _, n := range again.Names {
 		k.holds(n, back.ID)
 	}
+}
+
+// A ledger that learns only on the way which names a record holds already must not forget over them the ones that the claim brings.
+func nameOther(t *testing.T, k *kit) {
+	old, fresh := names(2), names(2)
+	back := k.stand(store.Unused, old...)
+	again := k.next(back, store.Running)
+	again.Names = fresh
+	got := k.mustClaim(again)
+	for _, n := range append(old, fresh...) {
+		k.holds(n, back.ID)
+	}
+	other, err := k.Claim(t.Context(), k.claim(store.Running, fresh[0]))
+	refused(t, err, store.ErrTaken)
+	same(t, "the holder", other, got)
 }
 
 func nameOfReleased(t *testing.T, k *kit) {
