@@ -1,0 +1,66 @@
+package peers
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+
+	"github.com/postonce/poe/bench/internal/proc"
+)
+
+// Role starts one of the servers in Go. Behind is what it rests on; "" makes a folder for it.
+func (h *Host) Role(name, role, behind string) (*Server, error) {
+	s := &Server{Name: name, Version: "Go " + goVersion(), Settings: "as it comes"}
+	if behind == "" {
+		dir, err := h.folder(role)
+		if err != nil {
+			return nil, err
+		}
+		s.Folder, behind = dir, filepath.Join(dir, "ledger")
+	}
+	p, at, err := h.role(name, role, behind)
+	if err != nil {
+		return nil, err
+	}
+	s.URL, s.counted = "http://"+at, []*proc.Process{p}
+	return s, nil
+}
+
+// role starts this program as a server.
+func (h *Host) role(name, role, behind string) (p *proc.Process, address string, err error) {
+	if address, err = free(); err != nil {
+		return nil, "", err
+	}
+	args := []string{"-serve", role, "-listen", address, "-behind", behind}
+	if h.Profile != "" {
+		args = append(args, "-profile", filepath.Join(h.Profile, strings.ReplaceAll(name, " ", "-")+".prof"))
+	}
+	p, err = start(proc.Spec{Name: name, Path: h.Self, Args: args}, address)
+	return p, address, err
+}
+
+// Gateway starts poe serve, as people run it, in front of the application. It can be started again.
+func (h *Host) Gateway(ctx context.Context, name, app string) (*Server, error) {
+	dir, err := h.folder("gateway")
+	if err != nil {
+		return nil, err
+	}
+	address, err := free()
+	if err != nil {
+		return nil, err
+	}
+	spec := proc.Spec{Name: "poe serve", Path: h.Poe, Args: []string{
+		"serve", "--listen", address, "--admin", "", "--upstream", app, "--store", "pebble:" + filepath.Join(dir, "ledger"), "--log-level", "warn",
+	}}
+	s := &Server{
+		Name: name, URL: "http://" + address, Folder: dir, Version: said(ctx, h.Poe, "version"),
+		Settings: "poe serve with its defaults, ledger in a folder, log level warn",
+		again:    func() (*proc.Process, error) { return start(spec, address) },
+	}
+	p, err := s.again()
+	if err != nil {
+		return nil, err
+	}
+	s.counted = []*proc.Process{p}
+	return s, nil
+}

@@ -1,0 +1,22 @@
+package peers
+
+import (
+	"runtime"
+	"runtime/debug"
+)
+
+func goVersion() string { return runtime.Version()[len("go"):] }
+
+// moduleVersion is the version of a module that this program is built with.
+func moduleVersion(path string) string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, m := range info.Deps {
+		if m.Path == path {
+			return m.Version
+		}
+	}
+	return "unknown"
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/postonce/poe/bench/internal/peers"
+	"github.com/postonce/poe/bench/internal/proc"
+)
+
+// servers are the servers that run, by the names that subjects know them by. Each is started when it is first asked for, and
+// runs until the end, so that rounds can be interleaved.
+type servers struct {
+	host    peers.Host
+	running map[string]*server
+	missing map[string]error // what could not be started because it is not installed
+}
+
+// server is one of them, and what has been done on it.
+type server struct {
+	*peers.Server
+	before  int64    // bytes of its folder when it was new
+	actions int      // that it has executed since
+	used    []string // POE URIs that were used, for its 405s and outcomes
+}
+
+// start starts one by its name.
+func (s *servers) start(ctx context.Context, name string) (*peers.Server, error) {
+	roles := map[string]string{"embedded": "embedded", "embedded-used": "embedded", "fiber-memory": "fiber-memory"}
+	if role, ok := roles[name]; ok {
+		return s.host.Role(name, role, "")
+	}
+	switch name {
+	case "bare":
+		return s.host.Role(name, "bare", "nothing")
+	case "fiber-redis":
+		return s.host.FiberRedis(ctx, name)
+	case "table":
+		return s.host.PostgresTable(ctx, name)
+	case "restate":
+		return s.host.Restate(ctx, name)
+	}
+	app, err := s.get(ctx, "bare")
+	if err != nil {
+		return nil, err
+	}
+	switch name {
+	case "proxy":
+		return s.host.Role(name, "proxy", app.URL)
+	case "caddy":
+		return s.host.Caddy(ctx, name, app.URL)
+	case "nginx":
+		return s.host.Nginx(ctx, name, app.URL)
+	default:
+		return s.host.Gateway(ctx, name, app.URL)
+	}
+}
+
+// get returns a server that runs. One that is not installed is an error each time, and tried once.
+func (s *servers) get(ctx context.Context, name string) (*server, error) {
+	if r, ok := s.running[name]; ok {
+		return r, r.Alive()
+	}
+	if err, ok := s.missing[name]; ok {
+		return nil, err
+	}
+	p, err := s.start(ctx, name)
+	if errors.Is(err, peers.ErrMissing) {
+		s.missing[name] = err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("starting %s: %w", name, err)
+	}
+	r := &server{Server: p}
+	s.running[name] = r
+	if p.Folder != "" {
+		r.before, err = proc.DiskUse(p.Folder)
+	}
+	return r, err
+}
+
+// stop ends all of them, and returns how many bytes of disk each took for an action.
+func (s *servers) stop() (map[string]int64, error) {
+	var errs []error
+	disk := map[string]int64{}
+	for name, r := range s.running {
+		errs = append(errs, r.Stop())
+		if r.Folder == "" || r.actions == 0 {
+			continue
+		}
+		after, err := proc.DiskUse(r.Folder)
+		errs = append(errs, err)
+		disk[name] = max(0, after-r.before) / int64(r.actions)
+	}
+	clear(s.running)
+	return disk, errors.Join(errs...)
+}
+
+// nodeModules is where make bench-install puts what comes from npm, below the folder of this module.
+func nodeModules(module string) string { return filepath.Join(module, "node_modules") }
