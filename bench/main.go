@@ -62,7 +62,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	if o.role == "" {
-		return measure(ctx, o, args)
+		return measure(ctx, os.Stdout, o, args)
 	}
 	serve, ok := roles.Roles()[o.role]
 	if !ok {

@@ -29,11 +29,11 @@ type plan struct {
 // bench is one run of the command.
 type bench struct {
 	plan
-	servers servers
-	wrk     *wrk.Wrk
-	client  *http.Client // prepares rounds and confirms them
-	clock   func() time.Time
-	out     io.Writer // progress
+	servers  servers
+	wrk      *wrk.Wrk
+	client   *http.Client // prepares rounds and confirms them
+	clock    func() time.Time
+	progress io.Writer
 }
 
 // A round that is too short measures little.
@@ -101,7 +101,7 @@ func (s *series) run(ctx context.Context, all []subject) error {
 			if err != nil {
 				return fmt.Errorf("%s: %w", subject.name, err)
 			}
-			_, _ = fmt.Fprintf(s.out, "%d connections, round %d: %s: %.0f/s, %.1f µs\n", s.connections, round, subject.name, f.PerSecond, float64(f.CPU.Nanoseconds())/1e3)
+			_, _ = fmt.Fprintf(s.progress, "%d connections, round %d: %s: %.0f/s, %.1f µs\n", s.connections, round, subject.name, f.PerSecond, float64(f.CPU.Nanoseconds())/1e3)
 			if round >= warm {
 				s.rounds[subject.name] = append(s.rounds[subject.name], f)
 			}

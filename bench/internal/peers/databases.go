@@ -36,7 +36,7 @@ func (h *Host) FiberRedis(ctx context.Context, name string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Folder, s.Version = dir, said(ctx, path, "--version")+"; Fiber "+moduleVersion("github.com/gofiber/fiber/v3")
+	s.Folder, s.Version = dir, said(ctx, path, "--version")+"; Fiber "+Module("github.com/gofiber/fiber/v3")
 	s.Settings = "appendonly yes, appendfsync always, no RDB, Unix socket; pool of 512 connections; locks in the memory of Fiber"
 	return s, nil
 }
@@ -83,14 +83,14 @@ func (h *Host) PostgresTable(ctx context.Context, name string) (*Server, error) 
 	if err != nil {
 		return nil, err
 	}
-	s.Folder, s.Version = dir, said(ctx, filepath.Join(bin, "postgres"), "--version")+"; pgx "+moduleVersion("github.com/jackc/pgx/v5")
+	s.Folder, s.Version = dir, said(ctx, filepath.Join(bin, "postgres"), "--version")+"; pgx "+Module("github.com/jackc/pgx/v5")
 	s.Settings = "synchronous_commit on, shared_buffers 256 MB, max_wal_size 4 GB, Unix socket, prepared statements; pool of 64 connections"
 	return s, nil
 }
 
 // beforeDatabase starts the server in Go before a database, and counts both.
 func (h *Host) beforeDatabase(name, role, behind string, db *proc.Process) (*Server, error) {
-	s, err := h.Role(name, role, behind)
+	s, err := h.Role(name, Role{Role: role, Behind: behind})
 	if err != nil {
 		return nil, errors.Join(err, db.Stop())
 	}

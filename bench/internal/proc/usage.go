@@ -154,23 +154,29 @@ func ParsePeak(text []byte) (int64, error) {
 	return n << 10, nil
 }
 
-// DiskUse returns how much of the disk the files below a folder take, in bytes, as du does it.
+// DiskUse returns how many bytes the files below a folder hold on the disk. Room that a store has set aside for later (Pebble and RocksDB do that for
+// their logs) is not counted, nor are the holes of a file.
 func DiskUse(folder string) (int64, error) {
 	var sum int64
 	err := filepath.WalkDir(folder, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // a log that was deleted meanwhile
+		}
+		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
 		info, err := d.Info()
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // a log that was recycled meanwhile
+			return nil
 		}
 		if err != nil {
 			return err
 		}
-		if s, ok := info.Sys().(*syscall.Stat_t); ok && info.Mode().IsRegular() {
-			sum += s.Blocks * 512
+		held := info.Size()
+		if s, ok := info.Sys().(*syscall.Stat_t); ok {
+			held = min(held, s.Blocks*512)
 		}
+		sum += held
 		return nil
 	})
 	if err != nil {

@@ -8,17 +8,24 @@ import (
 	"github.com/postonce/poe/bench/internal/proc"
 )
 
-// Role starts one of the servers in Go. Behind is what it rests on; "" makes a folder for it.
-func (h *Host) Role(name, role, behind string) (*Server, error) {
-	s := &Server{Name: name, Version: "Go " + goVersion(), Settings: "as it comes"}
-	if behind == "" {
-		dir, err := h.folder(role)
+// Role is a server in Go of this program.
+type Role struct {
+	Role     string
+	Behind   string // what it rests on; "": a folder of its own
+	Settings string
+}
+
+// Role starts one of the servers in Go.
+func (h *Host) Role(name string, r Role) (*Server, error) {
+	s := &Server{Name: name, Version: "Go " + goVersion(), Settings: r.Settings}
+	if r.Behind == "" {
+		dir, err := h.folder(r.Role)
 		if err != nil {
 			return nil, err
 		}
-		s.Folder, behind = dir, filepath.Join(dir, "ledger")
+		s.Folder, r.Behind = dir, filepath.Join(dir, "ledger")
 	}
-	p, at, err := h.role(name, role, behind)
+	p, at, err := h.role(name, r.Role, r.Behind)
 	if err != nil {
 		return nil, err
 	}
