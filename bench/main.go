@@ -12,6 +12,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -27,7 +28,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:])
+	err := run(ctx, os.Stdout, os.Args[1:])
 	stop()
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -46,7 +47,7 @@ type options struct {
 	server roles.Config
 }
 
-func run(ctx context.Context, args []string) error {
+func run(ctx context.Context, out io.Writer, args []string) error {
 	var o options
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.connections, "connections", "1,16,64,256", "numbers of keep-alive connections")
@@ -62,7 +63,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	if o.role == "" {
-		return measure(ctx, os.Stdout, o, args)
+		return measure(ctx, out, o, args)
 	}
 	serve, ok := roles.Roles()[o.role]
 	if !ok {

@@ -94,14 +94,24 @@ func (m *measured) setDisk(all []subject, disk map[string]int64) {
 	}
 }
 
-// open builds poe as the Makefile does, and finds the rest.
+// open finds wrk, and opens a bench.
 func open(ctx context.Context, p plan, folder, profile string) (*bench, error) {
-	if err := os.Chmod(folder, 0o711); err != nil { //nolint:gosec // PostgreSQL runs as somebody else, and must pass
-		return nil, fmt.Errorf("opening the folder: %w", err)
-	}
 	load, err := wrk.Find(folder)
 	if err != nil {
 		return nil, err
+	}
+	b, err := opened(ctx, p, folder, profile)
+	if err != nil {
+		return nil, err
+	}
+	b.wrk = load
+	return b, nil
+}
+
+// opened builds poe as the Makefile does, and finds the rest. Without wrk a bench has paced runs only.
+func opened(ctx context.Context, p plan, folder, profile string) (*bench, error) {
+	if err := os.Chmod(folder, 0o711); err != nil { //nolint:gosec // PostgreSQL runs as somebody else, and must pass
+		return nil, fmt.Errorf("opening the folder: %w", err)
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -117,7 +127,7 @@ func open(ctx context.Context, p plan, folder, profile string) (*bench, error) {
 	}
 	host := peers.Host{Folder: folder, Self: self, Poe: binary, Modules: modules, Profile: profile}
 	b := &bench{
-		plan: p, wrk: load, progress: os.Stderr,
+		plan: p, progress: os.Stderr,
 		client:  &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}},
 		servers: servers{host: host, running: map[string]*server{}, missing: map[string]error{}},
 	}
