@@ -40,6 +40,9 @@ func TestMain(m *testing.M) {
 // ofGo are the rows that need nothing beyond Go.
 var ofGo = regexp.MustCompile(`^(bare|httputil|poe|Fiber's middleware, in memory)`)
 
+// few are some of them, for when time is short.
+var few = regexp.MustCompile(`^(bare|httputil|poe gateway: (first|GET)|poe embedded: (405|minting$))`)
+
 // smoke opens a bench with short rounds. It skips the test if wrk is missing and needed.
 func smoke(t *testing.T) *bench {
 	t.Helper()
@@ -62,7 +65,11 @@ func smoke(t *testing.T) *bench {
 
 func TestSmoke(t *testing.T) {
 	b := smoke(t)
-	all := slices.DeleteFunc(subjects(), func(s subject) bool { return !ofGo.MatchString(s.name) })
+	only := ofGo
+	if testing.Short() {
+		only = few
+	}
+	all := slices.DeleteFunc(subjects(), func(s subject) bool { return !only.MatchString(s.name) })
 	rows, err := b.measure(t.Context(), all)
 	if err != nil {
 		t.Fatal(err)

@@ -28,7 +28,7 @@ func (b *bench) text(ctx context.Context, m measured, args []string) string {
 	say("`%s`\n\n", strings.TrimSpace("cd bench && go run . "+strings.Join(args, " ")))
 	say("%s\n", b.machine(ctx))
 	say("Load, application and server share the cores. Rounds of %s, interleaved, medians of %d; load by %s, its latencies corrected by it for what it\n",
-		b.duration, b.plan.rounds, b.wrk.Version(ctx))
+		b.duration, b.rounds, b.wrk.Version(ctx))
 	say("did not send while it waited. A sync (4 KiB appended, `fdatasync`) takes %.2f ms at the median.\n\n", float64(m.sync.Microseconds())/1e3)
 	m.rows.Goals(&t, goals(), b.compared())
 	say("\n%s", pacedText(m.rates, m.sync))

@@ -58,10 +58,14 @@ func Measure(roots []int) (Usage, error) {
 	return u, err
 }
 
-// ResetPeak begins the count of resident memory anew (proc_pid_clear_refs(5)).
+// ResetPeak begins the count of resident memory anew (proc_pid_clear_refs(5)). Where that is not allowed, the peak since the start of a process counts.
 func ResetPeak(roots []int) error {
 	return each(roots, func(pid int, _ Stat) error {
-		return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0o200)
+		err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0o200)
+		if errors.Is(err, fs.ErrPermission) {
+			return nil
+		}
+		return err
 	})
 }
 

@@ -1,12 +1,15 @@
 package report
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"image/color"
 	"io"
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
@@ -17,8 +20,8 @@ import (
 )
 
 const (
-	plotWidth, plotHeight = 24 * vg.Centimeter, 14 * vg.Centimeter
-	legendWidth           = 7.5 * vg.Centimeter
+	plotWidth, plotHeight = 26 * vg.Centimeter, 14 * vg.Centimeter
+	legendWidth           = 9 * vg.Centimeter
 )
 
 // palette returns colours that people with any kind of colour vision can tell apart (Okabe and Ito).
@@ -45,7 +48,7 @@ func (r Rows) Plot(w io.Writer, names []string, connections []int, strong func(n
 	legend.TextStyle.Font = sans(vg.Points(11))
 	legend.Top, legend.Left, legend.Padding, legend.ThumbnailWidth = true, true, vg.Points(5), vg.Points(28)
 	grid := plotter.NewGrid()
-	grid.Vertical.Color, grid.Horizontal.Color = color.Gray{Y: 0xe0}, color.Gray{Y: 0xe0}
+	grid.Vertical.Color, grid.Horizontal.Color = color.Gray{Y: 0xcc}, color.Gray{Y: 0xcc}
 	p.Add(grid)
 	low, high := math.Inf(1), math.Inf(-1)
 	for i, name := range names {
@@ -64,7 +67,7 @@ func (r Rows) Plot(w io.Writer, names []string, connections []int, strong func(n
 		}
 	}
 	if low > high {
-		return fmt.Errorf("there is nothing to plot")
+		return errors.New("there is nothing to plot")
 	}
 	p.Y.Min, p.Y.Max = math.Pow(10, math.Floor(math.Log10(low))), high*1.3
 	p.X.Min, p.X.Max = float64(slices.Min(connections))*0.9, float64(slices.Max(connections))*1.1
@@ -109,10 +112,16 @@ func render(w io.Writer, p *plot.Plot, legend *plot.Legend) error {
 	c := vgsvg.New(plotWidth, plotHeight)
 	all := draw.New(c)
 	all.SetColor(color.White)
-	all.Fill(all.Rectangle.Path())
+	all.Fill(all.Path())
 	p.Draw(draw.Crop(all, 2*vg.Millimeter, -legendWidth, 2*vg.Millimeter, -2*vg.Millimeter))
 	legend.Draw(draw.Crop(all, plotWidth-legendWidth+3*vg.Millimeter, 0, 0, -14*vg.Millimeter))
-	if _, err := c.WriteTo(w); err != nil {
+	var svg bytes.Buffer
+	if _, err := c.WriteTo(&svg); err != nil {
+		return fmt.Errorf("drawing the plot: %w", err)
+	}
+	// Most readers do not have the font by which the library measures; those of the same widths come next.
+	text := strings.ReplaceAll(svg.String(), "font-family:Liberation Sans;", "font-family:Liberation Sans,Arial,Helvetica,sans-serif;")
+	if _, err := io.WriteString(w, text); err != nil {
 		return fmt.Errorf("writing the plot: %w", err)
 	}
 	return nil
