@@ -76,7 +76,7 @@ func (s *servers) get(ctx context.Context, name string) (*server, error) {
 	r := &server{Server: p}
 	s.running[name], s.seen = r, append(s.seen, p)
 	if p.Folder != "" {
-		r.before, err = proc.DiskUse(p.Folder)
+		r.before, err = proc.DiskUse(p.Folder, p.Reserve)
 	}
 	return r, err
 }
@@ -90,7 +90,7 @@ func (s *servers) stop() (map[string]int64, error) {
 		if r.Folder == "" || r.actions == 0 {
 			continue
 		}
-		after, err := proc.DiskUse(r.Folder)
+		after, err := proc.DiskUse(r.Folder, r.Reserve)
 		errs = append(errs, err)
 		disk[name] = max(0, after-r.before) / int64(r.actions)
 	}

@@ -8,6 +8,9 @@ import (
 	"github.com/postonce/poe/bench/internal/proc"
 )
 
+// reserve is the file that poe keeps beside a ledger, for the day when the disk is full.
+const reserve = "reserve"
+
 // Role is a server in Go of this program.
 type Role struct {
 	Role     string
@@ -23,7 +26,7 @@ func (h *Host) Role(name string, r Role) (*Server, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.Folder, r.Behind = dir, filepath.Join(dir, "ledger")
+		s.Folder, s.Reserve, r.Behind = dir, reserve, filepath.Join(dir, "ledger")
 	}
 	p, at, err := h.role(name, r.Role, r.Behind)
 	if err != nil {
@@ -60,7 +63,7 @@ func (h *Host) Gateway(ctx context.Context, name, app string) (*Server, error) {
 		"serve", "--listen", address, "--admin", "", "--upstream", app, "--store", "pebble:" + filepath.Join(dir, "ledger"), "--log-level", "warn",
 	}}
 	s := &Server{
-		Name: name, URL: "http://" + address, Folder: dir, Version: said(ctx, h.Poe, "version"),
+		Name: name, URL: "http://" + address, Folder: dir, Reserve: reserve, Version: said(ctx, h.Poe, "version"),
 		Settings: "poe serve with its defaults, ledger in a folder, log level warn",
 		again:    func() (*proc.Process, error) { return start(spec, address) },
 	}

@@ -34,6 +34,7 @@ type Server struct {
 	Name, Version, Settings string
 	URL                     string
 	Folder                  string // what it stores; "": nothing
+	Reserve                 string // a file of this name in it is room set aside, and says nothing of what is stored
 
 	counted []*proc.Process // whose CPU time and memory are its own
 	beside  []*proc.Process // what it needs, and is not its cost

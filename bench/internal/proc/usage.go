@@ -159,14 +159,14 @@ func ParsePeak(text []byte) (int64, error) {
 }
 
 // DiskUse returns how many bytes the files below a folder hold on the disk. Room that a store has set aside for later (Pebble and RocksDB do that for
-// their logs) is not counted, nor are the holes of a file.
-func DiskUse(folder string) (int64, error) {
+// their logs) is not counted, nor are the holes of a file, nor files of the name that a store gives its reserve, which never grow ("": it has none).
+func DiskUse(folder, reserve string) (int64, error) {
 	var sum int64
 	err := filepath.WalkDir(folder, func(_ string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // a log that was deleted meanwhile
 		}
-		if err != nil || !d.Type().IsRegular() {
+		if err != nil || !d.Type().IsRegular() || d.Name() == reserve {
 			return err
 		}
 		info, err := d.Info()

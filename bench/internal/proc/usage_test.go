@@ -140,7 +140,10 @@ func TestDiskUse(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := proc.DiskUse(dir); n != 5000 || err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "a", "reserve"), make([]byte, 9000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := proc.DiskUse(dir, "reserve"); n != 5000 || err != nil {
 		t.Errorf("%d bytes, %v", n, err)
 	}
 }
