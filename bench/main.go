@@ -54,7 +54,7 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	f.IntVar(&o.rounds, "rounds", 5, "rounds, of which the median counts")
 	f.DurationVar(&o.duration, "duration", 4*time.Second, "of a round")
 	f.StringVar(&o.only, "only", "", "measure only the rows whose name matches; nothing is written to docs")
-	f.StringVar(&o.profile, "profile", "", "folder for CPU profiles of the servers in Go (poe serve has no way to write one)")
+	f.StringVar(&o.profile, "profile", "", "folder for CPU profiles of poe and the other servers in Go; nothing is written to docs")
 	f.BoolVar(&o.short, "short", false, "a smoke run: 16 connections, one round of 0.3 s; nothing is written to docs")
 	f.StringVar(&o.role, "serve", "", "be a server (internal)")
 	f.StringVar(&o.server.Listen, "listen", "", "of -serve (internal)")

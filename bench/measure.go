@@ -26,7 +26,7 @@ func measure(ctx context.Context, out io.Writer, o options, args []string) (err 
 	if err != nil {
 		return err
 	}
-	whole := !o.short && o.only == ""
+	whole := !o.short && o.only == "" && o.profile == ""
 	if whole {
 		if err := writable(); err != nil {
 			return err // before an hour has passed

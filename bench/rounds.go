@@ -154,8 +154,9 @@ func (s *series) try(ctx context.Context, of *subject, on *server, how wrk.Load,
 	if err != nil {
 		return report.Figures{}, wrk.Result{}, err
 	}
+	profiled := s.profiling(ctx, of, on, l.Duration)
 	r, err := s.wrk.Run(ctx, l)
-	if err != nil {
+	if err := errors.Join(err, profiled()); err != nil {
 		return report.Figures{}, r, err
 	}
 	after, err := proc.Measure(on.PIDs())

@@ -59,11 +59,17 @@ func (h *Host) Gateway(ctx context.Context, name, app string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	admin := ""
+	if h.Profile != "" {
+		if admin, err = free(); err != nil {
+			return nil, err
+		}
+	}
 	spec := proc.Spec{Name: "poe serve", Path: h.Poe, Args: []string{
-		"serve", "--listen", address, "--admin", "", "--upstream", app, "--store", "pebble:" + filepath.Join(dir, "ledger"), "--log-level", "warn",
+		"serve", "--listen", address, "--admin", admin, "--upstream", app, "--store", "pebble:" + filepath.Join(dir, "ledger"), "--log-level", "warn",
 	}}
 	s := &Server{
-		Name: name, URL: "http://" + address, Folder: dir, Reserve: reserve, Version: said(ctx, h.Poe, "version"),
+		Name: name, URL: "http://" + address, Admin: admin, Folder: dir, Reserve: reserve, Version: said(ctx, h.Poe, "version"),
 		Settings: "poe serve with its defaults, ledger in a folder, log level warn",
 		again:    func() (*proc.Process, error) { return start(spec, address) },
 	}
