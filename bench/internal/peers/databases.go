@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/postonce/poe/bench/internal/proc"
 )
@@ -79,6 +80,9 @@ func (h *Host) PostgresTable(ctx context.Context, name string) (*Server, error) 
 	if err != nil {
 		return nil, err
 	}
+	if err := accepting(ctx, filepath.Join(bin, "pg_isready"), dir); err != nil {
+		return nil, errors.Join(err, db.Stop())
+	}
 	s, err := h.beforeDatabase(name, "table", "user=bench dbname=postgres host="+dir+" pool_max_conns=64", db)
 	if err != nil {
 		return nil, err
@@ -86,6 +90,25 @@ func (h *Host) PostgresTable(ctx context.Context, name string) (*Server, error) 
 	s.Folder, s.Version = dir, said(ctx, filepath.Join(bin, "postgres"), "--version")+"; pgx "+Module("github.com/jackc/pgx/v5")
 	s.Settings = "synchronous_commit on, shared_buffers 256 MB, max_wal_size 4 GB, Unix socket, prepared statements; pool of 64 connections"
 	return s, nil
+}
+
+// accepting waits until PostgreSQL takes requests. It listens a while earlier.
+func accepting(ctx context.Context, isReady, dir string) error {
+	ctx, cancel := context.WithTimeout(ctx, started)
+	defer cancel()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		out, err := exec.CommandContext(ctx, isReady, "-h", dir).CombinedOutput() //nolint:gosec // of Debian
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for PostgreSQL: %w\n%s", err, out)
+		case <-again.C:
+		}
+	}
 }
 
 // beforeDatabase starts the server in Go before a database, and counts both.
