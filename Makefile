@@ -14,7 +14,7 @@ LINT  := $(TOOLS)/golangci-lint-$(LINT_VERSION)
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w'
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check form lint race prove vuln bench bench-peers bench-install fuzz build docker clean
+.PHONY: help run test check form lint race prove vuln bench bench-peers bench-growth bench-compare bench-install pgo fuzz build docker clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ run: build ## Start the demo on http://127.0.0.1:8080 (ARGS='--listen :9090' for
 
 test: ## Run all tests, in random order
 	CGO_ENABLED=0 $(GO) test -shuffle=on -timeout=15m ./...
-	cd bench && CGO_ENABLED=0 $(GO) test -shuffle=on -timeout=5m ./...
+	cd bench && CGO_ENABLED=0 $(GO) test -short -shuffle=on -timeout=5m ./...
 
 check: form lint race ## Check the form, run the linters, and the short tests under the race detector
 
@@ -41,7 +41,6 @@ lint: $(LINT) ## Run go vet and the other linters of .golangci.yml
 race: ## Run the short tests under the race detector, in random order; needs a C compiler
 	@command -v $$($(GO) env CC) >/dev/null || { echo "The race detector needs a C compiler: install $$($(GO) env CC)." >&2; exit 1; }
 	CGO_ENABLED=1 $(GO) test -race -short -shuffle=on -timeout=15m ./...
-	cd bench && CGO_ENABLED=1 $(GO) test -race -short -shuffle=on -timeout=5m ./...
 
 prove: ## Prove what docs/reliability.md says, and write the figures into it; takes twenty minutes (PROVE=regexp for some of it)
 	rm -rf .cache/figures && mkdir -p .cache/figures
@@ -56,6 +55,18 @@ bench: ## Run the Go benchmarks (BENCH=regexp for some of them)
 
 bench-peers: ## Measure poe against what people use instead, and write docs/performance.md; takes an hour (ARGS='-short', '-only regexp', …)
 	cd bench && CGO_ENABLED=0 $(GO) run . $(ARGS)
+
+bench-growth: build ## Measure what a ledger of 10⁴, 10⁶ and 10⁷ actions costs; takes half an hour (ARGS='-sizes 10000,1000000', …)
+	cd bench && CGO_ENABLED=0 $(GO) run ./growth $(ARGS)
+
+bench-compare: ## Compare the Go benchmarks with those of another revision by benchstat (BASE=revision; the latest release)
+	BENCH='$(BENCH)' bench/compare $(BASE)
+
+pgo: ## Refresh cmd/poe/default.pgo, by which the compiler optimises poe; needs wrk, takes minutes
+	rm -rf .cache/pgo && mkdir -p .cache/pgo
+	cd bench && CGO_ENABLED=0 $(GO) run . -connections 64 -rounds 2 -only 'poe gateway' -profile $(CURDIR)/.cache/pgo
+	$(GO) tool pprof -proto .cache/pgo/poe-gateway-*.prof >.cache/default.pgo
+	mv .cache/default.pgo cmd/poe/default.pgo
 
 bench-install: ## Install those: packages of Debian, as root or with sudo, and Restate from npm
 	bench/install

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -123,6 +124,9 @@ func (w *Wrk) Run(ctx context.Context, l Load) (Result, error) {
 func listen(out io.Reader, duration time.Duration, stop func()) ([]byte, error) {
 	var said bytes.Buffer
 	var limit *time.Timer
+	ended := make(chan struct{})
+	defer close(ended)
+	end := sync.OnceFunc(func() { go insist(stop, ended) })
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		said.Write(lines.Bytes())
@@ -130,14 +134,28 @@ func listen(out io.Reader, duration time.Duration, stop func()) ([]byte, error) 
 		switch lines.Text() {
 		case "bench: go":
 			if limit == nil {
-				limit = time.AfterFunc(duration, stop)
+				limit = time.AfterFunc(duration, end)
 				defer limit.Stop()
 			}
 		case "bench: out":
-			stop()
+			end()
 		}
 	}
 	return said.Bytes(), lines.Err()
+}
+
+// insist stops wrk until it has ended: a signal that comes before wrk waits for one would have it go on for the whole of its time.
+func insist(stop func(), ended <-chan struct{}) {
+	again := time.NewTicker(time.Second)
+	defer again.Stop()
+	for {
+		stop()
+		select {
+		case <-ended:
+			return
+		case <-again.C:
+		}
+	}
 }
 
 // arguments writes the files of a round, and returns the command line.
