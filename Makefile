@@ -54,7 +54,7 @@ vuln: ## Look for known vulnerabilities; needs the network
 bench: ## Run the Go benchmarks (BENCH=regexp for some of them)
 	CGO_ENABLED=0 $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout=60m ./...
 
-bench-peers: ## Measure poe against what people use instead, and write docs/performance.md; takes an hour (ARGS='-short', '-only regexp', …)
+bench-peers: ## Measure poe against what people use instead, and write docs/performance.md; takes half an hour (ARGS='-short', '-only regexp', …)
 	cd bench && CGO_ENABLED=0 $(GO) run . $(ARGS)
 
 bench-install: ## Install those: packages of Debian, as root or with sudo, and Restate from npm
