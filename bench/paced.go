@@ -117,7 +117,7 @@ func pacedText(rates []pacedRate, sync time.Duration) string {
 		}
 		of, ok := r.find(gatewayFirst)
 		for _, base := range []string{reverseProxy, caddy} {
-			if b, found := r.find(base); ok && found {
+			if b, found := r.find(base); ok && found && kept(of) && kept(b) {
 				report.PacedGoal(&t, of, b, sync)
 				t.WriteByte('\n')
 			}
