@@ -53,7 +53,7 @@ vuln: ## Look for known vulnerabilities; needs the network
 bench: ## Run the Go benchmarks (BENCH=regexp for some of them)
 	CGO_ENABLED=0 $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout=60m ./...
 
-bench-peers: ## Measure poe against what people use instead, and write docs/performance.md; takes an hour (ARGS='-short', '-only regexp', …)
+bench-peers: ## Measure poe against what people use instead, and write docs/performance.md; takes half an hour (ARGS='-short', '-only regexp', …)
 	cd bench && CGO_ENABLED=0 $(GO) run . $(ARGS)
 
 bench-growth: build ## Measure what a ledger of 10⁴, 10⁶ and 10⁷ actions costs; takes half an hour (ARGS='-sizes 10000,1000000', …)

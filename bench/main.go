@@ -51,7 +51,7 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	var o options
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.connections, "connections", "1,16,64,256", "numbers of keep-alive connections")
-	f.IntVar(&o.rounds, "rounds", 5, "rounds, of which the median counts")
+	f.IntVar(&o.rounds, "rounds", 5, "rounds, of which the median counts; at most 2 at numbers of connections that no goal is for")
 	f.DurationVar(&o.duration, "duration", 4*time.Second, "of a round")
 	f.StringVar(&o.only, "only", "", "measure only the rows whose name matches; nothing is written to docs")
 	f.StringVar(&o.profile, "profile", "", "folder for CPU profiles of poe and the other servers in Go; nothing is written to docs")

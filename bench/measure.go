@@ -29,7 +29,7 @@ func measure(ctx context.Context, out io.Writer, o options, args []string) (err 
 	whole := !o.short && o.only == "" && o.profile == ""
 	if whole {
 		if err := writable(); err != nil {
-			return err // before an hour has passed
+			return err // before all that time has passed
 		}
 	}
 	folder, err := os.MkdirTemp("", "poe-bench-")

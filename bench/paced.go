@@ -97,14 +97,6 @@ func (r *pacedRate) find(name string) (report.Paced, bool) {
 	return r.runs[i], true
 }
 
-// compared is the number of connections that goals and paced runs are for: 64, or the most where that was not measured.
-func (b *bench) compared() int {
-	if slices.Contains(b.connections, goalConnections) {
-		return goalConnections
-	}
-	return slices.Max(b.connections)
-}
-
 // lateness is how much slower than asked an open load may be answered before its figures mean nothing.
 const lateness = 0.95
 
@@ -125,7 +117,7 @@ func pacedText(rates []pacedRate, sync time.Duration) string {
 		}
 		of, ok := r.find(gatewayFirst)
 		for _, base := range []string{reverseProxy, caddy} {
-			if b, found := r.find(base); ok && found {
+			if b, found := r.find(base); ok && found && kept(of) && kept(b) {
 				report.PacedGoal(&t, of, b, sync)
 				t.WriteByte('\n')
 			}

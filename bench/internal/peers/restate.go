@@ -39,6 +39,7 @@ func (h *Host) Restate(ctx context.Context, name string) (*Server, error) {
 		Env: []string{
 			"RESTATE_INGRESS__BIND_ADDRESS=" + ingress, "RESTATE_ADMIN__BIND_ADDRESS=" + admin, "RESTATE_DISABLE_TELEMETRY=true",
 			"RESTATE_LOG_FILTER=warn", "RESTATE_DEFAULT_NUM_PARTITIONS=4", "DO_NOT_TRACK=1",
+			"TMPDIR=" + h.Folder, // it leaves folders behind
 		},
 	}, ingress)
 	if err != nil {

@@ -1,15 +1,19 @@
 package wrk_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,9 +33,9 @@ func TestParse(t *testing.T) {
 		want       wrk.Result
 		fails      string
 	}{
-		{"a round", "bench: go\nRunning 60m test\n100 requests in 2.00s, 1KB read\nbench: " + counted + "\n", want, ""},
-		{"used up", "bench: go\nbench: go\nbench: out\nbench: " + counted + "\n", usedUp, ""},
-		{"nothing counted", "bench: go\nRunning 60m test\n", wrk.Result{}, "counted nothing"},
+		{"a round", "bench: ready\nRunning 60m test\n100 requests in 2.00s, 1KB read\nbench: " + counted + "\n", want, ""},
+		{"used up", "bench: ready\nbench: ready\nbench: out\nbench: " + counted + "\n", usedUp, ""},
+		{"nothing counted", "bench: ready\nRunning 60m test\n", wrk.Result{}, "counted nothing"},
 		{"broken connections", "bench: " + strings.Replace(counted, `"broken":0`, `"broken":2`, 1), wrk.Result{}, "2 broken"},
 		{"other statuses", "bench: " + strings.Replace(counted, `"others":0`, `"others":3`, 1), wrk.Result{}, "3 answers of another"},
 		{"no answer", "bench: " + strings.Replace(counted, `"requests":100`, `"requests":0`, 1), wrk.Result{}, "no answer"},
@@ -123,6 +127,50 @@ func TestOnceSendsEachTargetOnce(t *testing.T) {
 	}
 	if got.seen[`POST /orders?x=0 application/json {"a":1}`] == 0 {
 		t.Errorf("the first target is not among them")
+	}
+}
+
+// The threads read long lists one after the other. A round is nothing but the time in which all of them send, and it ends, although wrk ignores
+// signals until it has begun.
+func TestThreadsBeginTogether(t *testing.T) {
+	w := find(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var first, last atomic.Int64
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		now := time.Now().UnixNano()
+		first.CompareAndSwap(0, now)
+		last.Store(now)
+		w.WriteHeader(http.StatusCreated)
+	}))
+	defer srv.Close()
+	targets := make([]string, 300_000)
+	for i := range targets {
+		targets[i] = fmt.Sprintf("/orders?x=%0330d", i)
+	}
+	r, err := w.Run(ctx, wrk.Load{Mode: wrk.Again, URL: srv.URL, Targets: targets, Body: "{}", Connections: 2, Duration: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sent := time.Duration(last.Load() - first.Load()); sent > r.Took+500*time.Millisecond {
+		t.Errorf("requests came for %s, of which wrk counts %s", sent, r.Took)
+	}
+}
+
+// wrk may lose a signal: it gets more until it has ended.
+func TestLostSignals(t *testing.T) {
+	bin := t.TempDir()
+	deaf := "#!/bin/sh\nn=0\ntrap 'n=$((n + 1))' INT\necho 'bench: ready'\nread -r _\nwhile [ $n -lt 3 ]; do :; done\necho 'bench: " + counted + "'\n"
+	if err := os.WriteFile(filepath.Join(bin, "wrk"), []byte(deaf), 0o700); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin)
+	w := find(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	r, err := w.Run(ctx, wrk.Load{Mode: wrk.Keyed, URL: "http://127.0.0.1:1", Connections: 1, Duration: time.Millisecond})
+	if err != nil || r.Requests != 100 {
+		t.Errorf("%+v, %v", r, err)
 	}
 }
 
