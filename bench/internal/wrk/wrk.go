@@ -99,6 +99,7 @@ func (w *Wrk) Run(ctx context.Context, l Load) (Result, error) {
 	cmd := exec.CommandContext(ctx, w.path, args...) //nolint:gosec // wrk, with files of ours
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
+	cmd.WaitDelay = 2 * time.Second // then it is killed
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
 	in, err1 := cmd.StdinPipe()
