@@ -14,25 +14,29 @@ LINT  := $(TOOLS)/golangci-lint-$(LINT_VERSION)
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w'
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check form lint race prove vuln bench load fuzz build docker clean
+.PHONY: help run test check form lint race prove vuln bench bench-peers bench-growth bench-compare bench-install pgo fuzz build docker clean
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## Start the demo on http://127.0.0.1:8080 (ARGS='--listen :9090' for another address)
 	bin/poe demo $(ARGS)
 
 test: ## Run all tests, in random order
 	CGO_ENABLED=0 $(GO) test -shuffle=on -timeout=15m ./...
+	cd bench && CGO_ENABLED=0 $(GO) test -short -shuffle=on -timeout=5m ./...
 
 check: form lint race ## Check the form, run the linters, and the short tests under the race detector
 
 form: ## Check that gofmt and go mod tidy would change nothing
 	@test -z "$$($$($(GO) env GOROOT)/bin/gofmt -l . | tee /dev/stderr)" || { echo 'Run gofmt -w on these files.' >&2; exit 1; }
-	@$(GO) mod tidy -diff >/dev/null || { echo 'Run go mod tidy.' >&2; exit 1; }
+	@for module in . bench; do \
+		(cd $$module && $(GO) mod tidy -diff >/dev/null) || { echo "Run go mod tidy in $$module." >&2; exit 1; }; \
+	done
 
 lint: $(LINT) ## Run go vet and the other linters of .golangci.yml
 	$(LINT) run ./...
+	cd bench && $(LINT) run ./...
 
 race: ## Run the short tests under the race detector, in random order; needs a C compiler
 	@command -v $$($(GO) env CC) >/dev/null || { echo "The race detector needs a C compiler: install $$($(GO) env CC)." >&2; exit 1; }
@@ -49,8 +53,23 @@ vuln: ## Look for known vulnerabilities; needs the network
 bench: ## Run the Go benchmarks (BENCH=regexp for some of them)
 	CGO_ENABLED=0 $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout=60m ./...
 
-load: ## Measure requests a second and CPU a request, against the bare servers; takes minutes
-	CGO_ENABLED=0 $(GO) run ./internal/bench $(ARGS)
+bench-peers: ## Measure poe against what people use instead, and write docs/performance.md; takes half an hour (ARGS='-short', '-only regexp', …)
+	cd bench && CGO_ENABLED=0 $(GO) run . $(ARGS)
+
+bench-growth: build ## Measure what a ledger of 10⁴, 10⁶ and 10⁷ actions costs; takes half an hour (ARGS='-sizes 10000,1000000', …)
+	cd bench && CGO_ENABLED=0 $(GO) run ./growth $(ARGS)
+
+bench-compare: ## Compare the Go benchmarks with those of another revision by benchstat (BASE=revision; the latest release)
+	BENCH='$(BENCH)' bench/compare $(BASE)
+
+pgo: ## Refresh cmd/poe/default.pgo, by which the compiler optimises poe; needs wrk, takes minutes
+	rm -rf .cache/pgo && mkdir -p .cache/pgo
+	cd bench && CGO_ENABLED=0 $(GO) run . -connections 64 -rounds 2 -only 'poe gateway' -profile $(CURDIR)/.cache/pgo
+	$(GO) tool pprof -proto .cache/pgo/poe-gateway-*.prof >.cache/default.pgo
+	mv .cache/default.pgo cmd/poe/default.pgo
+
+bench-install: ## Install those: packages of Debian, as root or with sudo, and Restate from npm
+	bench/install
 
 fuzz: ## Fuzz every fuzz target for FUZZTIME (20s)
 	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | sort | \
@@ -66,7 +85,7 @@ docker: ## Build the container image poe
 	docker build --tag poe .
 
 clean: ## Remove what was built
-	rm -rf bin .cache
+	rm -rf bin .cache bench/node_modules
 
 # Built from its module with the Go that builds the project, so that it reads the same language.
 $(LINT):

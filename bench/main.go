@@ -12,6 +12,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -27,7 +28,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:])
+	err := run(ctx, os.Stdout, os.Args[1:])
 	stop()
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -46,14 +47,14 @@ type options struct {
 	server roles.Config
 }
 
-func run(ctx context.Context, args []string) error {
+func run(ctx context.Context, out io.Writer, args []string) error {
 	var o options
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.connections, "connections", "1,16,64,256", "numbers of keep-alive connections")
-	f.IntVar(&o.rounds, "rounds", 5, "rounds, of which the median counts")
+	f.IntVar(&o.rounds, "rounds", 5, "rounds, of which the median counts; at most 2 at numbers of connections that no goal is for")
 	f.DurationVar(&o.duration, "duration", 4*time.Second, "of a round")
 	f.StringVar(&o.only, "only", "", "measure only the rows whose name matches; nothing is written to docs")
-	f.StringVar(&o.profile, "profile", "", "folder for CPU profiles of the servers in Go (poe serve has no way to write one)")
+	f.StringVar(&o.profile, "profile", "", "folder for CPU profiles of poe and the other servers in Go; nothing is written to docs")
 	f.BoolVar(&o.short, "short", false, "a smoke run: 16 connections, one round of 0.3 s; nothing is written to docs")
 	f.StringVar(&o.role, "serve", "", "be a server (internal)")
 	f.StringVar(&o.server.Listen, "listen", "", "of -serve (internal)")
@@ -62,7 +63,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	if o.role == "" {
-		return measure(ctx, o, args)
+		return measure(ctx, out, o, args)
 	}
 	serve, ok := roles.Roles()[o.role]
 	if !ok {

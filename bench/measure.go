@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,10 +21,16 @@ import (
 const root = ".."
 
 // measure builds the servers, measures, and reports.
-func measure(ctx context.Context, o options, args []string) (err error) {
+func measure(ctx context.Context, out io.Writer, o options, args []string) (err error) {
 	p, err := o.planned()
 	if err != nil {
 		return err
+	}
+	whole := !o.short && o.only == "" && o.profile == ""
+	if whole {
+		if err := writable(); err != nil {
+			return err // before all that time has passed
+		}
 	}
 	folder, err := os.MkdirTemp("", "poe-bench-")
 	if err != nil {
@@ -34,30 +41,77 @@ func measure(ctx context.Context, o options, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	all := slices.DeleteFunc(subjects(), func(s subject) bool { return !p.only.MatchString(s.name) })
-	rows, err := b.measure(ctx, all)
-	_, stopped := b.servers.stop()
-	if err := errors.Join(err, stopped); err != nil {
+	m, err := b.everything(ctx, folder)
+	if err != nil {
 		return err
 	}
-	for _, c := range p.connections {
-		rows.Table(os.Stdout, c)
-		fmt.Println()
+	text := b.text(ctx, m, args)
+	if _, err := io.WriteString(out, text); err != nil {
+		return fmt.Errorf("printing: %w", err)
 	}
-	rows.Goals(os.Stdout, goals(), compared)
-	_ = args
-	_ = report.Rows{}
-	return nil
+	if !whole {
+		return nil
+	}
+	return b.write(m, text)
 }
 
-// open builds poe as the Makefile does, and finds the rest.
-func open(ctx context.Context, p plan, folder, profile string) (*bench, error) {
-	if err := os.Chmod(folder, 0o711); err != nil { //nolint:gosec // PostgreSQL runs as somebody else, and must pass
-		return nil, fmt.Errorf("opening the folder: %w", err)
+// writable checks that the report can be written when it is there.
+func writable() error {
+	page, err := os.ReadFile(performance())
+	if err != nil {
+		return fmt.Errorf("reading the page: %w", err)
 	}
+	_, err = report.Insert(string(page), "")
+	return err
+}
+
+// everything measures, and stops all servers.
+func (b *bench) everything(ctx context.Context, folder string) (m measured, err error) {
+	all := slices.DeleteFunc(subjects(), func(s subject) bool { return !b.only.MatchString(s.name) })
+	defer func() {
+		disk, stopped := b.servers.stop()
+		err = errors.Join(err, stopped)
+		m.setDisk(all, disk)
+	}()
+	if m.sync, err = b.syncTime(folder); err != nil {
+		return m, err
+	}
+	if m.rows, err = b.measure(ctx, all); err != nil {
+		return m, err
+	}
+	m.rates, err = b.paced(ctx, m.rows, all)
+	return m, err
+}
+
+// setDisk tells each row that stores something how much that is.
+func (m *measured) setDisk(all []subject, disk map[string]int64) {
+	for _, s := range all {
+		for i := range m.rows {
+			if s.stores && m.rows[i].Name == s.name {
+				m.rows[i].Disk = disk[s.server]
+			}
+		}
+	}
+}
+
+// open finds wrk, and opens a bench.
+func open(ctx context.Context, p plan, folder, profile string) (*bench, error) {
 	load, err := wrk.Find(folder)
 	if err != nil {
 		return nil, err
+	}
+	b, err := opened(ctx, p, folder, profile)
+	if err != nil {
+		return nil, err
+	}
+	b.wrk = load
+	return b, nil
+}
+
+// opened builds poe as the Makefile does, and finds the rest. Without wrk a bench has paced runs only.
+func opened(ctx context.Context, p plan, folder, profile string) (*bench, error) {
+	if err := os.Chmod(folder, 0o711); err != nil { //nolint:gosec // PostgreSQL runs as somebody else, and must pass
+		return nil, fmt.Errorf("opening the folder: %w", err)
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -67,11 +121,16 @@ func open(ctx context.Context, p plan, folder, profile string) (*bench, error) {
 		return nil, fmt.Errorf("building poe: %w\n%s", err, out)
 	}
 	binary, err1 := filepath.Abs(filepath.Join(root, "bin", "poe"))
-	modules, err2 := filepath.Abs(nodeModules("."))
+	modules, err2 := filepath.Abs("node_modules")
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, fmt.Errorf("finding the servers: %w", err)
+	}
 	host := peers.Host{Folder: folder, Self: self, Poe: binary, Modules: modules, Profile: profile}
-	return &bench{
-		plan: p, wrk: load, clock: time.Now, out: os.Stderr,
+	b := &bench{
+		plan: p, progress: os.Stderr,
 		client:  &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}},
 		servers: servers{host: host, running: map[string]*server{}, missing: map[string]error{}},
-	}, errors.Join(err1, err2)
+	}
+	b.clock = time.Now
+	return b, nil
 }

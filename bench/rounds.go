@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/postonce/poe/bench/internal/peers"
@@ -29,11 +30,11 @@ type plan struct {
 // bench is one run of the command.
 type bench struct {
 	plan
-	servers servers
-	wrk     *wrk.Wrk
-	client  *http.Client // prepares rounds and confirms them
-	clock   func() time.Time
-	out     io.Writer // progress
+	servers  servers
+	wrk      *wrk.Wrk
+	client   *http.Client // prepares rounds and confirms them
+	clock    func() time.Time
+	progress io.Writer
 }
 
 // A round that is too short measures little.
@@ -43,6 +44,7 @@ const (
 	guess        = 20000 // requests a second of a subject that was never measured
 	coldRate     = 10000 // used URIs for a second of a cold round: they must be made by POSTs
 	headroom     = 1.5   // of URIs over the fastest round so far: a thread has a share of its own
+	forThePlot   = 2     // rounds at the numbers of connections that no goal is for
 )
 
 // operations is how many of what the row counts are in one request.
@@ -82,13 +84,29 @@ func (b *bench) measure(ctx context.Context, all []subject) (report.Rows, error)
 	return rows, nil
 }
 
+// compared is the number of connections that goals and paced runs are for: 64, or the most where that was not measured.
+func (p *plan) compared() int {
+	if slices.Contains(p.connections, goalConnections) {
+		return goalConnections
+	}
+	return slices.Max(p.connections)
+}
+
+// roundsAt is how many rounds there are at a number of connections: all of them at the one that is compared, fewer at others.
+func (p *plan) roundsAt(connections int) int {
+	if connections == p.compared() {
+		return p.rounds
+	}
+	return min(p.rounds, forThePlot)
+}
+
 // run runs the rounds, interleaved, after a short one of each to warm up.
 func (s *series) run(ctx context.Context, all []subject) error {
-	warm := 1
+	warm, rounds := 1, s.roundsAt(s.connections)
 	if s.short {
 		warm = 0
 	}
-	for round := range s.plan.rounds + warm {
+	for round := range rounds + warm {
 		for _, subject := range all {
 			duration := s.duration
 			if round < warm {
@@ -101,7 +119,7 @@ func (s *series) run(ctx context.Context, all []subject) error {
 			if err != nil {
 				return fmt.Errorf("%s: %w", subject.name, err)
 			}
-			_, _ = fmt.Fprintf(s.out, "%d connections, round %d: %s: %.0f/s, %.1f µs\n", s.connections, round, subject.name, f.PerSecond, float64(f.CPU.Nanoseconds())/1e3)
+			_, _ = fmt.Fprintf(s.progress, "%d connections, round %d: %s: %.0f/s, %.1f µs\n", s.connections, round, subject.name, f.PerSecond, float64(f.CPU.Nanoseconds())/1e3)
 			if round >= warm {
 				s.rounds[subject.name] = append(s.rounds[subject.name], f)
 			}
@@ -154,8 +172,9 @@ func (s *series) try(ctx context.Context, of *subject, on *server, how wrk.Load,
 	if err != nil {
 		return report.Figures{}, wrk.Result{}, err
 	}
+	profiled := s.profiling(ctx, of, on, l.Duration)
 	r, err := s.wrk.Run(ctx, l)
-	if err != nil {
+	if err := errors.Join(err, profiled()); err != nil {
 		return report.Figures{}, r, err
 	}
 	after, err := proc.Measure(on.PIDs())

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"github.com/postonce/poe/bench/internal/peers"
 	"github.com/postonce/poe/bench/internal/proc"
@@ -16,6 +15,7 @@ type servers struct {
 	host    peers.Host
 	running map[string]*server
 	missing map[string]error // what could not be started because it is not installed
+	seen    []*peers.Server  // all that ran, in the order of their start
 }
 
 // server is one of them, and what has been done on it.
@@ -28,13 +28,13 @@ type server struct {
 
 // start starts one by its name.
 func (s *servers) start(ctx context.Context, name string) (*peers.Server, error) {
-	roles := map[string]string{"embedded": "embedded", "embedded-used": "embedded", "fiber-memory": "fiber-memory"}
-	if role, ok := roles[name]; ok {
-		return s.host.Role(name, role, "")
-	}
 	switch name {
 	case "bare":
-		return s.host.Role(name, "bare", "nothing")
+		return s.host.Role(name, peers.Role{Role: "bare", Behind: "nothing", Settings: "net/http with its defaults"})
+	case "embedded", "embedded-used":
+		return s.host.Role(name, peers.Role{Role: "embedded", Settings: "poe.Config with its defaults, ledger in a folder, around the bare application"})
+	case "fiber-memory":
+		return s.host.Role(name, peers.Role{Role: "fiber-memory", Behind: "nothing", Settings: "Fiber " + peers.Module("github.com/gofiber/fiber/v3") + ", answers in its memory"})
 	case "fiber-redis":
 		return s.host.FiberRedis(ctx, name)
 	case "table":
@@ -48,7 +48,7 @@ func (s *servers) start(ctx context.Context, name string) (*peers.Server, error)
 	}
 	switch name {
 	case "proxy":
-		return s.host.Role(name, "proxy", app.URL)
+		return s.host.Role(name, peers.Role{Role: "proxy", Behind: app.URL, Settings: "httputil.ReverseProxy, MaxIdleConnsPerHost 512, DisableCompression"})
 	case "caddy":
 		return s.host.Caddy(ctx, name, app.URL)
 	case "nginx":
@@ -74,9 +74,9 @@ func (s *servers) get(ctx context.Context, name string) (*server, error) {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
 	r := &server{Server: p}
-	s.running[name] = r
+	s.running[name], s.seen = r, append(s.seen, p)
 	if p.Folder != "" {
-		r.before, err = proc.DiskUse(p.Folder)
+		r.before, err = proc.DiskUse(p.Folder, p.Reserve)
 	}
 	return r, err
 }
@@ -90,13 +90,10 @@ func (s *servers) stop() (map[string]int64, error) {
 		if r.Folder == "" || r.actions == 0 {
 			continue
 		}
-		after, err := proc.DiskUse(r.Folder)
+		after, err := proc.DiskUse(r.Folder, r.Reserve)
 		errs = append(errs, err)
 		disk[name] = max(0, after-r.before) / int64(r.actions)
 	}
 	clear(s.running)
 	return disk, errors.Join(errs...)
 }
-
-// nodeModules is where make bench-install puts what comes from npm, below the folder of this module.
-func nodeModules(module string) string { return filepath.Join(module, "node_modules") }

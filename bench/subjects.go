@@ -8,27 +8,27 @@ import (
 
 // The names of the rows, where others refer to them.
 const (
-	bare           = "bare application"
-	reverseProxy   = "httputil.ReverseProxy"
-	caddy          = "Caddy"
-	nginx          = "nginx"
-	gatewayFirst   = "poe gateway: first POST"
-	embeddedFirst  = "poe embedded: first POST"
-	embedded405    = "poe embedded: 405"
-	embeddedHot    = "poe embedded: hot outcome"
-	embeddedMint   = "poe embedded: minting"
-	embeddedMany   = "poe embedded: minting, a URI of 1000"
-	fiberRedis     = "Fiber's middleware, Redis synced"
-	restateKeyed   = "Restate: keyed POST"
-	keyField       = "Idempotency-Key"
-	mintedAtOnce   = 1000
-	mintOne        = "/poe/new?for=/orders"
-	mintMany       = "/poe/new?for=/orders&count=1000"
-	orderBody      = `{"item":"apple","quantity":3,"note":"a body of about a hundred bytes, as small orders have"}`
-	usedTogether   = 256 // URIs that 405s and hot outcomes are spread over
-	plainTargets   = 8192
-	compared       = 64 // connections that the goals are for
-	pacedTimeLimit = 64 // connections of the paced runs
+	bare             = "bare application"
+	reverseProxy     = "httputil.ReverseProxy"
+	caddy            = "Caddy"
+	nginx            = "nginx"
+	gatewayFirst     = "poe gateway: first POST"
+	embeddedFirst    = "poe embedded: first POST"
+	embedded405      = "poe embedded: 405"
+	embeddedHot      = "poe embedded: hot outcome"
+	embeddedMint     = "poe embedded: minting"
+	embeddedMany     = "poe embedded: minting, a URI of 1000"
+	fiberRedis       = "Fiber's middleware, Redis synced"
+	restateKeyed     = "Restate: keyed POST"
+	keyField         = "Idempotency-Key"
+	mintedAtOnce     = 1000
+	mintOne          = "/poe/new?for=/orders"
+	mintMany         = "/poe/new?for=/orders&count=1000"
+	orderBody        = `{"item":"apple","quantity":3,"note":"a body of about a hundred bytes, as small orders have"}`
+	usedTogether     = 256 // URIs that 405s and hot outcomes are spread over
+	plainTargets     = 8192
+	goalConnections  = 64 // that the goals are for
+	pacedConnections = 64
 )
 
 // kind is how a round is prepared, and what it sends.
@@ -48,39 +48,41 @@ const (
 
 // A subject is one row of the tables: a server and what is sent to it.
 type subject struct {
-	name   string
-	base   string // the row whose figures are 1
-	server string
-	kind   kind
-	path   string // of keyed; "": /orders
-	want   int    // the status of each answer
-	stores bool   // disk is counted
+	name    string
+	base    string // the row whose figures are 1
+	server  string
+	kind    kind
+	path    string // of keyed; "": /orders
+	want    int    // the status of each answer
+	stores  bool   // disk is counted
+	proxied bool   // has a paced run
+	line    bool   // is in the plot
 }
 
 // subjects are all rows, in their order.
 func subjects() []subject {
 	return []subject{
-		{name: bare, server: "bare", want: http.StatusCreated},
-		{name: reverseProxy, base: reverseProxy, server: "proxy", want: http.StatusCreated},
-		{name: caddy, base: reverseProxy, server: "caddy", want: http.StatusCreated},
-		{name: nginx, base: reverseProxy, server: "nginx", want: http.StatusCreated},
-		{name: gatewayFirst, base: reverseProxy, server: "gateway", kind: first, want: http.StatusCreated, stores: true},
+		{name: bare, server: "bare", want: http.StatusCreated, line: true},
+		{name: reverseProxy, base: reverseProxy, server: "proxy", want: http.StatusCreated, proxied: true, line: true},
+		{name: caddy, base: reverseProxy, server: "caddy", want: http.StatusCreated, proxied: true, line: true},
+		{name: nginx, base: reverseProxy, server: "nginx", want: http.StatusCreated, proxied: true, line: true},
+		{name: gatewayFirst, base: reverseProxy, server: "gateway", kind: first, want: http.StatusCreated, stores: true, proxied: true, line: true},
 		{name: "poe gateway: GET, then POST", base: reverseProxy, server: "gateway-conversation", kind: conversation, want: http.StatusCreated, stores: true},
-		{name: "poe gateway: keyed POST", base: reverseProxy, server: "gateway-keyed", kind: keyed, want: http.StatusCreated, stores: true},
+		{name: "poe gateway: keyed POST", base: reverseProxy, server: "gateway-keyed", kind: keyed, want: http.StatusCreated, stores: true, line: true},
 		{name: "poe gateway: 405", base: reverseProxy, server: "gateway-used", kind: refused, want: http.StatusMethodNotAllowed},
 		{name: "poe gateway: hot outcome", base: reverseProxy, server: "gateway-used", kind: hot, want: http.StatusOK},
 		{name: "poe gateway: cold outcome", base: reverseProxy, server: "gateway-cold", kind: cold, want: http.StatusOK},
 		{name: "poe gateway: minting", base: reverseProxy, server: "gateway-used", kind: minting, want: http.StatusOK},
 		{name: "poe gateway: minting, a URI of 1000", base: reverseProxy, server: "gateway-used", kind: mintingMany, want: http.StatusOK},
-		{name: embeddedFirst, base: bare, server: "embedded", kind: first, want: http.StatusCreated, stores: true},
+		{name: embeddedFirst, base: bare, server: "embedded", kind: first, want: http.StatusCreated, stores: true, line: true},
 		{name: embedded405, base: bare, server: "embedded-used", kind: refused, want: http.StatusMethodNotAllowed},
 		{name: embeddedHot, base: bare, server: "embedded-used", kind: hot, want: http.StatusOK},
 		{name: embeddedMint, base: bare, server: "embedded-used", kind: minting, want: http.StatusOK},
 		{name: embeddedMany, base: bare, server: "embedded-used", kind: mintingMany, want: http.StatusOK},
 		{name: "Fiber's middleware, in memory", base: bare, server: "fiber-memory", kind: keyed, want: http.StatusCreated},
-		{name: fiberRedis, base: bare, server: "fiber-redis", kind: keyed, want: http.StatusCreated, stores: true},
-		{name: "table in PostgreSQL", base: bare, server: "table", kind: keyed, want: http.StatusCreated, stores: true},
-		{name: restateKeyed, base: bare, server: "restate", kind: keyed, path: "/Orders/Create", want: http.StatusOK, stores: true},
+		{name: fiberRedis, base: bare, server: "fiber-redis", kind: keyed, want: http.StatusCreated, stores: true, line: true},
+		{name: "table in PostgreSQL", base: bare, server: "table", kind: keyed, want: http.StatusCreated, stores: true, line: true},
+		{name: restateKeyed, base: bare, server: "restate", kind: keyed, path: "/Orders/Create", want: http.StatusOK, stores: true, line: true},
 	}
 }
 

@@ -20,7 +20,7 @@ type room struct {
 
 // onDisk is what a ledger of n actions takes on disk, for each, without the bodies of their answers. The reserve for a full disk is not counted.
 func onDisk(dir string, n int) (int64, error) {
-	used, err := proc.DiskUse(filepath.Join(ledgerIn(dir), "ledger"))
+	used, err := proc.DiskUse(filepath.Join(ledgerIn(dir), "ledger"), "reserve")
 	if err != nil {
 		return 0, err
 	}

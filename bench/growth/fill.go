@@ -80,7 +80,7 @@ func (a *actions) claim(i int) (store.Record, error) {
 
 // settled is what the engine makes of it when the application has answered.
 func settled(r store.Record, i int) store.Record {
-	random := rand.NewChaCha8([32]byte(r.Request.Digest))
+	random := rand.NewChaCha8(r.Request.Digest)
 	r.State, r.Status, r.Finished, r.Due = store.Done, http.StatusCreated, r.Claimed.Add(time.Millisecond), time.Time{}
 	r.Response = store.Blob{Head: replay.EncodeHead(head(strconv.Itoa(i)), nil), Where: store.Inline, Content: make([]byte, bodySize), Size: bodySize}
 	fill(random, r.Term[:], r.Response.Content, r.Response.Digest[:])

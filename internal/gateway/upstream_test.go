@@ -185,13 +185,13 @@ func post(t testing.TB, body string, change ...func(*replay.Request)) *replay.Re
 		}
 	}
 	req := &replay.Request{
-		Method:        http.MethodPost,
-		Target:        "/orders",
-		Host:          "shop.example",
-		Header:        http.Header{"Content-Type": {"text/plain"}},
-		Body:          b,
-		Forward: []replay.Field{{Name: "POE-Id", Value: "0193"}},
-		RemoteAddr:    "192.0.2.7:4711",
+		Method:     http.MethodPost,
+		Target:     "/orders",
+		Host:       "shop.example",
+		Header:     http.Header{"Content-Type": {"text/plain"}},
+		Body:       b,
+		Forward:    []replay.Field{{Name: "POE-Id", Value: "0193"}},
+		RemoteAddr: "192.0.2.7:4711",
 	}
 	for _, c := range change {
 		c(req)

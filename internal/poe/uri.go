@@ -5,7 +5,6 @@ import (
 	"crypto/subtle"
 	"errors"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/postonce/poe/internal/replay"
@@ -70,18 +69,25 @@ func (c *call) identify() error {
 	if c.route = g.routes.find(claims.Method, path); c.route == nil || !c.route.has(doorPOE) {
 		return errNotOurs
 	}
-	allowed := []string{claims.Method, http.MethodGet, http.MethodHead, http.MethodOptions}
-	if claims.Method == http.MethodPost {
-		allowed = append(allowed, http.MethodDelete)
-	}
-	if c.puts() {
-		allowed = append(allowed, http.MethodPut)
-	}
-	if !slices.Contains(allowed, c.r.Method) {
+	if !c.takes(c.r.Method) {
 		return errNotOurs
 	}
 	c.principal = g.whoIs(c.r, c.route)
 	return nil
+}
+
+// takes tells whether the URI is good for a method.
+func (c *call) takes(method string) bool {
+	switch method {
+	case c.claims.Method, http.MethodGet, http.MethodHead, http.MethodOptions:
+		return true
+	case http.MethodDelete:
+		return c.claims.Method == http.MethodPost
+	case http.MethodPut:
+		return c.puts()
+	default:
+		return false
+	}
 }
 
 // refuseStranger answers a page of another site, and a principal other than the signed one.

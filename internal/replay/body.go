@@ -35,7 +35,7 @@ type Body struct {
 }
 
 // smallest is the first allocation of a body that does not know its length, in bytes.
-const smallest = 512
+const smallest = 128
 
 // Write appends p. It returns len(p), or 0 and ErrSpoolFull, ErrReleased or the disk's error.
 func (b *Body) Write(p []byte) (int, error) {

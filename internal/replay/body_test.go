@@ -51,7 +51,7 @@ func TestBodyHolds(t *testing.T) {
 		wantDisk     int64
 	}{
 		{name: "nothing", memory: k, disk: -1},
-		{name: "one byte", memory: k, disk: -1, writes: []int{1}, wantMemory: 512},
+		{name: "one byte", memory: k, disk: -1, writes: []int{1}, wantMemory: 128},
 		{name: "grows", memory: 4 * k, disk: -1, writes: []int{500, 500, 500}, wantMemory: 2 * k},
 		{name: "expected exactly", memory: 700, disk: -1, expect: 700, writes: []int{300, 400}, wantMemory: 700},
 		{name: "expected less than came", memory: 4 * k, disk: -1, expect: 10, writes: []int{300, 400}, wantMemory: k},

@@ -118,10 +118,14 @@ func (f *Front) Has(id store.ID) bool {
 func (f *Front) Add(r store.Record) {
 	var e entry
 	if r.State == store.Done || r.State == store.Burned {
-		e.content = slices.Clip(slices.Clone(r.Response.Content))
+		content := r.Response.Content
 		r.Response.Content = nil
-		var room [512]byte // most fit, and are then allocated once, at their size
-		e.record = slices.Clip(slices.Clone(r.Append(room[:0])))
+		var room [512]byte // most fit
+		record := r.Append(room[:0])
+		all := append(append(make([]byte, 0, len(record)+len(content)), record...), content...) // in one piece
+		if e.record = all[:len(record):len(record)]; len(content) > 0 {
+			e.content = all[len(record):]
+		}
 		e.names = slices.Clone(r.Names)
 		e.cost = int64(overhead + len(e.record) + len(e.content) + nameOverhead*len(e.names))
 	}

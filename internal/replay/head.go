@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"net/textproto"
@@ -24,10 +25,12 @@ const (
 // that only what is a valid field (RFC 9110 section 5), so that nothing read back can split a message.
 // Equal fields have equal encodings; the values of a name keep their order.
 func EncodeHead(h, trailer http.Header) []byte {
-	b := appendFields(make([]byte, 0, 256), hName, h, httpguts.ValidHeaderFieldName)
-	return appendFields(b, hTrailer, trailer, func(name string) bool {
+	var room [512]byte // most fit, and are then allocated once, at their size
+	b := appendFields(room[:0], hName, h, httpguts.ValidHeaderFieldName)
+	b = appendFields(b, hTrailer, trailer, func(name string) bool {
 		return httpguts.ValidHeaderFieldName(name) && httpguts.ValidTrailerHeader(name)
 	})
+	return bytes.Clone(b)
 }
 
 // appendFields appends what may be stored of h, as far as valid allows the names.

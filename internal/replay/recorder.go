@@ -40,6 +40,7 @@ type RecorderConfig struct {
 type Recorder struct {
 	cfg  RecorderConfig
 	body *Body
+	room Body // body
 
 	header   http.Header // the handler's; live until Finish, for trailers
 	status   int         // 0: no head yet
@@ -64,7 +65,9 @@ func NewRecorder(cfg RecorderConfig) *Recorder {
 	if cfg.Limit == 0 {
 		cfg.Limit = DefaultLimit
 	}
-	return &Recorder{cfg: cfg, body: cfg.Spool.New(), header: http.Header{}, declared: -1}
+	r := &Recorder{cfg: cfg, header: http.Header{}, declared: -1}
+	r.room.spool, r.body = cfg.Spool, &r.room
+	return r
 }
 
 // Header returns the fields that will be frozen by the first WriteHeader, Write or Flush. After that only trailers

@@ -51,7 +51,7 @@ func TestSpoolFull(t *testing.T) {
 		second       int
 	}{
 		{name: "nothing left at all", memory: -1, disk: -1, second: 1},
-		{name: "memory for the first write only", memory: 512, disk: -1, first: 512, second: 1},
+		{name: "memory for the first write only", memory: 128, disk: -1, first: 128, second: 1},
 		{name: "disk does not take the part in memory", memory: 1024, disk: 1000, first: 1024, second: 1},
 		{name: "disk takes the first write only", memory: -1, disk: 100 << 10, first: 100 << 10, second: 1},
 		{name: "disk takes half of a write", memory: -1, disk: 100 << 10, first: 70 << 10, second: 31 << 10},

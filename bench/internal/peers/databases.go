@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/postonce/poe/bench/internal/proc"
 )
@@ -36,7 +37,7 @@ func (h *Host) FiberRedis(ctx context.Context, name string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Folder, s.Version = dir, said(ctx, path, "--version")+"; Fiber "+moduleVersion("github.com/gofiber/fiber/v3")
+	s.Folder, s.Version = dir, said(ctx, path, "--version")+"; Fiber "+Module("github.com/gofiber/fiber/v3")
 	s.Settings = "appendonly yes, appendfsync always, no RDB, Unix socket; pool of 512 connections; locks in the memory of Fiber"
 	return s, nil
 }
@@ -79,18 +80,40 @@ func (h *Host) PostgresTable(ctx context.Context, name string) (*Server, error) 
 	if err != nil {
 		return nil, err
 	}
+	if err := accepting(ctx, filepath.Join(bin, "pg_isready"), dir); err != nil {
+		return nil, errors.Join(err, db.Stop())
+	}
 	s, err := h.beforeDatabase(name, "table", "user=bench dbname=postgres host="+dir+" pool_max_conns=64", db)
 	if err != nil {
 		return nil, err
 	}
-	s.Folder, s.Version = dir, said(ctx, filepath.Join(bin, "postgres"), "--version")+"; pgx "+moduleVersion("github.com/jackc/pgx/v5")
+	s.Folder, s.Version = dir, said(ctx, filepath.Join(bin, "postgres"), "--version")+"; pgx "+Module("github.com/jackc/pgx/v5")
 	s.Settings = "synchronous_commit on, shared_buffers 256 MB, max_wal_size 4 GB, Unix socket, prepared statements; pool of 64 connections"
 	return s, nil
 }
 
+// accepting waits until PostgreSQL takes requests. It listens a while earlier.
+func accepting(ctx context.Context, isReady, dir string) error {
+	ctx, cancel := context.WithTimeout(ctx, started)
+	defer cancel()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		out, err := exec.CommandContext(ctx, isReady, "-h", dir).CombinedOutput() //nolint:gosec // of Debian
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for PostgreSQL: %w\n%s", err, out)
+		case <-again.C:
+		}
+	}
+}
+
 // beforeDatabase starts the server in Go before a database, and counts both.
 func (h *Host) beforeDatabase(name, role, behind string, db *proc.Process) (*Server, error) {
-	s, err := h.Role(name, role, behind)
+	s, err := h.Role(name, Role{Role: role, Behind: behind})
 	if err != nil {
 		return nil, errors.Join(err, db.Stop())
 	}

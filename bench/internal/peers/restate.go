@@ -30,7 +30,7 @@ func (h *Host) Restate(ctx context.Context, name string) (*Server, error) {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, err
 	}
-	app, at, err := h.role(name+" service", "restate", "")
+	app, at, err := h.role(name+" service", "restate", "nothing")
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +38,8 @@ func (h *Host) Restate(ctx context.Context, name string) (*Server, error) {
 		Name: "restate-server", Path: found[0], Args: []string{"--base-dir", dir, "--bind-address", node, "--node-name", "bench"},
 		Env: []string{
 			"RESTATE_INGRESS__BIND_ADDRESS=" + ingress, "RESTATE_ADMIN__BIND_ADDRESS=" + admin, "RESTATE_DISABLE_TELEMETRY=true",
-			"RESTATE_LOG_FILTER=warn", "DO_NOT_TRACK=1",
+			"RESTATE_LOG_FILTER=warn", "RESTATE_DEFAULT_NUM_PARTITIONS=4", "DO_NOT_TRACK=1",
+			"TMPDIR=" + h.Folder, // it leaves folders behind
 		},
 	}, ingress)
 	if err != nil {
@@ -46,8 +47,8 @@ func (h *Host) Restate(ctx context.Context, name string) (*Server, error) {
 	}
 	s := &Server{
 		Name: name, URL: "http://" + ingress, Folder: dir, counted: []*proc.Process{db}, beside: []*proc.Process{app},
-		Version:  said(ctx, found[0], "--version") + "; sdk-go " + moduleVersion("github.com/restatedev/sdk-go"),
-		Settings: "one node with its defaults (24 partitions, synced log), log filter warn, no telemetry; HTTP/2 to the service",
+		Version:  said(ctx, found[0], "--version") + "; sdk-go " + Module("github.com/restatedev/sdk-go"),
+		Settings: "one node, synced log, 4 partitions (with its default of 24 a request costs about twice the CPU on two cores), log filter warn, no telemetry; HTTP/2 to the service",
 	}
 	if err := register(ctx, "http://"+admin, "http://"+at, s.URL+"/Orders/Create"); err != nil {
 		return nil, errors.Join(err, s.Stop())

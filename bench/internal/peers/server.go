@@ -33,7 +33,9 @@ type Host struct {
 type Server struct {
 	Name, Version, Settings string
 	URL                     string
+	Admin                   string // address at which it shows profiles; "": none
 	Folder                  string // what it stores; "": nothing
+	Reserve                 string // a file of this name in it is room set aside, and says nothing of what is stored
 
 	counted []*proc.Process // whose CPU time and memory are its own
 	beside  []*proc.Process // what it needs, and is not its cost

@@ -7,8 +7,8 @@ import (
 
 func goVersion() string { return runtime.Version()[len("go"):] }
 
-// moduleVersion is the version of a module that this program is built with.
-func moduleVersion(path string) string {
+// Module is the version of a module that this program is built with.
+func Module(path string) string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

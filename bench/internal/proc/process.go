@@ -50,6 +50,7 @@ func Start(s Spec) (*Process, error) {
 	p.cmd = exec.Command(s.Path, s.Args...) //nolint:gosec,noctx // the peers of a measurement, which end by a signal of their own
 	p.cmd.Dir, p.cmd.Env = s.Dir, append(os.Environ(), s.Env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.said, &p.said
+	p.cmd.WaitDelay = time.Second // for children that outlive it and hold its output open
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: s.Stop, Setpgid: true}
 	if s.User != nil {
 		p.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: s.User.UID, Gid: s.User.GID}

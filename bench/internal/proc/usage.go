@@ -58,10 +58,14 @@ func Measure(roots []int) (Usage, error) {
 	return u, err
 }
 
-// ResetPeak begins the count of resident memory anew (proc_pid_clear_refs(5)).
+// ResetPeak begins the count of resident memory anew (proc_pid_clear_refs(5)). Where that is not allowed, the peak since the start of a process counts.
 func ResetPeak(roots []int) error {
 	return each(roots, func(pid int, _ Stat) error {
-		return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0o200)
+		err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0o200)
+		if errors.Is(err, fs.ErrPermission) {
+			return nil
+		}
+		return err
 	})
 }
 
@@ -154,23 +158,29 @@ func ParsePeak(text []byte) (int64, error) {
 	return n << 10, nil
 }
 
-// DiskUse returns how much of the disk the files below a folder take, in bytes, as du does it.
-func DiskUse(folder string) (int64, error) {
+// DiskUse returns how many bytes the files below a folder hold on the disk. Room that a store has set aside for later (Pebble and RocksDB do that for
+// their logs) is not counted, nor are the holes of a file, nor files of the name that a store gives its reserve, which never grow ("": it has none).
+func DiskUse(folder, reserve string) (int64, error) {
 	var sum int64
 	err := filepath.WalkDir(folder, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // a log that was deleted meanwhile
+		}
+		if err != nil || !d.Type().IsRegular() || d.Name() == reserve {
 			return err
 		}
 		info, err := d.Info()
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // a log that was recycled meanwhile
+			return nil
 		}
 		if err != nil {
 			return err
 		}
-		if s, ok := info.Sys().(*syscall.Stat_t); ok && info.Mode().IsRegular() {
-			sum += s.Blocks * 512
+		held := info.Size()
+		if s, ok := info.Sys().(*syscall.Stat_t); ok {
+			held = min(held, s.Blocks*512)
 		}
+		sum += held
 		return nil
 	})
 	if err != nil {

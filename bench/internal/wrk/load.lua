@@ -65,7 +65,8 @@ end
 
 local modes = { once = once, again = again, keyed = keyed, mint = mint }
 
--- wrk asks the first thread for one request before the time begins, to see how many there are in it.
+-- wrk asks the first thread for one request before the time begins, to see how many there are in it. It starts each thread before it makes the next one
+-- ready, and its own time begins with the last: so each waits here for a line that comes when all are ready.
 local function first()
   if number == 0 and not seen then
     seen = true
@@ -73,7 +74,8 @@ local function first()
   end
   at = 0
   request = modes[options.mode]
-  say("go")
+  say("ready")
+  assert(io.read(), "nobody says when to begin")
   return request()
 end
 

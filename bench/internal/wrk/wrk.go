@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -98,16 +99,26 @@ func (w *Wrk) Run(ctx context.Context, l Load) (Result, error) {
 	cmd := exec.CommandContext(ctx, w.path, args...) //nolint:gosec // wrk, with files of ours
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
+	cmd.WaitDelay = 2 * time.Second // then it is killed
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
-	out, err := cmd.StdoutPipe()
-	if err != nil {
+	in, err1 := cmd.StdinPipe()
+	out, err2 := cmd.StdoutPipe()
+	if err := errors.Join(err1, err2); err != nil {
 		return Result{}, fmt.Errorf("starting wrk: %w", err)
 	}
 	if err := cmd.Start(); err != nil {
 		return Result{}, fmt.Errorf("starting wrk: %w", err)
 	}
-	said, err := listen(out, l.Duration, func() { _ = cmd.Process.Signal(syscall.SIGINT) }) // it may just have ended
+	c := conductor{
+		threads: l.threads(), duration: l.Duration,
+		begin: func(lines string) error { _, err := io.WriteString(in, lines); return err },
+		stop:  func() { _ = cmd.Process.Signal(syscall.SIGINT) }, // it may just have ended
+	}
+	said, err := c.listen(out)
+	if err != nil {
+		_ = cmd.Process.Kill() // nobody would tell it to end
+	}
 	if err := errors.Join(err, cmd.Wait(), ctx.Err()); err != nil {
 		return Result{}, fmt.Errorf("running wrk: %w\n%s%s", err, said, complaint.Bytes())
 	}
@@ -118,20 +129,43 @@ func (w *Wrk) Run(ctx context.Context, l Load) (Result, error) {
 	return r, nil
 }
 
-// listen reads what wrk says to its end. It stops wrk when the duration is over, counted from the first request, or when the targets are used up:
-// wrk itself counts whole seconds only, and would go on counting them with nothing left to send.
-func listen(out io.Reader, duration time.Duration, stop func()) ([]byte, error) {
+// threads is how many threads wrk gets: what sends must not be short of what serves, and takes less.
+func (l *Load) threads() int { return min(2, l.Connections) }
+
+// conductor tells wrk when a round begins and ends.
+type conductor struct {
+	threads  int
+	duration time.Duration
+	begin    func(lines string) error
+	stop     func()
+}
+
+// insist is how long wrk has for a signal before it gets another: it ignores those that come before it has made all its threads, and sleeps on after
+// those that come before its sleep.
+const insist = 20 * time.Millisecond
+
+// listen reads what wrk says to its end. All threads begin when the last is ready. It stops wrk when the duration is over, or when the targets are used
+// up: wrk itself counts whole seconds only, and would go on counting them with nothing left to send.
+func (c *conductor) listen(out io.Reader) ([]byte, error) {
 	var said bytes.Buffer
-	var limit *time.Timer
+	ready, over, ended := 0, make(chan struct{}), make(chan struct{})
+	var stopping sync.WaitGroup
+	defer stopping.Wait()
+	defer close(ended)
+	stop := sync.OnceFunc(func() { close(over) })
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		said.Write(lines.Bytes())
 		said.WriteByte('\n')
 		switch lines.Text() {
-		case "bench: go":
-			if limit == nil {
-				limit = time.AfterFunc(duration, stop)
-				defer limit.Stop()
+		case "bench: ready":
+			if ready++; ready < c.threads {
+				continue
+			}
+			stopping.Go(func() { c.end(over, ended) })
+			if err := c.begin(strings.Repeat("go\n", c.threads)); err != nil {
+				stop()
+				return said.Bytes(), fmt.Errorf("beginning: %w", err)
 			}
 		case "bench: out":
 			stop()
@@ -140,9 +174,30 @@ func listen(out io.Reader, duration time.Duration, stop func()) ([]byte, error) 
 	return said.Bytes(), lines.Err()
 }
 
+// end stops wrk when the round is over, again and again until it has ended.
+func (c *conductor) end(over, ended <-chan struct{}) {
+	limit, again := time.NewTimer(c.duration), time.NewTicker(insist)
+	defer limit.Stop()
+	defer again.Stop()
+	select {
+	case <-over:
+	case <-limit.C:
+	case <-ended:
+		return
+	}
+	for {
+		c.stop()
+		select {
+		case <-again.C:
+		case <-ended:
+			return
+		}
+	}
+}
+
 // arguments writes the files of a round, and returns the command line.
 func (w *Wrk) arguments(l Load) ([]string, error) {
-	threads := min(2, l.Connections)
+	threads := l.threads()
 	w.round++
 	args := []string{
 		"-t", strconv.Itoa(threads), "-c", strconv.Itoa(l.Connections), "-d", "1h", "--timeout", "10s", "-s", w.file("load.lua"), l.URL, "--",
@@ -187,7 +242,7 @@ func Parse(said []byte) (Result, error) {
 	for line := range bytes.Lines(said) {
 		word, ours := bytes.CutPrefix(bytes.TrimSpace(line), []byte("bench: "))
 		switch {
-		case !ours, string(word) == "go":
+		case !ours, string(word) == "ready":
 		case string(word) == "out":
 			r.UsedUp = true
 		default:

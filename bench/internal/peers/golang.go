@@ -8,17 +8,27 @@ import (
 	"github.com/postonce/poe/bench/internal/proc"
 )
 
-// Role starts one of the servers in Go. Behind is what it rests on; "" makes a folder for it.
-func (h *Host) Role(name, role, behind string) (*Server, error) {
-	s := &Server{Name: name, Version: "Go " + goVersion(), Settings: "as it comes"}
-	if behind == "" {
-		dir, err := h.folder(role)
+// reserve is the file that poe keeps beside a ledger, for the day when the disk is full.
+const reserve = "reserve"
+
+// Role is a server in Go of this program.
+type Role struct {
+	Role     string
+	Behind   string // what it rests on; "": a folder of its own
+	Settings string
+}
+
+// Role starts one of the servers in Go.
+func (h *Host) Role(name string, r Role) (*Server, error) {
+	s := &Server{Name: name, Version: "Go " + goVersion(), Settings: r.Settings}
+	if r.Behind == "" {
+		dir, err := h.folder(r.Role)
 		if err != nil {
 			return nil, err
 		}
-		s.Folder, behind = dir, filepath.Join(dir, "ledger")
+		s.Folder, s.Reserve, r.Behind = dir, reserve, filepath.Join(dir, "ledger")
 	}
-	p, at, err := h.role(name, role, behind)
+	p, at, err := h.role(name, r.Role, r.Behind)
 	if err != nil {
 		return nil, err
 	}
@@ -49,11 +59,17 @@ func (h *Host) Gateway(ctx context.Context, name, app string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	admin := ""
+	if h.Profile != "" {
+		if admin, err = free(); err != nil {
+			return nil, err
+		}
+	}
 	spec := proc.Spec{Name: "poe serve", Path: h.Poe, Args: []string{
-		"serve", "--listen", address, "--admin", "", "--upstream", app, "--store", "pebble:" + filepath.Join(dir, "ledger"), "--log-level", "warn",
+		"serve", "--listen", address, "--admin", admin, "--upstream", app, "--store", "pebble:" + filepath.Join(dir, "ledger"), "--log-level", "warn",
 	}}
 	s := &Server{
-		Name: name, URL: "http://" + address, Folder: dir, Version: said(ctx, h.Poe, "version"),
+		Name: name, URL: "http://" + address, Admin: admin, Folder: dir, Reserve: reserve, Version: said(ctx, h.Poe, "version"),
 		Settings: "poe serve with its defaults, ledger in a folder, log level warn",
 		again:    func() (*proc.Process, error) { return start(spec, address) },
 	}

@@ -1,0 +1,92 @@
+//go:build !race
+
+package poe_test
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/postonce/poe"
+	"github.com/postonce/poe/internal/alloctest"
+)
+
+// What a request through the gate allocates beside what net/http and the handler do.
+func TestAllocations(t *testing.T) {
+	gate, err := poe.Open(t.Context(), poe.Config{Store: "pebble:" + t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := gate.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	body := strings.NewReader("")
+	w := &sink{header: http.Header{}}
+	h := gate.Once(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Location"] = location
+		w.WriteHeader(http.StatusCreated)
+		_, _ = w.Write(created)
+	}))
+	do := func(h http.Handler, method, target string, want int) {
+		body.Reset(orderBody)
+		r, err := http.NewRequestWithContext(t.Context(), method, target, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.RequestURI = target
+		clear(w.header)
+		w.status = 0
+		h.ServeHTTP(w, r)
+		if w.status != want {
+			t.Fatalf("%s %s: %d, want %d", method, target, w.status, want)
+		}
+	}
+	mint := func() string {
+		m, err := gate.Mint(t.Context(), http.MethodPost, "/orders")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.URI
+	}
+	const n = 2000
+	var fresh []string
+	for range n + n/10 {
+		fresh = append(fresh, mint())
+	}
+	used := mint()
+	do(h, http.MethodPost, used, http.StatusCreated)
+	for name, tt := range map[string]struct {
+		limit alloctest.Limit
+		do    func()
+	}{
+		"harness": {alloctest.Limit{Allocs: 6, Bytes: 700}, func() {
+			do(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated) }), http.MethodPost, used, http.StatusCreated)
+		}},
+		"first POST": {alloctest.Limit{Allocs: 75, Bytes: 10000}, func() { do(h, http.MethodPost, fresh[0], http.StatusCreated); fresh = fresh[1:] }},
+		"405":        {alloctest.Limit{Allocs: 30, Bytes: 4000}, func() { do(h, http.MethodPost, used, http.StatusMethodNotAllowed) }},
+		"outcome":    {alloctest.Limit{Allocs: 20, Bytes: 4000}, func() { do(h, http.MethodGet, used, http.StatusOK) }},
+		"minting":    {alloctest.Limit{Allocs: 15, Bytes: 2300}, func() { mint() }},
+	} {
+		t.Run(name, func(t *testing.T) { alloctest.Check(t, n, tt.limit, tt.do) })
+	}
+}
+
+var (
+	location = []string{"/orders/1"}
+	created  = []byte(`{"id":1}`)
+)
+
+// A sink is a ResponseWriter that costs nothing.
+type sink struct {
+	header http.Header
+	status int
+}
+
+func (s *sink) Header() http.Header         { return s.header }
+func (s *sink) WriteHeader(status int)      { s.status = status }
+func (s *sink) Write(p []byte) (int, error) { return len(p), nil }
+
+var _ io.Writer = (*sink)(nil)

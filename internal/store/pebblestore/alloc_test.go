@@ -1,0 +1,41 @@
+//go:build !race
+
+package pebblestore_test
+
+import (
+	"crypto/rand"
+	"testing"
+	"time"
+
+	"github.com/postonce/poe/internal/alloctest"
+	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/pebblestore"
+)
+
+// An action from nothing to done, alone: two writes, each with a commit of its own.
+func TestAllocations(t *testing.T) {
+	s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: t.TempDir(), Clock: func() time.Time { return at }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	content, r, n := noise(250), claim(t), 0
+	alloctest.Check(t, 1000, alloctest.Limit{Allocs: 12, Bytes: 2500}, func() {
+		n++
+		if r.ID, err = store.NewID(at.Add(time.Duration(n)*time.Millisecond), 31, rand.Reader); err != nil {
+			t.Fatal(err)
+		}
+		r.Term = newTerm()
+		claimed, err := s.Claim(t.Context(), r)
+		if err == nil {
+			_, err = s.Advance(t.Context(), claimed.Term, settled(claimed, content), store.Also{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+}
