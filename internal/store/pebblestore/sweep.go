@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	sweepRecords = 4096     // records that one step looks at
+	sweepRecords = 8192     // records that one step looks at
 	sweepBytes   = 16 << 20 // bytes of records that one step looks at
-	sweepLeads   = 32 << 10 // names and agenda entries that one step looks at
+	sweepLeads   = 8 << 10  // names and agenda entries that one step looks at
 	sweepFiles   = 1024     // bodies that one step looks at
 )
 
@@ -86,7 +86,7 @@ func (s *Store) sweepStep(now time.Time) (store.Swept, error) {
 		if err != nil {
 			return store.Swept{}, err
 		}
-		if st.to != nil {
+		if !st.last.IsZero() {
 			err := s.forget(&st)
 			return store.Swept{Shelf: st.shelf, Records: st.n, More: true}, err
 		}
@@ -116,18 +116,18 @@ func (s *Store) beginSweep(now time.Time) {
 // A stretch is some neighbours on one shelf.
 type stretch struct {
 	shelf store.Shelf
-	to    []byte     // the key behind the last; nil: there are none
-	goes  []keyRange // what is at rest
-	n     int        // records that are
+	last  store.ID // zero: there are none
+	goes  []idRange
+	n     int // records in goes
 	kept  []store.ID
 }
 
-// keyRange is the keys from one on, up to but not including another.
-type keyRange struct{ from, to []byte }
+// idRange is the first and the last of some neighbours that are all at rest.
+type idRange struct{ first, last store.ID }
 
 // stretch reads the next records on past shelves. It holds no locks.
 func (s *Store) stretch() (st stretch, err error) {
-	looked, size, open := 0, 0, true
+	looked, size, apart := 0, 0, true
 	bounds := &pebble.IterOptions{LowerBound: s.sweeper.next, UpperBound: shelfKey(s.sweeper.past)}
 	err = s.each(bounds, func(id store.ID, value []byte) bool {
 		if looked == 0 {
@@ -136,21 +136,20 @@ func (s *Store) stretch() (st stretch, err error) {
 		if id.Shelf() != st.shelf || looked >= sweepRecords || size > sweepBytes {
 			return false
 		}
+		st.last = id
 		looked, size = looked+1, size+len(value)
-		key := recordKey(id)
-		st.to = append(key[:len(key):len(key)], 0)
 		state, err := store.ReadState(id, value)
 		if err != nil {
 			s.c.Log.Error().Err(err).Msg("a record that cannot be read is kept")
 		}
 		if err != nil || state.Open() {
-			st.kept, open = append(st.kept, id), true
+			st.kept, apart = append(st.kept, id), true
 			return true
 		}
-		if open {
-			st.goes, open = append(st.goes, keyRange{from: key}), false
+		if apart {
+			st.goes, apart = append(st.goes, idRange{first: id}), false
 		}
-		st.goes[len(st.goes)-1].to = st.to
+		st.goes[len(st.goes)-1].last = id
 		st.n++
 		return true
 	})
@@ -190,18 +189,21 @@ func (s *Store) forget(st *stretch) error {
 		s.sweeper.left = true
 	}
 	s.sweeper.kept.add(st.kept)
-	s.sweeper.next = st.to
+	s.sweeper.next = behind(st.last)
 	return nil
 }
 
 func (st *stretch) fill(b *pebble.Batch) error {
 	for _, r := range st.goes {
-		if err := b.DeleteRange(r.from, r.to, nil); err != nil {
+		if err := b.DeleteRange(recordKey(r.first), behind(r.last), nil); err != nil {
 			return err
 		}
 	}
 	return b.Set(metaKey(metaLeft), nil, nil)
 }
+
+// behind is the key right behind a record's.
+func behind(id store.ID) []byte { return append(recordKey(id), 0) }
 
 // keptMost is how many ids of what a sweep leaves it remembers, in 16 bytes each.
 const keptMost = 4096
