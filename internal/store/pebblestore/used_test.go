@@ -52,6 +52,9 @@ func one(t *testing.T, s *pebblestore.Store, i int, named bool) error {
 
 // An action takes no more than it may on disk, its answer's fields included and its body not, once everything has its final form.
 func TestBytesOnDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a while under the race detector, and races with nothing")
+	}
 	const n = 20_000
 	for _, tt := range []struct {
 		name  string
