@@ -68,7 +68,7 @@ pgo: ## Refresh cmd/poe/default.pgo, by which the compiler optimises poe; needs 
 	$(GO) tool pprof -proto .cache/pgo/poe-gateway-*.prof >.cache/default.pgo
 	mv .cache/default.pgo cmd/poe/default.pgo
 
-bench-install: ## Install those: packages of Debian, as root or with sudo, and Restate from npm
+bench-install: ## Install what bench-peers compares poe with: packages of Debian, as root or with sudo, and Restate from npm
 	bench/install
 
 fuzz: ## Fuzz every fuzz target for FUZZTIME (20s)
