@@ -57,7 +57,7 @@ bench-peers: ## Measure poe against what people use instead, and write docs/perf
 	cd bench && CGO_ENABLED=0 $(GO) run . $(ARGS)
 
 bench-growth: build ## Measure what a ledger of 10⁴, 10⁶ and 10⁷ actions costs; takes half an hour (ARGS='-sizes 10000,1000000', …)
-	cd bench && CGO_ENABLED=0 $(GO) run ./growth $(ARGS)
+	cd bench && CGO_ENABLED=0 $(GO) run ./growth -into ../docs/performance.md $(ARGS)
 
 bench-compare: ## Compare the Go benchmarks with those of another revision by benchstat (BASE=revision; the latest release)
 	BENCH='$(BENCH)' bench/compare $(BASE)
