@@ -22,6 +22,9 @@ help: ## Print this list
 run: build ## Start the demo on http://127.0.0.1:8080 (ARGS='--listen :9090' for another address)
 	bin/poe demo $(ARGS)
 
+# Tests leave the profile out: with it every package that poe is made of is compiled once more, and does the same.
+test race: export GOFLAGS := $(GOFLAGS) -pgo=off
+
 test: ## Run all tests, in random order
 	CGO_ENABLED=0 $(GO) test -shuffle=on -timeout=15m ./...
 	cd bench && CGO_ENABLED=0 $(GO) test -short -shuffle=on -timeout=5m ./...
