@@ -22,6 +22,9 @@ help: ## Print this list
 run: build ## Start the demo on http://127.0.0.1:8080 (ARGS='--listen :9090' for another address)
 	bin/poe demo $(ARGS)
 
+# Tests leave the profile out: with it every package that poe is made of is compiled once more, and does the same.
+test race: export GOFLAGS := $(GOFLAGS) -pgo=off
+
 test: ## Run all tests, in random order
 	CGO_ENABLED=0 $(GO) test -shuffle=on -timeout=15m ./...
 	cd bench && CGO_ENABLED=0 $(GO) test -short -shuffle=on -timeout=5m ./...
@@ -57,7 +60,7 @@ bench-peers: ## Measure poe against what people use instead, and write docs/perf
 	cd bench && CGO_ENABLED=0 $(GO) run . $(ARGS)
 
 bench-growth: build ## Measure what a ledger of 10⁴, 10⁶ and 10⁷ actions costs; takes half an hour (ARGS='-sizes 10000,1000000', …)
-	cd bench && CGO_ENABLED=0 $(GO) run ./growth $(ARGS)
+	cd bench && CGO_ENABLED=0 $(GO) run ./growth -into ../docs/performance.md $(ARGS)
 
 bench-compare: ## Compare the Go benchmarks with those of another revision by benchstat (BASE=revision; the latest release)
 	BENCH='$(BENCH)' bench/compare $(BASE)
@@ -68,7 +71,7 @@ pgo: ## Refresh cmd/poe/default.pgo, by which the compiler optimises poe; needs 
 	$(GO) tool pprof -proto .cache/pgo/poe-gateway-*.prof >.cache/default.pgo
 	mv .cache/default.pgo cmd/poe/default.pgo
 
-bench-install: ## Install those: packages of Debian, as root or with sudo, and Restate from npm
+bench-install: ## Install what bench-peers compares poe with: packages of Debian, as root or with sudo, and Restate from npm
 	bench/install
 
 fuzz: ## Fuzz every fuzz target for FUZZTIME (20s)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -8,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/google/pprof/profile"
 )
 
 // profiling takes a CPU profile of a round from a server that shows one to its operators. What it returns waits for it. The profile of the last
@@ -31,9 +34,28 @@ func (b *bench) profile(ctx context.Context, s *subject, on *server, d time.Dura
 	if err != nil {
 		return fmt.Errorf("profiling: %w", err)
 	}
+	if text, err = unplaced(text); err != nil {
+		return err
+	}
 	name := strings.NewReplacer(" ", "-", ":", "", ",", "").Replace(s.name) + ".prof"
 	if err := os.WriteFile(filepath.Join(b.servers.host.Profile, name), text, 0o600); err != nil {
 		return fmt.Errorf("profiling: %w", err)
 	}
 	return nil
+}
+
+// unplaced takes the folder of the program out of a profile: it is this machine's, and cmd/poe/default.pgo is everybody's.
+func unplaced(text []byte) ([]byte, error) {
+	p, err := profile.ParseData(text)
+	if err != nil {
+		return nil, fmt.Errorf("reading a profile: %w", err)
+	}
+	for _, m := range p.Mapping {
+		m.File = filepath.Base(m.File)
+	}
+	var out bytes.Buffer
+	if err := p.Write(&out); err != nil {
+		return nil, fmt.Errorf("writing a profile: %w", err)
+	}
+	return out.Bytes(), nil
 }

@@ -2,15 +2,13 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
-	"runtime"
-	"slices"
 	"strings"
 	"time"
+
+	"github.com/postonce/poe/bench/internal/report"
 )
 
 // The goals.
@@ -25,7 +23,7 @@ const (
 func (p *plan) text(ctx context.Context, m measured) string {
 	var t bytes.Buffer
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(&t, format, args...) } // a buffer takes it
-	say("`%s`\n\n%s\n\n", strings.TrimSpace("cd bench && go run ./growth "+strings.Join(p.args, " ")), p.machine(ctx))
+	say("`%s`\n\n%s\n\n", strings.TrimSpace("cd bench && go run ./growth "+strings.Join(p.args, " ")), report.Machine(ctx, "..", p.clock()))
 	say("`poe serve` with default settings on a ledger of consumed actions, %d minted a day, one in %d with a key. %d connections; %d POSTs and up to\n",
 		p.perDay, keyedShare, p.connections, p.requests)
 	say("%d old outcomes, at random, a round; the sizes in turn, medians of %d rounds.\n\n", p.requests, p.rounds)
@@ -105,42 +103,14 @@ func (m *measured) goals(t *bytes.Buffer) {
 // medians takes the median of each figure by itself.
 func medians(rounds []figures) figures {
 	return figures{
-		perSecond: median(rounds, func(f figures) float64 { return f.perSecond }),
-		cpu:       median(rounds, func(f figures) time.Duration { return f.cpu }),
-		p50:       median(rounds, func(f figures) time.Duration { return f.p50 }),
-		p99:       median(rounds, func(f figures) time.Duration { return f.p99 }),
+		perSecond: report.Middle(rounds, func(f figures) float64 { return f.perSecond }),
+		cpu:       report.Middle(rounds, func(f figures) time.Duration { return f.cpu }),
+		p50:       report.Middle(rounds, func(f figures) time.Duration { return f.p50 }),
+		p99:       report.Middle(rounds, func(f figures) time.Duration { return f.p99 }),
 	}
-}
-
-func median[T cmp.Ordered](rounds []figures, of func(figures) T) T {
-	values := make([]T, len(rounds))
-	for i, f := range rounds {
-		values[i] = of(f)
-	}
-	slices.Sort(values)
-	return values[(len(values)-1)/2]
 }
 
 func millis(d time.Duration) string { return fmt.Sprintf("%.2f", float64(d.Nanoseconds())/1e6) }
-
-// machine says what all of it was measured on.
-func (p *plan) machine(ctx context.Context) string {
-	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease") // what cannot be read is not said
-	commit, _ := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output()
-	return fmt.Sprintf("%d cores of %s, %s of memory, Linux %s, %s; poe at commit %s; %s.", runtime.NumCPU(), field("/proc/cpuinfo", "model name"),
-		field("/proc/meminfo", "MemTotal"), bytes.TrimSpace(kernel), runtime.Version(), bytes.TrimSpace(commit), p.clock().UTC().Format(time.DateOnly))
-}
-
-// field finds the first "name: value" of a file in /proc.
-func field(file, name string) string {
-	text, _ := os.ReadFile(file) //nolint:gosec // two files in /proc
-	for line := range strings.Lines(string(text)) {
-		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == name {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "unknown"
-}
 
 // Marks of the part of a page that this bench writes.
 const (

@@ -18,8 +18,9 @@ func (c *call) attempt() (lost bool) {
 	end := &c.end
 	s := &end.status
 	s.phase, end.lost, end.refused = unused, false, nil
-	own := s.record.Names
+	stands := s.record // what is still said of it where it cannot be claimed
 	if p, err := c.prepare(&s.record); p != nil || err != nil {
+		s.record = stands
 		return c.unprepared(s, p, err)
 	}
 	delete(c.w.Header(), "Poe-State") // it said unused
@@ -38,8 +39,9 @@ func (c *call) attempt() (lost bool) {
 	defer end.release()
 	switch {
 	case end.lost:
-		return c.lostTo(s, own)
+		return c.lostTo(s, stands.Names)
 	case end.refused != nil:
+		s.record = stands
 		return c.unclaimed(s, end.refused)
 	default:
 		c.answer(end)

@@ -36,3 +36,6 @@ func WorkOnce(ctx context.Context, g *Gate) {
 
 // OutcomePath is the address of an action's outcome.
 func OutcomePath(g *Gate, id store.ID) string { return string(g.appendOutcome(nil, id)) }
+
+// Remembered returns how many heads of stored answers and how many 405s are kept ready.
+func Remembered(g *Gate) (heads, bodies int) { return g.heads.Len(), g.bodies.Len() }

@@ -94,14 +94,10 @@ func expectsContinue(r *http.Request) bool {
 
 // guardHeader puts on an answer of ours what every one of them carries.
 func guardHeader(h http.Header) {
-	h["Cache-Control"] = noStore
-	h["Referrer-Policy"] = sameOrigin
+	// Values of this answer alone, in one piece: whoever is between us and the client may change them.
+	v := []string{"no-store", "same-origin"}
+	h["Cache-Control"], h["Referrer-Policy"] = v[0:1:1], v[1:2:2]
 }
-
-var (
-	noStore    = []string{"no-store"}
-	sameOrigin = []string{"same-origin"}
-)
 
 // exposed are the fields of ours that a page of another origin may read.
 const exposed = "POE-State, POE-Links, Link, Location, Retry-After, Allow, Idempotent-Replayed, Idempotency-Expires, Repeatability-Result, Preference-Applied"

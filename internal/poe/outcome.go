@@ -212,7 +212,9 @@ func (g *Gate) storedHead(rec *store.Record) (replay.Stored, error) {
 		return replay.Stored{}, err
 	}
 	s := replay.Stored{Header: head, Trailer: trailer, Target: rec.Target}.Prepared()
-	g.heads.Add(key, s)
+	if len(rec.Response.Head) <= rememberedHead {
+		g.heads.Add(key, s)
+	}
 	return s, nil
 }
 
@@ -233,8 +235,12 @@ const (
 	otherBody
 )
 
-// remembered is how many of each of those answers are kept ready: about a kilobyte each.
-const remembered = 1 << 10
+// remembered is how many of each of those answers are kept ready, and rememberedHead the largest head that is, in bytes: together they take some
+// megabytes at most.
+const (
+	remembered     = 1 << 10
+	rememberedHead = 4 << 10
+)
 
 // intact reads a content that lies beside the ledger, and tells whether it is still what was stored: over a file of its own nobody else watches.
 func intact(content io.ReadSeeker, b *store.Blob) error {

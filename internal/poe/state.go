@@ -177,11 +177,8 @@ func encodeJSON(v any) []byte {
 func sendJSON(w http.ResponseWriter, code int, contentType string, body []byte) {
 	h := w.Header()
 	guardHeader(h)
-	h["Content-Type"] = []string{contentType}
-	h["X-Content-Type-Options"] = nosniff
-	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	v := []string{contentType, "nosniff", strconv.Itoa(len(body))}
+	h["Content-Type"], h["X-Content-Type-Options"], h["Content-Length"] = v[0:1:1], v[1:2:2], v[2:3:3]
 	w.WriteHeader(code)
 	_, _ = w.Write(body) //nolint:gosec // JSON, and said to be that
 }
-
-var nosniff = []string{"nosniff"}

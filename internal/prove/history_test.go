@@ -40,7 +40,7 @@ type chronicle struct {
 	began  time.Time
 	least  int64 // operations that are wanted
 
-	operations, broken, actions atomic.Int64
+	operations, broken, actions, kills atomic.Int64
 
 	mu    sync.Mutex
 	hot   []*story // what clients choose from
@@ -54,7 +54,7 @@ const (
 
 // live has one client do things to actions until enough was done.
 func (c *chronicle) live(ctx context.Context, n int) {
-	for ctx.Err() == nil && c.operations.Load() < c.least {
+	for ctx.Err() == nil && (c.operations.Load() < c.least || c.kills.Load() < leastKills) {
 		s, post := c.choose(ctx)
 		if s == nil {
 			pause(ctx)
@@ -214,12 +214,15 @@ func (c *chronicle) judgeStories() (checked int) {
 	return checked
 }
 
+// leastKills is how many kills a history has at least, however fast the operations come.
+const leastKills = 2
+
 // lives runs one process after the other, and kills each.
-func (c *chronicle) lives(ctx context.Context, random *rand.Rand, program string, args []string) (kills int, err error) {
+func (c *chronicle) lives(ctx context.Context, random *rand.Rand, program string, args []string) error {
 	for ctx.Err() == nil {
 		p, err := launch(program, nil, args...)
 		if err != nil || p.url == "" {
-			return kills, fmt.Errorf("it does not start: %w", err)
+			return fmt.Errorf("it does not start: %w", err)
 		}
 		c.base.Store(&p.url)
 		die := time.NewTimer(time.Duration(200+random.IntN(1800)) * time.Millisecond)
@@ -229,9 +232,9 @@ func (c *chronicle) lives(ctx context.Context, random *rand.Rand, program string
 		}
 		die.Stop()
 		p.kill()
-		kills++
+		c.kills.Add(1)
 	}
-	return kills, nil
+	return nil
 }
 
 // Many clients, some of them impatient, do the same things to the same actions, while the process is killed again and again. What each of them is told of
@@ -257,10 +260,10 @@ func TestHistories(t *testing.T) {
 	}
 	ctx, stop := context.WithTimeout(t.Context(), form{30, 3, 3}.minutes())
 	defer stop()
-	var kills, checked int
+	var checked int
 	var processes, clients, checker sync.WaitGroup
 	processes.Go(func() {
-		kills, err = c.lives(ctx, random, program, []string{"serve", "--listen", "127.0.0.1:0", "--admin", "", "--upstream", app.URL, "--store", "pebble:" + t.TempDir() + "/ledger"})
+		err = c.lives(ctx, random, program, []string{"serve", "--listen", "127.0.0.1:0", "--admin", "", "--upstream", app.URL, "--store", "pebble:" + t.TempDir() + "/ledger"})
 		stop()
 	})
 	checker.Go(func() { checked = c.judgeStories() })
@@ -282,10 +285,11 @@ func TestHistories(t *testing.T) {
 	for _, d := range j.doubled() {
 		t.Error(d)
 	}
+	kills := c.kills.Load()
 	rate := float64(len(j.count)) / took.Seconds()
 	t.Logf("%d operations on %d actions, %d heard nothing, %d processes killed, %.0f executions a second", c.operations.Load(), checked, c.broken.Load(), kills, rate)
 	least := form{100, 50, 10}.size() // claims a second; a short form runs beside other tests, and under the race detector
-	if rate < float64(least) || c.operations.Load() < c.least || c.broken.Load() == 0 || kills < 2 {
+	if rate < float64(least) || c.operations.Load() < c.least || c.broken.Load() == 0 || kills < leastKills {
 		t.Error("too little was going on to prove anything")
 	}
 	publish(t, began, figure{

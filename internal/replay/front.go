@@ -36,8 +36,12 @@ type entry struct {
 // share is the part of the budget that one record may take, so that a single large one cannot empty the front.
 const share = 8
 
-// hot is how many decoded records are kept beside: some kilobytes each.
-const hot = 1 << 10
+// hot is how many decoded records are kept beside, and hotRecord the largest that is, encoded, in bytes. Together they take at most some ten
+// megabytes beyond the budget.
+const (
+	hot       = 1 << 10
+	hotRecord = 4 << 10
+)
 
 // overhead is what an entry costs beside its record and content: the LRU's list element with the entry, its place in the map, and
 // what allocations are rounded up by, in bytes.
@@ -97,9 +101,12 @@ func (f *Front) Get(id store.ID) (store.Record, bool) {
 		return store.Record{}, false
 	}
 	r.Response.Content = e.content
+	if len(e.record) > hotRecord {
+		return r, true
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if now, ok := f.lru.Peek(id); ok && len(now.record) > 0 && &now.record[0] == &e.record[0] { // it is still the same
+	if now, ok := f.lru.Peek(id); ok && &now.record[0] == &e.record[0] { // it is still the same
 		f.hot.Add(id, r)
 	}
 	return r, true

@@ -39,6 +39,33 @@ func TestFrontKeepsWhatIsFinished(t *testing.T) {
 	}
 }
 
+// What was decoded once is told again without being decoded, unless it is large, and never outlives its record.
+func TestFrontKeepsDecoded(t *testing.T) {
+	f := replay.NewFront(1 << 20)
+	r := done(1, 100)
+	f.Add(r)
+	f.Get(r.ID)
+	if n := testing.AllocsPerRun(100, func() { f.Get(r.ID) }); n != 0 {
+		t.Errorf("%.0f allocations for a record that was decoded before", n)
+	}
+	r.Status = 202
+	f.Add(r)
+	if got, ok := f.Get(r.ID); !ok || got.Status != 202 {
+		t.Errorf("Get = %d, %t after a newer one", got.Status, ok)
+	}
+	f.Remove(r.ID)
+	if _, ok := f.Get(r.ID); ok || f.Has(r.ID) {
+		t.Error("it is here after Remove")
+	}
+	large := done(2, 0)
+	large.Response.Head = pattern(8 << 10)
+	f.Add(large)
+	f.Get(large.ID)
+	if n := testing.AllocsPerRun(100, func() { f.Get(large.ID) }); n == 0 {
+		t.Error("a large record is kept decoded, beyond the budget")
+	}
+}
+
 func TestFrontForgets(t *testing.T) {
 	empty := replay.NewFront(1 << 20)
 	empty.Add(done(1, 1000))

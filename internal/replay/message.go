@@ -12,6 +12,7 @@ import (
 type message struct {
 	status  int
 	header  http.Header // what of it is end-to-end is sent; it is not changed
+	shared  bool        // its values are others' too, and whoever gets them may change them
 	trailer http.Header
 	content io.Reader // nil: none
 	size    int64     // of the content, in bytes; -1: not known
@@ -23,7 +24,15 @@ var additive = map[string]bool{"Link": true, "Vary": true}
 // writeHead writes status and fields. Those that w has already win, save the additive ones.
 func (m *message) writeHead(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
+	var room []string // for values of our own, in one piece
+	if m.shared {
+		room = make([]string, 0, len(m.header)+1)
+	}
 	for name, values := range EndToEnd(m.header) {
+		if m.shared && values != nil {
+			room = append(room, values...)
+			values = room[len(room)-len(values):]
+		}
 		have, ok := h[name]
 		switch {
 		case ok && additive[name]:
@@ -42,7 +51,8 @@ func (m *message) writeHead(w http.ResponseWriter, r *http.Request) {
 	case m.hasTrailer(r):
 		declareTrailer(h, m.trailer)
 	case m.size >= 0:
-		h.Set("Content-Length", strconv.FormatInt(m.size, 10))
+		room = append(room, strconv.FormatInt(m.size, 10))
+		h["Content-Length"] = slices.Clip(room[len(room)-1:])
 	}
 	w.WriteHeader(m.status)
 }

@@ -58,7 +58,7 @@ func OutcomeStatus(status int) int {
 // for only so the client sees that something is missing.
 func Repeat(w http.ResponseWriter, r *http.Request, s Stored) error {
 	s = s.Prepared()
-	m := message{status: s.Status, header: s.Header, trailer: s.Trailer, size: s.Size}
+	m := message{status: s.Status, header: s.Header, trailer: s.Trailer, size: s.Size, shared: true}
 	if err := rewind(s); err != nil {
 		return err
 	}

@@ -18,19 +18,19 @@ type Figures struct {
 // Median takes the median of each figure by itself.
 func Median(rounds []Figures) Figures {
 	return Figures{
-		PerSecond: median(rounds, func(f Figures) float64 { return f.PerSecond }),
-		CPU:       median(rounds, func(f Figures) time.Duration { return f.CPU }),
-		P50:       median(rounds, func(f Figures) time.Duration { return f.P50 }),
-		P99:       median(rounds, func(f Figures) time.Duration { return f.P99 }),
-		Peak:      median(rounds, func(f Figures) int64 { return f.Peak }),
+		PerSecond: Middle(rounds, func(f Figures) float64 { return f.PerSecond }),
+		CPU:       Middle(rounds, func(f Figures) time.Duration { return f.CPU }),
+		P50:       Middle(rounds, func(f Figures) time.Duration { return f.P50 }),
+		P99:       Middle(rounds, func(f Figures) time.Duration { return f.P99 }),
+		Peak:      Middle(rounds, func(f Figures) int64 { return f.Peak }),
 	}
 }
 
-// median returns the middle one, of an even number the lower of the two in the middle.
-func median[T cmp.Ordered](rounds []Figures, of func(Figures) T) T {
+// Middle returns the middle one of what of finds in all rounds, of an even number the lower of the two in the middle.
+func Middle[R any, T cmp.Ordered](rounds []R, of func(R) T) T {
 	values := make([]T, len(rounds))
-	for i, f := range rounds {
-		values[i] = of(f)
+	for i, r := range rounds {
+		values[i] = of(r)
 	}
 	slices.Sort(values)
 	return values[(len(values)-1)/2]
