@@ -64,7 +64,7 @@ func TestGrowth(t *testing.T) {
 	}
 
 	page := filepath.Join(t.TempDir(), "page.md")
-	if err := os.WriteFile(page, []byte("# Page\n"), 0o600); err != nil {
+	if err := os.WriteFile(page, []byte("# Page\n\n"+mark+markEnd+"\nafter\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	text := p.text(t.Context(), m)
@@ -74,7 +74,7 @@ func TestGrowth(t *testing.T) {
 		}
 	}
 	got, err := os.ReadFile(page)
-	if want := "# Page\n\n## As the ledger grows\n\n" + mark + "\n" + text + "\n" + markEnd; err != nil || string(got) != want {
+	if want := "# Page\n\n" + mark + "\n" + text + "\n" + markEnd + "\nafter\n"; err != nil || string(got) != want {
 		t.Errorf("the page is %q, %v", got, err)
 	}
 	if n := strings.Count(text, "\n| "); n < 20 {
@@ -84,7 +84,7 @@ func TestGrowth(t *testing.T) {
 
 func TestInsertNeedsBothMarks(t *testing.T) {
 	page := filepath.Join(t.TempDir(), "page.md")
-	for _, text := range []string{mark, markEnd, markEnd + mark} {
+	for _, text := range []string{"", mark, markEnd, markEnd + mark} {
 		if err := os.WriteFile(page, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

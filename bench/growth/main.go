@@ -60,7 +60,7 @@ func run(ctx context.Context, out io.Writer, args []string) (err error) {
 	f.IntVar(&p.connections, "connections", 64, "keep-alive connections")
 	f.StringVar(&p.binary, "binary", "../bin/poe", "the program that is measured")
 	f.StringVar(&p.dir, "dir", "", "an empty folder for the ledgers, which stay there; without: a temporary one")
-	f.StringVar(&p.into, "into", "../docs/performance.md", "page that the tables are written into, between the marks of this bench or at the end; empty: none")
+	f.StringVar(&p.into, "into", "", "page with the marks of this bench, which the tables are written between")
 	if err := f.Parse(args); err != nil {
 		return err
 	}

@@ -118,7 +118,7 @@ const (
 	markEnd = "<!-- /bench-growth -->\n"
 )
 
-// insert replaces what is between the marks of a page. A page without them gets them at its end, under a heading.
+// insert replaces what is between the marks of a page.
 func insert(page, text string) error {
 	old, err := os.ReadFile(page) //nolint:gosec // the page that was named
 	if err != nil {
@@ -126,11 +126,8 @@ func insert(page, text string) error {
 	}
 	before, rest, ok := strings.Cut(string(old), mark)
 	_, after, closed := strings.Cut(rest, markEnd)
-	switch {
-	case !ok && !strings.Contains(string(old), markEnd):
-		before += "\n## As the ledger grows\n\n"
-	case !ok || !closed:
-		return fmt.Errorf("%s has only one of the lines %q and %q, or not in this order", page, strings.TrimSpace(mark), strings.TrimSpace(markEnd))
+	if !ok || !closed {
+		return fmt.Errorf("%s has no lines %q and %q in this order", page, strings.TrimSpace(mark), strings.TrimSpace(markEnd))
 	}
 	if err := os.WriteFile(page, []byte(before+mark+"\n"+text+"\n"+markEnd+after), 0o644); err != nil { //nolint:gosec // a page of the project
 		return fmt.Errorf("writing the page: %w", err)
