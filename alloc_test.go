@@ -53,7 +53,7 @@ func TestAllocations(t *testing.T) {
 	}
 	const n = 2000
 	var fresh []string
-	for range n + n/10 {
+	for range n + n/alloctest.Rounds {
 		fresh = append(fresh, mint())
 	}
 	used := mint()

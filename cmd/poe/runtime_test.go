@@ -3,19 +3,58 @@ package main
 import (
 	"os"
 	"runtime"
+	"runtime/debug"
 	"testing"
+	"time"
+
+	"github.com/postonce/poe/internal/serve"
 )
 
 func TestTuneRuntime(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(1 << 40))
 	t.Setenv("GOMAXPROCS", "2")
-	if tuneRuntime(); runtime.GOMAXPROCS(0) != 2 {
+	t.Setenv("GOMEMLIMIT", "1TiB")
+	cfg := serve.Config{Front: 7 << 20}
+	if tuneRuntime(t.Context(), cfg); runtime.GOMAXPROCS(0) != 2 {
 		t.Errorf("the environment says 2, and there are %d", runtime.GOMAXPROCS(0))
 	}
-	if err := os.Unsetenv("GOMAXPROCS"); err != nil { // t puts it back
-		t.Fatal(err)
+	if limit := debug.SetMemoryLimit(-1); limit != 1<<40 {
+		t.Errorf("the environment says 1 TiB, and the limit is %d", limit)
 	}
-	if tuneRuntime(); runtime.GOMAXPROCS(0) != 3 {
+	for _, name := range []string{"GOMAXPROCS", "GOMEMLIMIT"} {
+		if err := os.Unsetenv(name); err != nil { // t puts it back
+			t.Fatal(err)
+		}
+	}
+	if tuneRuntime(t.Context(), cfg); runtime.GOMAXPROCS(0) != 3 {
 		t.Errorf("%d processors where there are 2", runtime.GOMAXPROCS(0))
 	}
+	if limit := debug.SetMemoryLimit(-1); limit != cfg.MemoryLimit() || limit < 7<<20 {
+		t.Errorf("the limit is %d", limit)
+	}
+}
+
+// Under a limit that is full of what is in use the runtime would do nothing but collect, so the limit gives way, and comes back.
+func TestMemoryLimitGivesWay(t *testing.T) {
+	const least, used = 16 << 20, 64 << 20
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(least))
+	go keepRoom(t.Context(), least, time.Millisecond)
+	reaches := func(what string, ok func(limit int64) bool) {
+		t.Helper()
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for range 5000 {
+			<-tick.C
+			runtime.GC()
+			if ok(debug.SetMemoryLimit(-1)) {
+				return
+			}
+		}
+		t.Fatalf("%s, and the limit is %d", what, debug.SetMemoryLimit(-1))
+	}
+	held := make([]byte, used)
+	reaches("64 MiB are in use", func(limit int64) bool { return limit >= used*5/4 })
+	runtime.KeepAlive(held) // and no longer
+	reaches("they are free again", func(limit int64) bool { return limit < used })
 }

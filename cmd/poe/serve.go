@@ -43,7 +43,7 @@ func (c *serveCmd) Run(ctx context.Context, t terminal, parsed *kong.Context) er
 	if err != nil {
 		return err
 	}
-	tuneRuntime()
+	tuneRuntime(ctx, cfg)
 	return unusable(serve.Run(ctx, cfg, serve.Options{Log: log, Clock: killpoint.Clock(), AcceptLostKeys: c.AcceptLostKeys}))
 }
 

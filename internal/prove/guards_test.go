@@ -70,6 +70,11 @@ var guards = []guard{
 	{"a ledger that is older than it was is refused", pebbles + "guard.go", "case m.restored.Before(k.restored), m.sequence < k.sequence:", "case m.restored.Before(k.restored):", pebbles, "TestNotWhatItWas"},
 	{"a MANIFEST that lost an edit is noticed", pebbles + "intact.go", "if first > next {", "if first > next && next == 0 {", pebbles, "TestManifest"},
 	{"a clock that leapt forgets nothing", pebbles + "sweep.go", "\tif s.clock.Ahead() > 0 {\n\t\treturn store.Swept{}, nil\n\t}\n", "", stores + "pebblestore/", "TestStore/durable"},
+	{"a sweep waits for what was decided before it", pebbles + "sweep.go", "\ts.gate.Lock()\n\ts.gate.Unlock() //nolint", "\t//nolint", pebbles, "TestSweepAmongSlowWrites"},
+	{"a sweep leaves what is open", pebbles + "sweep.go", "if err != nil || state.Open() {", "if err != nil || state == store.Running {", pebbles, "TestStore/sweep"},
+	{"a sweep leaves the names of what is open", pebbles + "sweep.go", "return found, found || i < len(k.ids) || !k.more", "return found, i >= 0", pebbles, "TestSweepKeepsMany"},
+	{"a sweep leaves a name that was claimed anew", pebbles + "sweepleads.go", "isName && !bytes.Equal(value, l.id[:])", "isName && value == nil", pebbles,
+		"TestSweepLeavesNamesThatAreClaimedAnew"},
 	{"the hop repeats nothing of which a byte left", hop + "execute.go", "if proof == replay.Unsent && c.reused && ctx.Err() == nil {", "if proof != replay.Complete && c.reused && ctx.Err() == nil {", hop, "TestFirstByte"},
 	{"the transport takes no key for leave to repeat", hop + "proxy.go", "\tpinKeys(pr.Out.Header)\n", "", hop, "TestProxyRepeatsNothingUnsafe"},
 }

@@ -176,6 +176,35 @@ func TestDecodeDamaged(t *testing.T) {
 	}
 }
 
+// What is damaged is not taken for a record in another state.
+func TestReadStateDamaged(t *testing.T) {
+	r := typical()
+	whole := r.Append(nil)
+	if state, err := store.ReadState(r.ID, whole); err != nil || state != r.State {
+		t.Fatalf("got %s, %v; want %s", state, err, r.State)
+	}
+	for n := range whole {
+		state, err := store.ReadState(r.ID, whole[:n])
+		if _, cut := store.Decode(r.ID, whole[:n]); cut == nil {
+			continue
+		}
+		if err == nil && state != r.State || err != nil && !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("of %d bytes: %s, %v", n, state, err)
+		}
+	}
+	other := append([]byte{store.Version + 1}, whole[1:]...)
+	if state, err := store.ReadState(r.ID, other); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("of another version: %s, %v", state, err)
+	}
+	for _, state := range []store.State{store.Absent, store.Burned + 1} {
+		bad := typical()
+		bad.State = state
+		if got, err := store.ReadState(r.ID, bad.Append(nil)); !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("of state %s: %s, %v", state, got, err)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	for i := range 20 {
 		r := records.Example(i)
@@ -188,11 +217,17 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		id := store.ID{1}
 		r, err := store.Decode(id, b)
-		if err != nil {
-			if !errors.Is(err, store.ErrCorrupt) {
+		state, stateErr := store.ReadState(id, b)
+		for _, err := range []error{err, stateErr} {
+			if err != nil && !errors.Is(err, store.ErrCorrupt) {
 				t.Errorf("the error is of no known kind: %v", err)
 			}
+		}
+		if err != nil {
 			return
+		}
+		if stateErr != nil || state != r.State {
+			t.Errorf("the state alone is %s, %v, and the record's %s", state, stateErr, r.State)
 		}
 		again, err := store.Decode(id, r.Append(nil))
 		if err != nil {

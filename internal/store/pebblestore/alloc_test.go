@@ -24,7 +24,7 @@ func TestAllocations(t *testing.T) {
 		}
 	}()
 	content, r, n := noise(250), claim(t), 0
-	alloctest.Check(t, 1000, alloctest.Limit{Allocs: 12, Bytes: 2500}, func() {
+	alloctest.Check(t, 1000, alloctest.Limit{Allocs: 11, Bytes: 1200}, func() {
 		n++
 		if r.ID, err = store.NewID(at.Add(time.Duration(n)*time.Millisecond), 31, rand.Reader); err != nil {
 			t.Fatal(err)

@@ -133,7 +133,7 @@ func (c *checker) record(id store.ID, value []byte) error {
 		c.wrong("%s is due, and not on the agenda", id)
 	}
 	if id.Shelf().Past(c.now) && !r.State.Open() {
-		return nil // a sweep takes its names first
+		return nil // sweeps of earlier versions took its names first
 	}
 	for _, n := range r.Names {
 		if !c.has(nameKey(n)) {
@@ -183,11 +183,18 @@ func (c *checker) name(key, value []byte) error {
 	if err := c.step(&c.found.Names, "following names", "names"); err != nil {
 		return err
 	}
-	if len(value) != len(store.ID{}) || !c.has(recordKey(store.ID(value))) {
+	if len(value) != len(store.ID{}) {
+		c.wrong("a name leads to %d bytes", len(value))
+		return nil
+	}
+	if id := store.ID(value); !c.leftOver(id) && !c.has(recordKey(id)) {
 		c.wrong("a name leads to no record")
 	}
 	return nil
 }
+
+// leftOver tells whether a sweep may have forgotten the record of id already, and not yet taken out what leads to it.
+func (c *checker) leftOver(id store.ID) bool { return c.s.meta.left && id.Shelf().Past(c.now) }
 
 func (c *checker) agenda(key, _ []byte) error {
 	if err := c.step(&c.found.Agenda, "reading the agenda", "entries"); err != nil {
@@ -200,7 +207,9 @@ func (c *checker) agenda(key, _ []byte) error {
 	}
 	v, closer, err := c.db.Get(recordKey(id))
 	if err != nil {
-		c.wrong("the agenda has %s, which has no record", id)
+		if !c.leftOver(id) {
+			c.wrong("the agenda has %s, which has no record", id)
+		}
 		return nil
 	}
 	r, err := store.Decode(id, v)

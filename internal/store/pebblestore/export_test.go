@@ -60,3 +60,6 @@ func (s *Store) LookAround() {
 	s.room.mu.Unlock()
 	s.lookAround()
 }
+
+// KeptMost is how many ids of what it leaves a sweep remembers.
+const KeptMost = keptMost

@@ -16,6 +16,7 @@ const (
 )
 
 const (
+	nameSize   = 1 + 32
 	recordSize = 1 + 4 + 16
 	agendaSize = 1 + 8 + 16
 )
@@ -41,7 +42,7 @@ func recordID(key []byte) (id store.ID, ok bool) {
 }
 
 func nameKey(n store.Name) []byte {
-	k := make([]byte, 1, 1+len(n))
+	k := make([]byte, 1, nameSize)
 	k[0] = namePrefix
 	return append(k, n[:]...)
 }

@@ -25,6 +25,7 @@ const (
 	metaMarked   = "high-water" // nothing: there is a high-water file
 	metaRestored = "restored"   // time(8) of the latest restore
 	metaAccepted = "lost-keys"  // time(8) of the restore whose lost keys somebody has accepted
+	metaLeft     = "sweep-left" // nothing: names and the agenda may lead to what a sweep has forgotten
 )
 
 // meta is what a ledger knows of itself.
@@ -34,6 +35,7 @@ type meta struct {
 	sequence uint64
 	floor    time.Time
 	marked   bool      // a high-water file was made for it
+	left     bool      // names and the agenda may lead to what is forgotten
 	restored time.Time // zero: never
 	accepted time.Time // equal to restored: what was done under names before it is known to be forgotten
 }
@@ -91,9 +93,11 @@ func readMeta(db *pebble.DB) (m meta, err error) {
 }
 
 func (m *meta) readOptional(db *pebble.DB) error {
-	_, err := getMeta(db, metaMarked)
-	if m.marked = err == nil; err != nil && !errors.Is(err, pebble.ErrNotFound) {
-		return fmt.Errorf("reading whether the ledger has a high-water file: %w", err)
+	for word, dst := range map[string]*bool{metaMarked: &m.marked, metaLeft: &m.left} {
+		_, err := getMeta(db, word)
+		if *dst = err == nil; err != nil && !errors.Is(err, pebble.ErrNotFound) {
+			return fmt.Errorf("reading the ledger's %s: %w", word, err)
+		}
 	}
 	for word, dst := range map[string]*time.Time{metaRestored: &m.restored, metaAccepted: &m.accepted} {
 		b, err := getMeta(db, word)

@@ -124,6 +124,7 @@ func (s *Store) open() (err error) {
 		return err
 	}
 	s.commits.begin(s)
+	s.sweeper.left = s.meta.left
 	s.shelves.begin(s.c.FS, s.c.FS.PathJoin(s.c.Dir, "bodies"))
 	if err := s.guard.begin(s); err != nil {
 		return err

@@ -1,6 +1,8 @@
 package pebblestore
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,31 +12,46 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
-	"github.com/postonce/poe/internal/killpoint"
 	"github.com/postonce/poe/internal/store"
 )
 
 const (
-	sweepRecords = 1024     // records that one step looks at
+	sweepRecords = 8192     // records that one step looks at
 	sweepBytes   = 16 << 20 // bytes of records that one step looks at
-	sweepNames   = 64       // records whose names are freed in one write
+	sweepLeads   = 8 << 10  // names and agenda entries that one step looks at
 	sweepFiles   = 1024     // bodies that one step looks at
 )
 
-// A sweeper remembers where a sweep stands. That is a convenience: a sweep that begins anew does no harm.
+// A sweeper remembers where a sweep stands: it goes over the records, then over the names and the agenda, then over the bodies. That is a
+// convenience: a sweep that begins anew does no harm.
 type sweeper struct {
-	mu     sync.Mutex
-	next   []byte // the first key that the sweep has not looked at; nil: it begins
-	bodies bool   // the records are done
-	file   string // the last body that it has looked at, as shelf/file
+	mu    sync.Mutex
+	phase phase
+	next  []byte // the first key that this phase has not looked at; nil: it begins
+	file  string // the last body that it has looked at, as shelf/file
+
+	past store.Shelf // the first one that is not past: fixed for the length of a sweep
+	kept kept        // what is still there below it
+	left bool        // names and the agenda may lead to what is forgotten; written down, so that no crash loses it
 }
+
+// phase is what a sweep goes over.
+type phase uint8
+
+const (
+	overRecords phase = iota
+	overLeads
+	overBodies
+)
 
 // Sweep implements store.Upkeep.
 //
-// It first frees the names of a stretch of records that are at rest, in ordinary writes. Then, with everybody else
-// shut out for the length of one sync, it forgets the stretch and sets again what is still open, as it stands now.
-// No record can open again on a past shelf, nor can one appear there: claims are judged by a clock whose floor
-// has been raised to the time of the sweep.
+// It forgets one stretch of records after the other, by deleting ranges, and leaves what is open. Then it walks once over all names and the agenda, and takes
+// out what leads to what is forgotten. A name that leads to no record is as good as free, so the order does no harm, and looking for the names record by
+// record would read a block of the disk for each: they are random.
+//
+// No record appears on a past shelf, and none that is at rest there opens again: claims are judged by a clock whose floor has been raised to the time of the
+// sweep, and those that were judged before are waited for. So what was seen at rest can go without another look.
 func (s *Store) Sweep(ctx context.Context, now time.Time) (store.Swept, error) {
 	if err := s.enter(ctx); err != nil {
 		return store.Swept{}, fmt.Errorf("sweeping: %w", err)
@@ -61,67 +78,79 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) (store.Swept, error) {
 
 func (s *Store) sweepStep(now time.Time) (store.Swept, error) {
 	at := &s.sweeper
-	if !at.bodies {
-		st, err := s.stretch(at.next, now)
+	if at.phase == overRecords {
+		if at.next == nil {
+			s.beginSweep(now)
+		}
+		st, err := s.stretch()
 		if err != nil {
 			return store.Swept{}, err
 		}
-		if len(st.keys) > 0 {
-			did, err := s.sweepStretch(st)
-			if err == nil {
-				at.next = st.end()
-			}
-			return did, err
+		if !st.last.IsZero() {
+			err := s.forget(&st)
+			return store.Swept{Shelf: st.shelf, Records: st.n, More: true}, err
 		}
-		at.bodies, at.file = true, ""
+		at.phase, at.next = overLeads, nil
+	}
+	if at.phase == overLeads && at.left {
+		return store.Swept{More: true}, s.sweepLeads()
+	}
+	if at.phase == overLeads {
+		at.phase, at.file = overBodies, ""
 	}
 	more, err := s.sweepBodies(now)
 	if err == nil && !more {
-		at.bodies, at.next = false, nil
+		at.phase, at.next = overRecords, nil
 	}
 	return store.Swept{More: more}, err
 }
 
-// A stretch is some neighbours on one shelf, as they stood when the sweep came by.
-type stretch struct {
-	shelf store.Shelf
-	keys  [][]byte                  // ascending
-	named []store.ID                // at rest, with names
-	rest  map[store.ID]store.Record // what is at rest: only Term and Names
+// beginSweep fixes what is past, and waits for the writes that were decided before that.
+func (s *Store) beginSweep(now time.Time) {
+	at := &s.sweeper
+	at.next, at.past, at.kept = []byte{recordPrefix}, store.ShelfOf(now), kept{}
+	s.gate.Lock()
+	s.gate.Unlock() //nolint:staticcheck // nothing is to be done: every write holds the gate from its decision until it is durable
 }
 
-// end is the key behind the stretch.
-func (st *stretch) end() []byte { return append(slices.Clone(st.keys[len(st.keys)-1]), 0) }
+// A stretch is some neighbours on one shelf.
+type stretch struct {
+	shelf store.Shelf
+	last  store.ID // zero: there are none
+	goes  []idRange
+	n     int // records in goes
+	kept  []store.ID
+}
 
-// stretch reads the next records on past shelves. It holds no locks: it is a plan, the truth is read again.
-func (s *Store) stretch(from []byte, now time.Time) (st stretch, err error) {
-	st.rest = map[store.ID]store.Record{}
-	if from == nil {
-		from = []byte{recordPrefix}
-	}
-	bounds := &pebble.IterOptions{LowerBound: from, UpperBound: shelfKey(store.ShelfOf(now))}
-	size := 0
+// idRange is the first and the last of some neighbours that are all at rest.
+type idRange struct{ first, last store.ID }
+
+// stretch reads the next records on past shelves. It holds no locks.
+func (s *Store) stretch() (st stretch, err error) {
+	looked, size, apart := 0, 0, true
+	bounds := &pebble.IterOptions{LowerBound: s.sweeper.next, UpperBound: shelfKey(s.sweeper.past)}
 	err = s.each(bounds, func(id store.ID, value []byte) bool {
-		if len(st.keys) == 0 {
+		if looked == 0 {
 			st.shelf = id.Shelf()
 		}
-		if id.Shelf() != st.shelf || len(st.keys) >= sweepRecords || size > sweepBytes {
+		if id.Shelf() != st.shelf || looked >= sweepRecords || size > sweepBytes {
 			return false
 		}
-		st.keys = append(st.keys, recordKey(id))
-		size += len(value)
-		r, err := store.Decode(id, value)
+		st.last = id
+		looked, size = looked+1, size+len(value)
+		state, err := store.ReadState(id, value)
 		if err != nil {
 			s.c.Log.Error().Err(err).Msg("a record that cannot be read is kept")
+		}
+		if err != nil || state.Open() {
+			st.kept, apart = append(st.kept, id), true
 			return true
 		}
-		if r.State.Open() {
-			return true
+		if apart {
+			st.goes, apart = append(st.goes, idRange{first: id}), false
 		}
-		st.rest[id] = store.Record{Term: r.Term, Names: r.Names}
-		if len(r.Names) > 0 {
-			st.named = append(st.named, id)
-		}
+		st.goes[len(st.goes)-1].last = id
+		st.n++
 		return true
 	})
 	return st, err
@@ -149,120 +178,54 @@ func (s *Store) each(bounds *pebble.IterOptions, take func(id store.ID, value []
 	return nil
 }
 
-func (s *Store) sweepStretch(st stretch) (store.Swept, error) {
-	for some := range slices.Chunk(st.named, sweepNames) {
-		if err := s.freeNames(some, st.rest); err != nil {
-			return store.Swept{}, err
-		}
-	}
-	killpoint.Hit("names-freed")
-	n, err := s.forget(&st)
-	return store.Swept{Shelf: st.shelf, Records: n, More: true}, err
-}
-
-// freeNames frees the names of those records, where they still lead there, as any other write would.
-func (s *Store) freeNames(ids []store.ID, rest map[store.ID]store.Record) error {
-	s.gate.RLock()
-	defer s.gate.RUnlock()
-	var set stripeSet
-	for _, id := range ids {
-		set = set.withRecord(id, rest[id].Names)
-	}
-	s.stripes.lock(set)
-	defer s.stripes.unlock(set)
-	var free []store.Name
-	for _, id := range ids {
-		r, err := s.record(id)
-		if err != nil || r.Term != rest[id].Term {
-			continue // it has moved on since; forget sees how it stands
-		}
-		if free, err = s.leading(free, &r); err != nil {
+// forget removes what is at rest on the stretch, with everybody else shut out until that is durable: nobody sees it gone that could see it again after a crash.
+func (s *Store) forget(st *stretch) error {
+	if st.n > 0 {
+		s.gate.Lock()
+		defer s.gate.Unlock()
+		if err := s.commits.submit(store.Absent, st); err != nil {
 			return err
 		}
+		s.sweeper.left = true
 	}
-	if len(free) == 0 {
-		return nil
-	}
-	return s.commits.submit(store.Absent, fillFunc(func(b *pebble.Batch) error { return deleteNames(b, free) }))
-}
-
-// leading appends those names of r that lead to r.
-func (s *Store) leading(names []store.Name, r *store.Record) ([]store.Name, error) {
-	for _, n := range r.Names {
-		id, err := s.holder(n)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return nil, err
-		}
-		if err == nil && id == r.ID {
-			names = append(names, n)
-		}
-	}
-	return names, nil
-}
-
-func deleteNames(b *pebble.Batch, names []store.Name) error {
-	for _, n := range names {
-		if err := b.Delete(nameKey(n), nil); err != nil {
-			return err
-		}
-	}
+	s.sweeper.kept.add(st.kept)
+	s.sweeper.next = behind(st.last)
 	return nil
 }
 
-// forgetting is what one write of a sweep does.
-type forgetting struct {
-	from, to []byte
-	n        int // records that go
-	agenda   [][]byte
-	names    []store.Name
-	keys     [][]byte // records that stay
-	values   [][]byte
-}
-
-// forget removes what is at rest on the stretch, with everybody else shut out, and returns how many records that were.
-func (s *Store) forget(st *stretch) (int, error) {
-	s.gate.Lock()
-	defer s.gate.Unlock()
-	f := forgetting{from: st.keys[0], to: st.end()}
-	var failed error
-	err := s.each(&pebble.IterOptions{LowerBound: f.from, UpperBound: f.to}, func(id store.ID, value []byte) bool {
-		r, err := store.Decode(id, value)
-		if err != nil || r.State.Open() {
-			f.keys = append(f.keys, recordKey(id))
-			f.values = append(f.values, slices.Clone(value))
-			return true
-		}
-		f.n++
-		if !r.Due.IsZero() {
-			f.agenda = append(f.agenda, agendaKey(r.Due, id))
-		}
-		if st.rest[id].Term != r.Term {
-			f.names, failed = s.leading(f.names, &r)
-		}
-		return failed == nil
-	})
-	if err := errors.Join(err, failed); err != nil || f.n == 0 {
-		return 0, err
-	}
-	if err := s.commits.submit(store.Absent, &f); err != nil {
-		return 0, err
-	}
-	return f.n, nil
-}
-
-func (f *forgetting) fill(b *pebble.Batch) error {
-	if err := b.DeleteRange(f.from, f.to, nil); err != nil {
-		return err
-	}
-	for i := range f.keys {
-		if err := b.Set(f.keys[i], f.values[i], nil); err != nil {
+func (st *stretch) fill(b *pebble.Batch) error {
+	for _, r := range st.goes {
+		if err := b.DeleteRange(recordKey(r.first), behind(r.last), nil); err != nil {
 			return err
 		}
 	}
-	for _, k := range f.agenda {
-		if err := b.SingleDelete(k, nil); err != nil {
-			return err
-		}
-	}
-	return deleteNames(b, f.names)
+	return b.Set(metaKey(metaLeft), nil, nil)
+}
+
+// behind is the key right behind a record's.
+func behind(id store.ID) []byte { return append(recordKey(id), 0) }
+
+// keptMost is how many ids of what a sweep leaves it remembers, in 16 bytes each.
+const keptMost = 4096
+
+// kept is what a sweep has left where it was, ascending by shelf and id.
+type kept struct {
+	ids  []store.ID
+	more bool // there are others, all behind these
+}
+
+func (k *kept) add(ids []store.ID) {
+	room := min(keptMost-len(k.ids), len(ids))
+	k.ids, k.more = append(k.ids, ids[:room]...), k.more || room < len(ids)
+}
+
+// has tells whether id is there, and whether that is known.
+func (k *kept) has(id store.ID) (has, known bool) {
+	i, found := slices.BinarySearchFunc(k.ids, id, byShelf)
+	return found, found || i < len(k.ids) || !k.more
+}
+
+// byShelf orders ids as their records are.
+func byShelf(a, b store.ID) int {
+	return cmp.Or(cmp.Compare(a.Shelf(), b.Shelf()), bytes.Compare(a[:], b[:]))
 }

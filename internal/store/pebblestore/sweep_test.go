@@ -1,9 +1,11 @@
 package pebblestore_test
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,8 +17,8 @@ import (
 	"github.com/postonce/poe/internal/store/pebblestore"
 )
 
-// While a sweep is between its plan and its deed, one record that it took for being at rest runs again, by a claim that was
-// decided before midnight and waits for the disk, and one that it took for being open comes to rest.
+// When a sweep comes by, one record that is at rest by what is durable runs again, by a claim that was decided before midnight and waits
+// for the disk, and one that is open comes to rest in the same way.
 func TestSweepAmongSlowWrites(t *testing.T) {
 	var now atomic.Int64
 	now.Store(at.UnixMilli())
@@ -55,13 +57,13 @@ func TestSweepAmongSlowWrites(t *testing.T) {
 	<-v.held
 	go func() { _, err := s.Claim(ctx, again); results <- err }()
 	await(t, s, 1)
-	now.Store(at.Add(40 * store.Day).UnixMilli())
-	go func() { _, err := s.Sweep(ctx, clock()); results <- err }()
-	for range 20_000 { // the sweep has every chance to make its plan; it then waits for the claim
-		runtime.Gosched()
-	}
 	go func() { _, err := s.Advance(ctx, rests.Term, done, store.Also{}); results <- err }()
 	await(t, s, 2)
+	now.Store(at.Add(40 * store.Day).UnixMilli())
+	go func() { results <- sweepAll(ctx, s, clock) }()
+	for range 20_000 { // the sweep has every chance to go too far; it is to wait for both writes
+		runtime.Gosched()
+	}
 	v.open()
 	for range cap(results) {
 		if err := <-results; err != nil {
@@ -85,6 +87,77 @@ func TestSweepAmongSlowWrites(t *testing.T) {
 		t.Errorf("%d names are left, want those of the two that run", n)
 	}
 	must(s.Claim(ctx, fresh))
+}
+
+// While a sweep walks over the names, one that leads to what it has forgotten is claimed anew: that claim waits for the disk, so that the walk still sees
+// where the name led before.
+func TestSweepLeavesNamesThatAreClaimedAnew(t *testing.T) {
+	now := at
+	clock := func() time.Time { return now }
+	v := &valve{held: make(chan struct{}, 1000), release: make(chan struct{})}
+	s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: dir, FS: errorfs.Wrap(vfs.NewMem(), v), Clock: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		v.open()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	ctx := t.Context()
+	names := []store.Name{newName(), newName()}
+	old, err := s.Claim(ctx, claim(t, names...))
+	if err == nil {
+		_, err = s.Advance(ctx, old.Term, settled(old, nil), store.Also{})
+	}
+	now = at.Add(40 * store.Day)
+	s.ConfirmClock()
+	if _, e := s.Sweep(ctx, now); err != nil || e != nil {
+		t.Fatal(err, e)
+	}
+	fresh := func(names ...store.Name) store.Record {
+		r := claim(t, names...)
+		r.Expires = time.Time{}
+		if r.ID, err = store.NewID(now, 31, rand.Reader); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+
+	results := make(chan error, 3)
+	v.shut.Store(true)
+	first, again := fresh(), fresh(names[0])
+	go func() { _, err := s.Claim(ctx, first); results <- err }()
+	<-v.held
+	go func() { _, err := s.Claim(ctx, again); results <- err }()
+	await(t, s, 1)
+	go func() { results <- sweepAll(ctx, s, clock) }()
+	for range 20_000 { // the sweep has every chance to go too far; it is to wait for the claim
+		runtime.Gosched()
+	}
+	v.open()
+	for range cap(results) {
+		if err := <-results; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r, err := s.Lookup(ctx, store.ByName(names[0])); err != nil || r.ID != again.ID {
+		t.Errorf("the name that was claimed anew leads to %s, %v", r.ID, err)
+	}
+	if n := s.Names(); n != 1 {
+		t.Errorf("%d names are left, want 1", n)
+	}
+}
+
+// sweepAll sweeps until there is no more to do.
+func sweepAll(ctx context.Context, s store.Upkeep, clock func() time.Time) error {
+	for {
+		did, err := s.Sweep(ctx, clock())
+		if err != nil || !did.More {
+			return err
+		}
+	}
 }
 
 // A name that nothing holds takes no room either, however it came to be free.
@@ -114,5 +187,117 @@ func TestFreeNamesAreGone(t *testing.T) {
 				t.Errorf("%d names are left", n)
 			}
 		})
+	}
+}
+
+// litter brings n open actions and n that are at rest onto one shelf, in turn, each with a name and an agenda entry, and lets the shelf pass.
+func litter(t *testing.T, s *pebblestore.Store, n int) (open []store.Record) {
+	t.Helper()
+	var all sync.WaitGroup
+	records := make([]store.Record, n)
+	for hand := range 64 {
+		all.Go(func() {
+			for i := hand; i < n; i += 64 {
+				var err error
+				if records[i], err = s.Claim(t.Context(), claim(t, newName())); err != nil {
+					t.Error(err)
+				}
+				r, err := s.Claim(t.Context(), claim(t, newName()))
+				if err == nil {
+					done := settled(r, nil)
+					done.Due = at.Add(time.Hour)
+					_, err = s.Advance(t.Context(), r.Term, done, store.Also{})
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	return records
+}
+
+// What is open on a shelf keeps its name and its agenda entry, and what is at rest loses both, though there are more of the first kind than a
+// sweep remembers.
+func TestSweepKeepsMany(t *testing.T) {
+	var now atomic.Int64
+	now.Store(at.UnixMilli())
+	clock := func() time.Time { return time.UnixMilli(now.Load()).UTC() }
+	s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: dir, FS: vfs.NewMem(), Clock: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	const n = pebblestore.KeptMost + 300
+	open := litter(t, s, n)
+	now.Store(at.Add(40 * store.Day).UnixMilli())
+	for range 2 { // the second one finds nothing to do
+		if err := sweepAll(t.Context(), s, clock); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range open {
+			if got, err := s.Lookup(t.Context(), store.ByName(r.Names[0])); err != nil || got.ID != r.ID {
+				t.Fatalf("the name of what is open leads to %s, %v", got.ID, err)
+			}
+		}
+		if names := s.Names(); names != n {
+			t.Errorf("%d names are left, want %d", names, n)
+		}
+		if due, err := s.Agenda(t.Context(), store.Person, 3*n); err != nil || len(due) != n {
+			t.Errorf("%d agenda entries are left, %v; want %d", len(due), err, n)
+		}
+	}
+}
+
+// A crash after the records are forgotten leaves names and agenda entries that lead nowhere. They are no damage, nobody is kept from them, and the
+// next sweep takes them out.
+func TestSweepGoesOnAfterACrash(t *testing.T) {
+	disk := vfs.NewCrashableMem()
+	now := at
+	config := func() pebblestore.Config {
+		return pebblestore.Config{Dir: dir, FS: disk, Clock: func() time.Time { return now }}
+	}
+	mustOpen := func() *pebblestore.Store {
+		t.Helper()
+		s, err := pebblestore.Open(t.Context(), config())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.ConfirmClock()
+		return s
+	}
+	s := mustOpen()
+	open := litter(t, s, 20)
+	now = at.Add(40 * store.Day)
+	s.ConfirmClock()
+	if did, err := s.Sweep(t.Context(), now); err != nil || did.Records != 20 {
+		t.Fatalf("the first step forgot %d records, %v", did.Records, err)
+	}
+	crashed := disk.CrashClone(vfs.CrashCloneCfg{})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	disk = crashed
+	if found, err := pebblestore.Check(t.Context(), config(), nil); err != nil || found.Faults != 0 || found.Names != 40 {
+		t.Fatalf("%d names, and wrong is %q, %v", found.Names, found.Wrong, err)
+	}
+	s = mustOpen()
+	if err := sweepAll(t.Context(), s, func() time.Time { return now }); err != nil {
+		t.Fatal(err)
+	}
+	due, err := s.Agenda(t.Context(), store.Person, 100)
+	if err != nil || len(due) != len(open) || s.Names() != len(open) {
+		t.Errorf("%d names and %d agenda entries are left, %v; want %d", s.Names(), len(due), err, len(open))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := pebblestore.Check(t.Context(), config(), nil); err != nil || found.Faults != 0 {
+		t.Errorf("wrong is %q, %v", found.Wrong, err)
 	}
 }
