@@ -227,12 +227,18 @@ func fields(b []byte, take func(value) error) error {
 			return protowire.ParseError(size)
 		}
 		b = b[size:]
-		if err := take(v); err != nil {
+		switch err := take(v); {
+		case err == errEnough: //nolint:errorlint // itself
+			return nil
+		case err != nil:
 			return fmt.Errorf("field %d: %w", n, err)
 		}
 	}
 	return nil
 }
+
+// errEnough is what take returns to fields when it needs no more of them.
+var errEnough = errors.New("the others are not needed")
 
 func (v value) fixed(dst []byte) error {
 	if len(v.b) != len(dst) {

@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	sweepRecords = 8192     // records that one step looks at
+	sweepRecords = 16 << 10 // records that one step looks at
 	sweepBytes   = 16 << 20 // bytes of records that one step looks at
-	sweepLeads   = 8 << 10  // names and agenda entries that one step looks at
+	sweepLeads   = 16 << 10 // names and agenda entries that one step looks at
 	sweepFiles   = 1024     // bodies that one step looks at
 )
 
