@@ -180,5 +180,5 @@ func sendJSON(w http.ResponseWriter, code int, contentType string, body []byte) 
 	v := []string{contentType, "nosniff", strconv.Itoa(len(body))}
 	h["Content-Type"], h["X-Content-Type-Options"], h["Content-Length"] = v[0:1:1], v[1:2:2], v[2:3:3]
 	w.WriteHeader(code)
-	_, _ = w.Write(body) //nolint:gosec // JSON, and said to be that
+	_, _ = w.Write(body)
 }
