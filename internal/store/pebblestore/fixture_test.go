@@ -2,6 +2,7 @@ package pebblestore_test
 
 import (
 	"crypto/rand"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -79,3 +80,16 @@ func settled(r store.Record, content []byte) store.Record {
 	r.Response = store.Blob{Content: content, Where: store.Inline, Size: int64(len(content)), Digest: [32]byte{9}}
 	return r
 }
+
+// A hand is a clock that a test sets, while the ledger looks at it.
+type hand struct{ at atomic.Int64 }
+
+func newHand() *hand {
+	h := new(hand)
+	h.set(at)
+	return h
+}
+
+func (h *hand) set(t time.Time) { h.at.Store(t.UnixMilli()) }
+
+func (h *hand) now() time.Time { return time.UnixMilli(h.at.Load()).UTC() }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,9 +19,8 @@ import (
 // When a sweep comes by, one record that is at rest by what is durable runs again, by a claim that was decided before midnight and waits
 // for the disk, and one that is open comes to rest in the same way.
 func TestSweepAmongSlowWrites(t *testing.T) {
-	var now atomic.Int64
-	now.Store(at.UnixMilli())
-	clock := func() time.Time { return time.UnixMilli(now.Load()).UTC() }
+	hand := newHand()
+	clock := hand.now
 	v := &valve{held: make(chan struct{}, 1000), release: make(chan struct{})}
 	s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: dir, FS: errorfs.Wrap(vfs.NewMem(), v), Clock: clock})
 	if err != nil {
@@ -59,7 +57,7 @@ func TestSweepAmongSlowWrites(t *testing.T) {
 	await(t, s, 1)
 	go func() { _, err := s.Advance(ctx, rests.Term, done, store.Also{}); results <- err }()
 	await(t, s, 2)
-	now.Store(at.Add(40 * store.Day).UnixMilli())
+	hand.set(at.Add(40 * store.Day))
 	go func() { results <- sweepAll(ctx, s, clock) }()
 	for range 20_000 { // the sweep has every chance to go too far; it is to wait for both writes
 		runtime.Gosched()
@@ -92,8 +90,8 @@ func TestSweepAmongSlowWrites(t *testing.T) {
 // While a sweep walks over the names, one that leads to what it has forgotten is claimed anew: that claim waits for the disk, so that the walk still sees
 // where the name led before.
 func TestSweepLeavesNamesThatAreClaimedAnew(t *testing.T) {
-	now := at
-	clock := func() time.Time { return now }
+	hand := newHand()
+	clock := hand.now
 	v := &valve{held: make(chan struct{}, 1000), release: make(chan struct{})}
 	s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: dir, FS: errorfs.Wrap(vfs.NewMem(), v), Clock: clock})
 	if err != nil {
@@ -111,15 +109,15 @@ func TestSweepLeavesNamesThatAreClaimedAnew(t *testing.T) {
 	if err == nil {
 		_, err = s.Advance(ctx, old.Term, settled(old, nil), store.Also{})
 	}
-	now = at.Add(40 * store.Day)
+	hand.set(at.Add(40 * store.Day))
 	s.ConfirmClock()
-	if _, e := s.Sweep(ctx, now); err != nil || e != nil {
+	if _, e := s.Sweep(ctx, clock()); err != nil || e != nil {
 		t.Fatal(err, e)
 	}
 	fresh := func(names ...store.Name) store.Record {
 		r := claim(t, names...)
 		r.Expires = time.Time{}
-		if r.ID, err = store.NewID(now, 31, rand.Reader); err != nil {
+		if r.ID, err = store.NewID(clock(), 31, rand.Reader); err != nil {
 			t.Fatal(err)
 		}
 		return r
@@ -221,9 +219,8 @@ func litter(t *testing.T, s *pebblestore.Store, n int) (open []store.Record) {
 // What is open on a shelf keeps its name and its agenda entry, and what is at rest loses both, though there are more of the first kind than a
 // sweep remembers.
 func TestSweepKeepsMany(t *testing.T) {
-	var now atomic.Int64
-	now.Store(at.UnixMilli())
-	clock := func() time.Time { return time.UnixMilli(now.Load()).UTC() }
+	hand := newHand()
+	clock := hand.now
 	s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: dir, FS: vfs.NewMem(), Clock: clock})
 	if err != nil {
 		t.Fatal(err)
@@ -235,7 +232,7 @@ func TestSweepKeepsMany(t *testing.T) {
 	}()
 	const n = pebblestore.KeptMost + 300
 	open := litter(t, s, n)
-	now.Store(at.Add(40 * store.Day).UnixMilli())
+	hand.set(at.Add(40 * store.Day))
 	for range 2 { // the second one finds nothing to do
 		if err := sweepAll(t.Context(), s, clock); err != nil {
 			t.Fatal(err)
@@ -258,9 +255,9 @@ func TestSweepKeepsMany(t *testing.T) {
 // next sweep takes them out.
 func TestSweepGoesOnAfterACrash(t *testing.T) {
 	disk := vfs.NewCrashableMem()
-	now := at
+	hand := newHand()
 	config := func() pebblestore.Config {
-		return pebblestore.Config{Dir: dir, FS: disk, Clock: func() time.Time { return now }}
+		return pebblestore.Config{Dir: dir, FS: disk, Clock: hand.now}
 	}
 	mustOpen := func() *pebblestore.Store {
 		t.Helper()
@@ -273,9 +270,9 @@ func TestSweepGoesOnAfterACrash(t *testing.T) {
 	}
 	s := mustOpen()
 	open := litter(t, s, 20)
-	now = at.Add(40 * store.Day)
+	hand.set(at.Add(40 * store.Day))
 	s.ConfirmClock()
-	if did, err := s.Sweep(t.Context(), now); err != nil || did.Records != 20 {
+	if did, err := s.Sweep(t.Context(), hand.now()); err != nil || did.Records != 20 {
 		t.Fatalf("the first step forgot %d records, %v", did.Records, err)
 	}
 	crashed := disk.CrashClone(vfs.CrashCloneCfg{})
@@ -287,7 +284,7 @@ func TestSweepGoesOnAfterACrash(t *testing.T) {
 		t.Fatalf("%d names, and wrong is %q, %v", found.Names, found.Wrong, err)
 	}
 	s = mustOpen()
-	if err := sweepAll(t.Context(), s, func() time.Time { return now }); err != nil {
+	if err := sweepAll(t.Context(), s, hand.now); err != nil {
 		t.Fatal(err)
 	}
 	due, err := s.Agenda(t.Context(), store.Person, 100)

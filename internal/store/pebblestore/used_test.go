@@ -97,9 +97,9 @@ func TestBytesOnDisk(t *testing.T) {
 
 // A sweep forgets a shelf in steps of which each is bounded, and in no more of them than it takes.
 func TestSweepInSteps(t *testing.T) {
-	const n, most = 40_000, 16 << 10
-	now := at
-	s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: filepath.Join(t.TempDir(), "poe"), Clock: func() time.Time { return now }})
+	const n, most = 20_000, 16 << 10
+	clock := newHand()
+	s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: filepath.Join(t.TempDir(), "poe"), Clock: clock.now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,11 +109,11 @@ func TestSweepInSteps(t *testing.T) {
 		}
 	}()
 	many(t, s, n, true)
-	now = at.Add(40 * store.Day)
+	clock.set(at.Add(40 * store.Day))
 	s.ConfirmClock()
 	steps, forgotten := 0, 0
 	for more := true; more; steps++ {
-		did, err := s.Sweep(t.Context(), now)
+		did, err := s.Sweep(t.Context(), clock.now())
 		if err != nil {
 			t.Fatal(err)
 		}
