@@ -187,17 +187,12 @@ func (c *call) bodySum() ([32]byte, error) {
 		return [32]byte{}, replay.ErrTooLarge
 	}
 	defer limitRead(c.w, c.g.cfg.Patience)()
-	h := sha256.New()
-	limit := c.g.cfg.MaxBody
-	if c.r.ContentLength >= 0 {
-		limit = c.r.ContentLength // at most MaxBody; io.Copy makes its buffer as large as what it is to read
-	}
-	n, err := io.Copy(h, io.LimitReader(c.r.Body, limit+1))
+	sum, n, err := c.g.cfg.Spool.Sum(io.LimitReader(c.r.Body, c.g.cfg.MaxBody+1))
 	switch {
 	case err != nil:
 		return [32]byte{}, err
-	case n > limit:
+	case n > c.g.cfg.MaxBody:
 		return [32]byte{}, replay.ErrTooLarge
 	}
-	return [32]byte(h.Sum(nil)), nil
+	return sum, nil
 }

@@ -138,6 +138,7 @@ func (c *call) claimBlindly() bool {
 
 // replay answers with the stored answer that the action got when it was executed.
 func (c *call) replay(s *status) {
+	c.g.keepReady(s)
 	c.g.linkOutcome(c.w.Header(), s, c.anchor)
 	c.naming.mark(c.w.Header(), s, true)
 	c.g.repeat(c.w, c.r, s, s.record.Status)
@@ -153,6 +154,7 @@ func (c *call) about(k *kind, s *status) *problem {
 // refuse answers an unsafe method on an action that cannot be executed (any more), and GET on one that is over.
 func (c *call) refuse(s *status) {
 	g, h := c.g, c.w.Header()
+	g.keepReady(s)
 	c.say(s)
 	safe := c.r.Method == http.MethodGet || c.r.Method == http.MethodHead
 	if !safe {
@@ -161,8 +163,8 @@ func (c *call) refuse(s *status) {
 	var p *problem
 	switch s.phase {
 	case done:
-		h.Set("Allow", "GET, HEAD")
-		p = c.consumed(s)
+		c.consumed(s)
+		return
 	case running, accepted, sent:
 		p = g.problem(problemRunning)
 	case unknown:

@@ -30,5 +30,5 @@ func (g *Gate) serveRoutes(w http.ResponseWriter, _ *http.Request) {
 		}
 		all = append(all, d)
 	}
-	writeJSON(w, http.StatusOK, "application/json", map[string]any{"routes": all})
+	writeJSON(w, http.StatusOK, map[string]any{"routes": all})
 }

@@ -38,4 +38,16 @@ func WorkOnce(ctx context.Context, g *Gate) {
 func OutcomePath(g *Gate, id store.ID) string { return string(g.appendOutcome(nil, id)) }
 
 // Remembered returns how many heads of stored answers and how many 405s are kept ready.
-func Remembered(g *Gate) (heads, bodies int) { return g.heads.Len(), g.bodies.Len() }
+func Remembered(g *Gate) (heads, refusals int) {
+	for _, kept := range g.ready.Values() {
+		if kept.stored.Load() != nil {
+			heads++
+		}
+		for i := range kept.refusals {
+			if kept.refusals[i].Load() != nil {
+				refusals++
+			}
+		}
+	}
+	return heads, refusals
+}

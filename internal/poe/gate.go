@@ -28,8 +28,7 @@ type Gate struct {
 	routes    routes
 	store     store.Store
 	front     *replay.Front
-	heads     *lru.Cache[repeatKey, replay.Stored] // of stored answers that were repeated lately
-	bodies    *lru.Cache[repeatKey, []byte]        // of 405s that were given lately
+	ready     *lru.Cache[readyKey, *ready] // of actions that somebody came back to lately
 	clock     *store.Clock
 	restored  time.Time // ids minted before it may have been forgotten
 	lost      bool      // and names too
@@ -77,8 +76,7 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 		past:      make(chan struct{}, 1),
 		log:       cfg.Log,
 	}
-	g.heads, _ = lru.New[repeatKey, replay.Stored](remembered) // it fails for no size only
-	g.bodies, _ = lru.New[repeatKey, []byte](remembered)
+	g.ready, _ = lru.New[readyKey, *ready](remembered) // it fails for no size only
 	secret := cfg.Store.Secret()
 	g.macs.New = func() any { return &mac{Hash: hmac.New(sha256.New, secret[:])} }
 	if g.metrics, err = newMetrics(g, cfg.Metrics); err != nil {

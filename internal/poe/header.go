@@ -94,10 +94,15 @@ func expectsContinue(r *http.Request) bool {
 
 // guardHeader puts on an answer of ours what every one of them carries.
 func guardHeader(h http.Header) {
+	if is(h["Cache-Control"], "no-store") && is(h["Referrer-Policy"], "same-origin") {
+		return
+	}
 	// Values of this answer alone, in one piece: whoever is between us and the client may change them.
 	v := []string{"no-store", "same-origin"}
 	h["Cache-Control"], h["Referrer-Policy"] = v[0:1:1], v[1:2:2]
 }
+
+func is(values []string, value string) bool { return len(values) == 1 && values[0] == value }
 
 // exposed are the fields of ours that a page of another origin may read.
 const exposed = "POE-State, POE-Links, Link, Location, Retry-After, Allow, Idempotent-Replayed, Idempotency-Expires, Repeatability-Result, Preference-Applied"

@@ -28,6 +28,7 @@ type metrics struct {
 	viaPOE, viaNone, won prometheus.Counter
 	rested               map[phase]prometheus.Counter
 	executed             map[replay.Proof]prometheus.Observer
+	problems             map[*kind]prometheus.Counter
 }
 
 // resolve finds the counters of the hot path, and so shows them from the start, at zero.
@@ -45,6 +46,10 @@ func (m *metrics) resolve() {
 	m.rested = map[phase]prometheus.Counter{}
 	for _, p := range []phase{unused, done, unknown, burned} {
 		m.rested[p] = m.settled.WithLabelValues(p.word())
+	}
+	m.problems = map[*kind]prometheus.Counter{}
+	for _, k := range problems {
+		m.problems[k] = m.refused.WithLabelValues(k.name)
 	}
 	m.executed = map[replay.Proof]prometheus.Observer{}
 	for _, p := range []replay.Proof{replay.Unsent, replay.Complete, replay.Broken} {

@@ -266,7 +266,7 @@ func (g *Gate) writeMinted(w http.ResponseWriter, r *http.Request, m *MintReques
 }
 
 func writeMintedJSON(w http.ResponseWriter, all []Minted) {
-	writeJSON(w, http.StatusOK, "application/json", struct {
+	writeJSON(w, http.StatusOK, struct {
 		URIs []Minted `json:"uris"`
 	}{all})
 }

@@ -142,6 +142,7 @@ func (g *Gate) serveOutcome(w http.ResponseWriter, r *http.Request) {
 // repeat answers with the stored outcome, or says that it was not kept.
 func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code int) {
 	rec := &s.record
+	g.keepReady(s)
 	if !g.authorized(w, r, rec) {
 		return
 	}
@@ -172,7 +173,7 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code in
 		g.purged(w, r, s)
 		return
 	}
-	stored, err := g.storedHead(rec)
+	stored, err := storedHead(s)
 	if err != nil {
 		g.log.Error().Err(err).Stringer("id", rec.ID).Msg("reading a stored answer")
 		g.write(w, r, g.problem(problemLedgerUnavailable))
@@ -202,45 +203,21 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code in
 }
 
 // storedHead returns the stored answer without its content.
-func (g *Gate) storedHead(rec *store.Record) (replay.Stored, error) {
-	key := repeatKey{id: rec.ID, term: rec.Term}
-	if s, ok := g.heads.Get(key); ok {
-		return s, nil
+func storedHead(s *status) (replay.Stored, error) {
+	rec := &s.record
+	if kept := s.ready.stored.Load(); kept != nil {
+		return *kept, nil
 	}
 	head, trailer, err := replay.DecodeHead(rec.Response.Head)
 	if err != nil {
 		return replay.Stored{}, err
 	}
-	s := replay.Stored{Header: head, Trailer: trailer, Target: rec.Target}.Prepared()
+	stored := replay.Stored{Header: head, Trailer: trailer, Target: rec.Target}.Prepared()
 	if len(rec.Response.Head) <= rememberedHead {
-		g.heads.Add(key, s)
+		s.ready.stored.Store(&stored)
 	}
-	return s, nil
+	return stored, nil
 }
-
-// A repeatKey names one of the answers to those who come back to an action. It holds the term of its record, so what is remembered under
-// it is never out of date.
-type repeatKey struct {
-	id   store.ID
-	term store.Term
-	body comparison
-}
-
-// A comparison tells what a 405 says of the body that came with it.
-type comparison uint8
-
-const (
-	notCompared comparison = iota
-	sameBody
-	otherBody
-)
-
-// remembered is how many of each of those answers are kept ready, and rememberedHead the largest head that is, in bytes: together they take some
-// megabytes at most.
-const (
-	remembered     = 1 << 10
-	rememberedHead = 4 << 10
-)
 
 // intact reads a content that lies beside the ledger, and tells whether it is still what was stored: over a file of its own nobody else watches.
 func intact(content io.ReadSeeker, b *store.Blob) error {
@@ -314,7 +291,7 @@ func (g *Gate) serveReceipt(w http.ResponseWriter, r *http.Request) {
 		s = g.at(now, g.now())
 	}
 	s.setState(w.Header(), false)
-	writeJSON(w, http.StatusOK, "application/json", g.receipt(&s))
+	writeJSON(w, http.StatusOK, g.receipt(&s))
 }
 
 func (g *Gate) receipt(s *status) receipt {
@@ -362,7 +339,7 @@ func (g *Gate) serveProblem(w http.ResponseWriter, r *http.Request) {
 		if k.name == name {
 			p := g.problem(k)
 			if prefersJSON(r) {
-				writeJSON(w, http.StatusOK, "application/json", map[string]any{
+				writeJSON(w, http.StatusOK, map[string]any{
 					"type": p.Type, "title": p.Title, "status": p.Status, "retry": p.Retry, "help": k.help,
 				})
 				return

@@ -2,6 +2,7 @@ package core
 
 import (
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/munnerz/goautoneg"
@@ -126,8 +127,8 @@ type problem struct {
 	LastStatus     int        `json:"last_status,omitempty"`
 	Parameter      string     `json:"parameter,omitempty"`
 
-	kind   *kind
-	always repeatKey // under which the same is always said; zero: it may be something else the next time
+	kind *kind
+	slot *atomic.Pointer[document] // where the document is kept that says the same to everybody; nil: nowhere
 }
 
 // problem begins an occurrence of k.
@@ -160,7 +161,7 @@ func (p *problem) SameContent() string {
 // write renders p: as a page where the client prefers one, as application/problem+json otherwise. Fields that the
 // caller has set on w stay.
 func (g *Gate) write(w http.ResponseWriter, r *http.Request, p *problem) {
-	g.metrics.refused.WithLabelValues(p.kind.name).Inc()
+	g.metrics.problems[p.kind].Inc()
 	if p.Retry == retrySame && w.Header().Get("Retry-After") == "" && p.Status != http.StatusBadRequest {
 		w.Header().Set("Retry-After", retrySoon)
 	}
@@ -168,16 +169,11 @@ func (g *Gate) write(w http.ResponseWriter, r *http.Request, p *problem) {
 		g.writePage(w, p.Status, "problem.html", problemPage{Problem: p, Help: p.kind.help, Receipt: receiptPath(p.Outcome)})
 		return
 	}
-	if p.always == (repeatKey{}) {
-		writeJSON(w, p.Status, "application/problem+json", p)
-		return
+	doc := newDocument(encodeJSON(p))
+	if p.slot != nil {
+		p.slot.Store(doc)
 	}
-	body, ok := g.bodies.Get(p.always)
-	if !ok {
-		body = encodeJSON(p)
-		g.bodies.Add(p.always, body)
-	}
-	sendJSON(w, p.Status, "application/problem+json", body)
+	doc.send(w, p.Status, "application/problem+json")
 }
 
 // prefersHTML tells whether the client would rather have a page than JSON (RFC 9110, section 12.5.1).

@@ -43,15 +43,36 @@ type status struct {
 	phase   phase
 	record  store.Record
 	outcome string // the path of the record's outcome once somebody asked for it
+	ready   *ready // what is kept ready of an action that is done; nil: nobody has asked for that
 }
 
 // setState puts POE-State on an answer: an RFC 9651 item, e.g. done;id="…";status=201;at=@1763750000.
 // Of an action that has no id yet, since nobody has claimed the name, nothing is said.
 func (s *status) setState(h http.Header, replayed bool) {
-	if s.record.ID.IsZero() {
+	var value string
+	switch {
+	case s.record.ID.IsZero():
 		return
+	case s.ready != nil && replayed:
+		value = s.ready.replayed
+	case s.ready != nil:
+		value = s.ready.state
+	default:
+		var room [128]byte
+		b := s.appendState(room[:0])
+		if replayed {
+			b = append(b, replayedFlag...)
+		}
+		value = string(b)
 	}
-	b := make([]byte, 0, 96)
+	h["Poe-State"] = []string{value}
+}
+
+// replayedFlag is what POE-State says of an answer that was given before.
+const replayedFlag = ";replayed"
+
+// appendState appends the value of POE-State.
+func (s *status) appendState(b []byte) []byte {
 	b = append(b, s.phase.word()...)
 	b = append(b, `;id="`...)
 	b, _ = s.record.ID.AppendText(b) // never fails
@@ -64,16 +85,16 @@ func (s *status) setState(h http.Header, replayed bool) {
 		b = append(b, ";at=@"...)
 		b = strconv.AppendInt(b, s.record.Finished.Unix(), 10)
 	}
-	if replayed {
-		b = append(b, ";replayed"...)
-	}
-	h["Poe-State"] = []string{string(b)}
+	return b
 }
 
 // outcomePath returns the path of the action's outcome, or "" while it has none.
 func (g *Gate) outcomePath(s *status) string {
 	switch s.phase {
 	case running, accepted, sent, done, unknown:
+		if s.ready != nil {
+			return s.ready.outcome
+		}
 		if s.outcome == "" {
 			var room [128]byte
 			s.outcome = string(g.appendOutcome(room[:0], s.record.ID))
@@ -92,9 +113,19 @@ func (g *Gate) appendOutcome(b []byte, id store.ID) []byte {
 // linkOutcome puts the outcome link on an answer. The context is named by an anchor, because what
 // the answer to an unsafe request represents has no address of its own (RFC 8288, section 3.2).
 func (g *Gate) linkOutcome(h http.Header, s *status, anchor string) {
-	if path := g.outcomePath(s); path != "" {
-		h["Link"] = append(h["Link"], "<"+path+`>; rel="status"; anchor="`+anchor+`"`)
+	var link string
+	if s.ready != nil {
+		link = s.ready.linkFor(anchor)
+	} else if path := g.outcomePath(s); path != "" {
+		link = statusLink(path, anchor)
+	} else {
+		return
 	}
+	h["Link"] = append(h["Link"], link)
+}
+
+func statusLink(path, anchor string) string {
+	return "<" + path + `>; rel="status"; anchor="` + anchor + `"`
 }
 
 // A stateDocument is what GET says of an action that has no stored answer to show.
@@ -126,7 +157,7 @@ func (g *Gate) writeState(w http.ResponseWriter, r *http.Request, s *status) {
 		g.writePage(w, code, "state.html", statePage{Doc: doc, Phase: string(s.phase), Prefix: g.cfg.Prefix, Receipt: receiptPath(doc.Outcome)})
 		return
 	}
-	writeJSON(w, code, "application/json", doc)
+	writeJSON(w, code, doc)
 }
 
 // comeBack is the Retry-After of an action that is under way, or that recovery still looks after; "" where waiting does not help.
@@ -160,8 +191,8 @@ func receiptPath(outcome string) string {
 }
 
 // writeJSON answers with v.
-func writeJSON(w http.ResponseWriter, code int, contentType string, v any) {
-	sendJSON(w, code, contentType, encodeJSON(v))
+func writeJSON(w http.ResponseWriter, code int, v any) {
+	newDocument(encodeJSON(v)).send(w, code, "application/json")
 }
 
 // encodeJSON returns v as a document with a line end.
@@ -173,12 +204,12 @@ func encodeJSON(v any) []byte {
 	return append(body, '\n')
 }
 
-// sendJSON answers with a document. An error to write means that the client has gone, which changes nothing.
-func sendJSON(w http.ResponseWriter, code int, contentType string, body []byte) {
+// send answers with the document. An error to write means that the client has gone, which changes nothing.
+func (d *document) send(w http.ResponseWriter, code int, contentType string) {
 	h := w.Header()
 	guardHeader(h)
-	v := []string{contentType, "nosniff", strconv.Itoa(len(body))}
+	v := []string{contentType, "nosniff", d.length}
 	h["Content-Type"], h["X-Content-Type-Options"], h["Content-Length"] = v[0:1:1], v[1:2:2], v[2:3:3]
 	w.WriteHeader(code)
-	_, _ = w.Write(body)
+	_, _ = w.Write(d.body)
 }

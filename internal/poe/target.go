@@ -34,7 +34,10 @@ func splitToken(target, param string) (rest, token string, found, ok bool) {
 	if !has || !mentions(query, param) {
 		return target, "", false, false
 	}
-	last := query[strings.LastIndexByte(query, '&')+1:]
+	last := query
+	if strings.IndexByte(query, '&') >= 0 { // mostly not, and this is much faster than looking from the end
+		last = query[strings.LastIndexByte(query, '&')+1:]
+	}
 	token, ok = strings.CutPrefix(last, param+"=")
 	if !ok {
 		return target, "", true, false
@@ -55,12 +58,11 @@ func mentions(query, param string) bool {
 		return false
 	}
 	for query != "" {
-		var part string
-		if i := strings.IndexAny(query, "&;"); i >= 0 {
-			part, query = query[:i], query[i+1:]
-		} else {
-			part, query = query, ""
+		part, rest, _ := strings.Cut(query, "&")
+		if i := strings.IndexByte(part, ';'); i >= 0 {
+			part, rest = part[:i], query[i+1:]
 		}
+		query = rest
 		name, _, _ := strings.Cut(part, "=")
 		if decoded, err := url.QueryUnescape(name); err == nil {
 			name = decoded

@@ -170,6 +170,7 @@ func (c *call) show() {
 			s.record.Attempt = r.Attempt
 		}
 	}
+	g.keepReady(&s)
 	g.linkOutcome(c.w.Header(), &s, c.anchor)
 	switch s.phase {
 	case done:
@@ -265,19 +266,4 @@ func (c *call) burn() {
 		g.metrics.rested[burned].Inc()
 		g.front.Add(got)
 	}
-}
-
-// consumed is the 405: whose POST won, when, and with which result.
-func (c *call) consumed(s *status) *problem {
-	p := c.g.problem(problemConsumed)
-	p.ExecutedAt, p.OutcomeStatus = timePointer(s.record.Finished), s.record.Status
-	p.always = repeatKey{id: s.record.ID, term: s.record.Term}
-	if sum, ok := c.sum(); ok {
-		same := sum == s.record.Request.Digest
-		p.RequestMatches, p.always.body = &same, otherBody
-		if same {
-			p.always.body = sameBody
-		}
-	}
-	return p
 }

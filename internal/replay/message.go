@@ -12,7 +12,7 @@ import (
 type message struct {
 	status  int
 	header  http.Header // what of it is end-to-end is sent; it is not changed
-	shared  bool        // its values are others' too, and whoever gets them may change them
+	shared  []field     // the same, where its values are others' too: whoever gets them may change them, so he gets his own; nil: they are not
 	trailer http.Header
 	content io.Reader // nil: none
 	size    int64     // of the content, in bytes; -1: not known
@@ -25,20 +25,16 @@ var additive = map[string]bool{"Link": true, "Vary": true}
 func (m *message) writeHead(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	var room []string // for values of our own, in one piece
-	if m.shared {
-		room = make([]string, 0, len(m.header)+1)
-	}
-	for name, values := range EndToEnd(m.header) {
-		if m.shared && values != nil {
-			room = append(room, values...)
-			values = room[len(room)-len(values):]
+	if m.shared != nil {
+		room = make([]string, 0, len(m.shared)+1)
+		for _, f := range m.shared {
+			begin := len(room)
+			room = append(room, f.values...)
+			add(h, f.name, room[begin:])
 		}
-		have, ok := h[name]
-		switch {
-		case ok && additive[name]:
-			h[name] = append(slices.Clip(have), values...)
-		case !ok:
-			h[name] = slices.Clip(values)
+	} else {
+		for name, values := range EndToEnd(m.header) {
+			add(h, name, values)
 		}
 	}
 	if _, ok := h["Content-Type"]; !ok {
@@ -55,6 +51,17 @@ func (m *message) writeHead(w http.ResponseWriter, r *http.Request) {
 		h["Content-Length"] = slices.Clip(room[len(room)-1:])
 	}
 	w.WriteHeader(m.status)
+}
+
+// add puts values under a name in h. What is there already wins, save the additive fields.
+func add(h http.Header, name string, values []string) {
+	have, ok := h[name]
+	switch {
+	case ok && additive[name]:
+		h[name] = append(slices.Clip(have), values...)
+	case !ok:
+		h[name] = slices.Clip(values)
+	}
 }
 
 // hasTrailer tells whether trailers can be sent: HTTP/1.0 has no room for them, nor has an answer without content.

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -141,6 +142,16 @@ func (s *Spool) copyIn(write func([]byte) (int, error), src io.Reader) (int64, e
 			return total, err
 		}
 	}
+}
+
+// Sum reads src to its end and returns the SHA-256 of what it was, and how many bytes. None of it is kept.
+func (s *Spool) Sum(src io.Reader) (sum [32]byte, size int64, err error) {
+	h := sha256.New()
+	if size, err = s.copyIn(h.Write, src); err != nil {
+		return sum, size, fmt.Errorf("reading a body: %w", err)
+	}
+	h.Sum(sum[:0])
+	return sum, size, nil
 }
 
 // CopyLimited appends all of src, which may have at most limit bytes: one more is ErrTooLarge, and no further byte is

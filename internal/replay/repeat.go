@@ -18,6 +18,13 @@ type Stored struct {
 	Target  string        // that was answered: Location, Content-Location and Link are resolved against it
 
 	prepared bool
+	fields   []field // of Header, once it is prepared
+}
+
+// A field is one of an answer's.
+type field struct {
+	name   string
+	values []string
 }
 
 // Prepared returns s with all that does not depend on who asks done to its fields, for who repeats an answer more than once. They are
@@ -29,7 +36,16 @@ func (s Stored) Prepared() Stored {
 	s.Header, s.Trailer, s.prepared = Storable(s.Header), Storable(s.Trailer), true
 	s.Header["X-Content-Type-Options"] = []string{"nosniff"}
 	resolveLinks(s.Header, s.Target)
+	s.fields = fieldsOf(s.Header)
 	return s
+}
+
+func fieldsOf(h http.Header) []field {
+	all := make([]field, 0, len(h))
+	for name, values := range h {
+		all = append(all, field{name, values})
+	}
+	return all
 }
 
 // OutcomeStatus returns the status under which an outcome is served at another address than the one that answered. Those
@@ -58,7 +74,7 @@ func OutcomeStatus(status int) int {
 // for only so the client sees that something is missing.
 func Repeat(w http.ResponseWriter, r *http.Request, s Stored) error {
 	s = s.Prepared()
-	m := message{status: s.Status, header: s.Header, trailer: s.Trailer, size: s.Size, shared: true}
+	m := message{status: s.Status, header: s.Header, shared: s.fields, trailer: s.Trailer, size: s.Size}
 	if err := rewind(s); err != nil {
 		return err
 	}
@@ -118,5 +134,6 @@ func (m *message) decodeFor(r *http.Request, content io.ReadSeeker) (done func()
 		m.header["Etag"] = []string{"W/" + tag} // RFC 9110 section 8.8.1: other bytes, same meaning
 	}
 	m.header["Vary"] = append(append([]string(nil), m.header["Vary"]...), "Accept-Encoding")
+	m.shared = fieldsOf(m.header)
 	return done, nil
 }

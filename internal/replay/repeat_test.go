@@ -256,6 +256,38 @@ func TestClientThatLeaves(t *testing.T) {
 	}
 }
 
+// TestRepeatGivesAwayItsOwn shows that whoever changes the fields of an answer that was repeated to him changes nothing for the next one, decoded or not.
+func TestRepeatGivesAwayItsOwn(t *testing.T) {
+	content := compressed(t, "gzip", []byte("hello"))
+	s := replay.Stored{
+		Status: 200, Header: http.Header{"X-Order": {"1", "2"}, "Content-Encoding": {"gzip"}, "Etag": {`"a"`}}, Content: bytes.NewReader(content), Size: int64(len(content)),
+	}.Prepared()
+	for _, accept := range []string{"gzip", "identity"} {
+		t.Run(accept, func(t *testing.T) {
+			r := request(http.MethodGet)
+			r.Header.Set("Accept-Encoding", accept)
+			var first http.Header
+			for range 2 {
+				w := httptest.NewRecorder()
+				if err := replay.Repeat(w, r, s); err != nil {
+					t.Fatal(err)
+				}
+				if first == nil {
+					first = w.Header().Clone()
+				}
+				if diff := cmp.Diff(first, w.Header()); diff != "" {
+					t.Error(diff)
+				}
+				for _, values := range w.Header() {
+					for i := range values {
+						values[i] = "changed"
+					}
+				}
+			}
+		})
+	}
+}
+
 // TestTrailersNeedHTTP11 shows that an answer to HTTP/1.0 has a length instead of trailers.
 func TestTrailersNeedHTTP11(t *testing.T) {
 	r := request(http.MethodGet)

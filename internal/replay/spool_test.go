@@ -2,6 +2,7 @@ package replay_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -134,6 +135,24 @@ func TestNewSpoolChecksItsFolder(t *testing.T) {
 		if _, err := replay.NewSpool(replay.SpoolConfig{Dir: dir}); err == nil {
 			t.Errorf("NewSpool(%q) succeeded", dir)
 		}
+	}
+}
+
+func TestSum(t *testing.T) {
+	s := spoolOf(t, 1<<20, -1)
+	long := bytes.Repeat([]byte("x"), 100_000)
+	for _, want := range [][]byte{nil, []byte("abc"), long} {
+		sum, n, err := s.Sum(iotest.OneByteReader(bytes.NewReader(want)))
+		if sum != sha256.Sum256(want) || n != int64(len(want)) || err != nil {
+			t.Errorf("%d bytes: %x of %d bytes, %v", len(want), sum, n, err)
+		}
+	}
+	broken := errors.New("broken")
+	if sum, n, err := s.Sum(io.MultiReader(bytes.NewReader(long), iotest.ErrReader(broken))); !errors.Is(err, broken) || sum != [32]byte{} || n != int64(len(long)) {
+		t.Errorf("what breaks off: %x of %d bytes, %v", sum, n, err)
+	}
+	if memory, disk := s.Usage(); memory != 0 || disk != 0 {
+		t.Errorf("%d bytes of memory and %d of disk are kept", memory, disk)
 	}
 }
 

@@ -1,0 +1,118 @@
+package core
+
+import (
+	"net/http"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/postonce/poe/internal/replay"
+	"github.com/postonce/poe/internal/store"
+)
+
+// A ready is what is said of an action that is done to those who come back to it, and is the same for all of them. Whoever is the first
+// to need a part of it makes that part. Nobody changes what it holds.
+type ready struct {
+	outcome         string // the path
+	state, replayed string // POE-State, without and with replayed
+	link            atomic.Pointer[anchored]
+	refusals        [comparisons]atomic.Pointer[document] // the 405s
+	stored          atomic.Pointer[replay.Stored]         // the answer without its content
+}
+
+// anchored is a Link for one address: mostly an action has one.
+type anchored struct{ anchor, link string }
+
+// A document is the content of an answer of ours.
+type document struct {
+	body   []byte
+	length string
+}
+
+func newDocument(body []byte) *document {
+	return &document{body: body, length: strconv.Itoa(len(body))}
+}
+
+// A comparison tells what a 405 says of the body that came with it.
+type comparison uint8
+
+const (
+	notCompared comparison = iota
+	sameBody
+	otherBody
+	comparisons
+)
+
+// A readyKey names an action as one write left it, so what is kept under it is never out of date.
+type readyKey struct {
+	id   store.ID
+	term store.Term
+}
+
+// remembered is of how many actions that is kept ready. Heads and links over the next two, in bytes, are not: so together they take some
+// megabytes at most.
+const (
+	remembered     = 1 << 10
+	rememberedHead = 4 << 10
+	rememberedLink = 1 << 10
+)
+
+// keepReady finds, or makes, what is kept ready of an action that is done. Of others nothing is.
+func (g *Gate) keepReady(s *status) {
+	if s.phase != done || s.ready != nil {
+		return
+	}
+	key := readyKey{s.record.ID, s.record.Term}
+	kept, ok := g.ready.Get(key)
+	if !ok {
+		state := string(s.appendState(nil))
+		kept = &ready{outcome: g.outcomePath(s), state: state, replayed: state + replayedFlag}
+		g.ready.Add(key, kept)
+	}
+	s.ready = kept
+}
+
+// linkFor returns the value of Link for an anchor.
+func (k *ready) linkFor(anchor string) string {
+	if l := k.link.Load(); l != nil && l.anchor == anchor {
+		return l.link
+	}
+	l := &anchored{anchor, statusLink(k.outcome, anchor)}
+	if len(l.link) <= rememberedLink {
+		k.link.Store(l)
+	}
+	return l.link
+}
+
+// consumed answers 405: whose POST won, when, and with which result.
+func (c *call) consumed(s *status) {
+	g := c.g
+	c.w.Header()["Allow"] = []string{"GET, HEAD"}
+	how := c.comparison(s)
+	slot := &s.ready.refusals[how]
+	if kept := slot.Load(); kept != nil && !prefersHTML(c.r) {
+		g.metrics.problems[problemConsumed].Inc()
+		kept.send(c.w, http.StatusMethodNotAllowed, "application/problem+json")
+		return
+	}
+	p := g.problem(problemConsumed)
+	p.ExecutedAt, p.OutcomeStatus = timePointer(s.record.Finished), s.record.Status
+	if how != notCompared {
+		same := how == sameBody
+		p.RequestMatches = &same
+	}
+	p.slot = slot
+	g.write(c.w, c.r, p.about(g, s))
+}
+
+// comparison compares this request's body with the one that was executed.
+func (c *call) comparison(s *status) comparison {
+	sum, ok := c.sum()
+	switch {
+	case !ok:
+		return notCompared
+	case sum == s.record.Request.Digest:
+		return sameBody
+	default:
+		return otherBody
+	}
+}
