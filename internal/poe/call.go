@@ -33,6 +33,7 @@ type call struct {
 	token      string
 	wellFormed bool // the parameter is the last one, and the only one of its name
 	claims     tokens.Claims
+	came       time.Time // when they were verified
 	id         store.ID
 
 	end    ending // where the action stands, and how executing it ended

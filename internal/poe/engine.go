@@ -220,10 +220,10 @@ func (g *Gate) run(f flown, a *action, end *ending) {
 		cfg.Stream = x.stream
 	}
 	end.recorder = replay.NewRecorder(cfg)
-	started := g.now()
+	started := g.cfg.Clock()
 	g.attempt(x, a, end)
 	if a.rescue == nil {
-		g.metrics.executed[end.proof].Observe(g.now().Sub(started).Seconds())
+		g.metrics.executed[end.proof].Observe(g.cfg.Clock().Sub(started).Seconds())
 	}
 	killpoint.Hit("answered")
 	if x.settled {

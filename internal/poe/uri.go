@@ -52,7 +52,8 @@ func (c *call) identify() error {
 	if !c.wellFormed {
 		return errNotOurs
 	}
-	claims, err := g.cfg.Keys.Verify(c.token, g.now())
+	c.came = g.now()
+	claims, err := g.cfg.Keys.Verify(c.token, c.came)
 	if err != nil {
 		g.log.Debug().Err(err).Msg("refusing a token")
 		return errNotOurs
@@ -112,7 +113,7 @@ func (c byURI) recall(s *status) bool {
 	if g.flights.of(c.id) != nil {
 		return false
 	}
-	return !g.front.Has(c.id) && g.absent(c.id, c.claims.Expires, g.now()) == unused
+	return !g.front.Has(c.id) && g.absent(c.id, c.claims.Expires, c.came) == unused // the ledger judges by its own time
 }
 
 // find tells running from the flights of this process without asking the ledger; everything else is what the ledger

@@ -90,6 +90,10 @@ func (c *Config) fatal(reason string) {
 // heap, garbage collections: 8 % of the processor time of a POST against one of 8 MiB.
 const memTableSize = 32 << 20
 
+// blockSize is how much of a table is read, and compressed, in one piece, in bytes. Pebble's own 4 KiB make a look at an old record a little cheaper. These make
+// tables a few percent smaller, and a sweep, which reads all of a shelf, take two thirds of the time.
+const blockSize = 16 << 10
+
 func (c *Config) options(cache *pebble.Cache) *pebble.Options {
 	o := &pebble.Options{
 		FS:                          killpoint.Disk(ordered{c.FS}),
@@ -104,6 +108,7 @@ func (c *Config) options(cache *pebble.Cache) *pebble.Options {
 	// Nearly every claim asks for an id and for names that are not there; the filters answer that from memory.
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		o.Levels[i].BlockSize = blockSize
 	}
 	return o
 }
