@@ -429,6 +429,9 @@ func TestGet(t *testing.T) {
 				`</status>; rel="status", </poe/outcomes/X>; rel=next`, `<a>; title="a, <b>; rel=status", </poe/outcomes/R>; anchor="/orders?a,b"; rel="status"`}}},
 			stored,
 		}, want: []string{probeLine, "GET /poe/outcomes/R/receipt"}},
+		{name: "receipt by the link as we write it", url: poeURI, receipt: true, steps: []reply{
+			{code: 200, state: "done", header: http.Header{"Link": {`</poe/outcomes/R>; rel="status"; anchor=""`}}}, stored,
+		}, want: []string{probeLine, "GET /poe/outcomes/R/receipt"}},
 		{name: "no receipt yet", url: poeURI, receipt: true, steps: []reply{{code: 200, state: "unused"}}, want: []string{probeLine}, err: "there is no receipt: the POE URI is unused"},
 		{name: "outcome of another server", url: poeURI, receipt: true, want: []string{probeLine}, err: "there is no receipt: the POE URI is done", steps: []reply{
 			{code: 200, state: "done", header: http.Header{"Link": {`<https://evil.example.com/poe/outcomes/R>; rel="status"`}}},

@@ -210,7 +210,7 @@ func (c *call) stream(s *status, head *replay.Answer) (http.ResponseWriter, erro
 func (c *call) decorate(s *status, code int) {
 	g, h := c.g, c.w.Header()
 	c.say(s)
-	g.linkOutcome(h, s, c.anchor)
+	g.linkOutcome(h, s)
 	if code >= 200 && code < 300 && poeVersion(c.r.Header) {
 		m := MintRequest{Target: c.target, Method: c.method, TTL: c.route.TTL, Principal: c.principal}
 		if next, err := g.mint(c.route, &m); err == nil {

@@ -313,7 +313,7 @@ func (g *Gate) serveCancel(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	c := &call{g: g, w: w, r: r, anchor: r.URL.Path, id: s.record.ID, route: g.routes.named(s.record.Route), method: s.record.Method}
+	c := &call{g: g, w: w, r: r, id: s.record.ID, route: g.routes.named(s.record.Route), method: s.record.Method}
 	c.naming = byNothing{c}
 	if c.route == nil || c.route.origin.Check(r) != nil {
 		g.write(w, r, g.problem(problemCrossOrigin))

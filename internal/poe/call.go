@@ -18,8 +18,7 @@ type call struct {
 	g         *Gate
 	w         http.ResponseWriter
 	r         *http.Request
-	anchor    string // what the outcome link belongs to: path and query as received
-	target    string // without our parameter
+	target    string // path and query as received, without our parameter
 	method    string // of the action, as the application is to see it
 	exec      Executor
 	pass      http.Handler
@@ -140,7 +139,7 @@ func (c *call) claimBlindly() bool {
 // replay answers with the stored answer that the action got when it was executed.
 func (c *call) replay(s *status) {
 	c.g.keepReady(s)
-	c.g.linkOutcome(c.w.Header(), s, c.anchor)
+	c.g.linkOutcome(c.w.Header(), s)
 	c.naming.mark(c.w.Header(), s, true)
 	c.g.repeat(c.w, c.r, s, s.record.Status)
 }
@@ -148,7 +147,7 @@ func (c *call) replay(s *status) {
 // about begins a problem about an action, and says on the answer where that stands.
 func (c *call) about(k *kind, s *status) *problem {
 	c.say(s)
-	c.g.linkOutcome(c.w.Header(), s, c.anchor)
+	c.g.linkOutcome(c.w.Header(), s)
 	return c.g.problem(k).about(c.g, s)
 }
 
@@ -159,7 +158,7 @@ func (c *call) refuse(s *status) {
 	c.say(s)
 	safe := c.r.Method == http.MethodGet || c.r.Method == http.MethodHead
 	if !safe {
-		g.linkOutcome(h, s, c.anchor)
+		g.linkOutcome(h, s)
 	}
 	var p *problem
 	switch s.phase {

@@ -70,7 +70,7 @@ var namings = []struct {
 
 // enter leads a request without a token through the door that it came for, and tells whether there was one.
 func (g *Gate) enter(c *call) bool {
-	c.anchor, c.method = c.target, c.r.Method
+	c.method = c.r.Method
 	c.principal = g.whoIs(c.r, c.route)
 	c.owner = c.principal
 	c.naming = byNothing{c}

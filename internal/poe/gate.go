@@ -156,7 +156,7 @@ func (g *Gate) Once(exec Executor, pass http.Handler) http.Handler {
 		rest, token, found, ok := splitToken(target, g.cfg.Param)
 		if found {
 			g.metrics.viaPOE.Inc()
-			g.door(&call{g: g, w: w, r: r, anchor: target, target: rest, token: token, wellFormed: ok, exec: exec, pass: pass})
+			g.door(&call{g: g, w: w, r: r, target: rest, token: token, wellFormed: ok, exec: exec, pass: pass})
 			return
 		}
 		rt := g.routes.protecting(r)

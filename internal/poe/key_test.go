@@ -72,7 +72,7 @@ func TestKeyReplays(t *testing.T) {
 					t.Errorf("again: %v, want %v", got, want)
 				}
 				outcome := outcomeLink.FindStringSubmatch(got.Fields.Get("Link"))
-				if outcome == nil || outcome[2] != "/orders?x=1" {
+				if outcome == nil {
 					t.Errorf("Link: %v", got.Fields["Link"])
 				} else if res := b.do("GET", outcome[1], ""); res.StatusCode != 200 || text(t, res) != "order 1: apples" {
 					t.Errorf("the outcome: %d", res.StatusCode)

@@ -14,13 +14,10 @@ import (
 type ready struct {
 	outcome         string // the path
 	state, replayed string // POE-State, without and with replayed
-	link            atomic.Pointer[anchored]
+	link            string
 	refusals        [comparisons]atomic.Pointer[document] // the 405s
 	stored          atomic.Pointer[replay.Stored]         // the answer without its content
 }
-
-// anchored is a Link for one address: mostly an action has one.
-type anchored struct{ anchor, link string }
 
 // A document is the content of an answer of ours.
 type document struct {
@@ -48,12 +45,11 @@ type readyKey struct {
 	term store.Term
 }
 
-// remembered is of how many actions that is kept ready. Heads and links over the next two, in bytes, are not: so together they take some
+// remembered is of how many actions that is kept ready. Heads of more than rememberedHead bytes are not: so together they take some
 // megabytes at most.
 const (
 	remembered     = 1 << 10
 	rememberedHead = 4 << 10
-	rememberedLink = 1 << 10
 )
 
 // keepReady finds, or makes, what is kept ready of an action that is done. Of others nothing is.
@@ -65,22 +61,11 @@ func (g *Gate) keepReady(s *status) {
 	kept, ok := g.ready.Get(key)
 	if !ok {
 		state := string(s.appendState(nil))
-		kept = &ready{outcome: g.outcomePath(s), state: state, replayed: state + replayedFlag}
+		outcome := g.outcomePath(s)
+		kept = &ready{outcome: outcome, link: statusLink(outcome), state: state, replayed: state + replayedFlag}
 		g.ready.Add(key, kept)
 	}
 	s.ready = kept
-}
-
-// linkFor returns the value of Link for an anchor.
-func (k *ready) linkFor(anchor string) string {
-	if l := k.link.Load(); l != nil && l.anchor == anchor {
-		return l.link
-	}
-	l := &anchored{anchor, statusLink(k.outcome, anchor)}
-	if len(l.link) <= rememberedLink {
-		k.link.Store(l)
-	}
-	return l.link
 }
 
 // consumed answers 405: whose POST won, when, and with which result.

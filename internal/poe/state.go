@@ -110,22 +110,24 @@ func (g *Gate) appendOutcome(b []byte, id store.ID) []byte {
 	return g.appendRef(b, id)
 }
 
-// linkOutcome puts the outcome link on an answer. The context is named by an anchor, because what
-// the answer to an unsafe request represents has no address of its own (RFC 8288, section 3.2).
-func (g *Gate) linkOutcome(h http.Header, s *status, anchor string) {
+// linkOutcome puts the outcome link on an answer.
+func (g *Gate) linkOutcome(h http.Header, s *status) {
 	var link string
 	if s.ready != nil {
-		link = s.ready.linkFor(anchor)
+		link = s.ready.link
 	} else if path := g.outcomePath(s); path != "" {
-		link = statusLink(path, anchor)
+		link = statusLink(path)
 	} else {
 		return
 	}
 	h["Link"] = append(h["Link"], link)
 }
 
-func statusLink(path, anchor string) string {
-	return "<" + path + `>; rel="status"; anchor="` + anchor + `"`
+// statusLink returns the value of Link for an outcome. The context is named by an anchor, because what the answer to an unsafe
+// request represents has no address of its own (RFC 8288, section 3.2). The anchor is the empty reference, which stands for the
+// address that was asked for (RFC 3986, section 4.4), and so no answer repeats a token.
+func statusLink(path string) string {
+	return "<" + path + `>; rel="status"; anchor=""`
 }
 
 // A stateDocument is what GET says of an action that has no stored answer to show.

@@ -172,7 +172,7 @@ func (c *call) show() {
 		}
 	}
 	g.keepReady(&s)
-	g.linkOutcome(c.w.Header(), &s, c.anchor)
+	g.linkOutcome(c.w.Header(), &s)
 	switch s.phase {
 	case done:
 		g.repeat(c.w, c.r, &s, replay.OutcomeStatus(s.record.Status))

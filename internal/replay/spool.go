@@ -21,9 +21,10 @@ type SpoolConfig struct {
 	Disk   int64  // of all bodies together, in bytes; 1 GiB
 }
 
-// A Spool holds the bodies that are on their way, in either direction: short ones in memory, long ones in
-// unlinked temporary files, so that neither a crash nor a leak leaves anything behind. However many bodies there
-// are, together they never hold more than the two budgets. It is safe for concurrent use.
+// A Spool holds the bodies that are on their way, in either direction: short ones in memory, long ones in temporary files that
+// are unlinked before anything is written to them, so that neither a crash nor a leak leaves a byte behind; a crash between making
+// one and unlinking it leaves an empty file. However many bodies there are, together they never hold more than the two budgets. It
+// is safe for concurrent use.
 type Spool struct {
 	dir     string
 	memory  budget
