@@ -136,10 +136,21 @@ func (b *bench) do(method, target, body string, fields ...string) *http.Response
 	return b.send(r)
 }
 
+// send serves r. No answer ever repeats the token that it was asked with: answers are kept, and logged, where requests' targets are not.
 func (b *bench) send(r *http.Request) *http.Response {
 	b.t.Helper()
 	w := httptest.NewRecorder()
 	b.handler.ServeHTTP(w, r)
+	if _, token, _ := strings.Cut(r.RequestURI, "poe=ey"); token != "" {
+		for name, values := range w.Header() {
+			if strings.Contains(strings.Join(values, ", "), token) {
+				b.t.Errorf("%s %s: the token is in %s", r.Method, r.URL.Path, name)
+			}
+		}
+		if strings.Contains(w.Body.String(), token) {
+			b.t.Errorf("%s %s: the token is in the content", r.Method, r.URL.Path)
+		}
+	}
 	return w.Result()
 }
 
