@@ -105,7 +105,7 @@ func (g *Gate) Actions(ctx context.Context, f Filter) (Page, error) {
 			if err != nil {
 				return Page{}, fmt.Errorf("looking up %s: %w", one.id, err)
 			}
-			if s := g.at(r, now); f.wants(&s, now) {
+			if s := g.at(&r, now); f.wants(&s, now) {
 				page.Actions = append(page.Actions, g.line(&s))
 			}
 			if len(page.Actions) == f.Limit {
@@ -222,7 +222,7 @@ func (g *Gate) record(ctx context.Context, id string) (store.Record, error) {
 		return store.Record{}, ErrNoAction
 	}
 	r, err := g.store.Lookup(ctx, store.ByID(parsed))
-	if errors.Is(err, store.ErrNotFound) || err == nil && g.at(r, g.now()).phase == gone {
+	if errors.Is(err, store.ErrNotFound) || err == nil && g.at(&r, g.now()).phase == gone {
 		return store.Record{}, ErrNoAction
 	}
 	if err != nil {
@@ -232,7 +232,7 @@ func (g *Gate) record(ctx context.Context, id string) (store.Record, error) {
 }
 
 func (g *Gate) action(r *store.Record) Action {
-	s := g.at(*r, g.now())
+	s := g.at(r, g.now())
 	a := Action{
 		receipt: g.receipt(&s), Kind: kindWord(r.Kind), Bound: r.Principal != [32]byte{}, Names: len(r.Names),
 		Request:     actionRequest{Length: r.Request.Size, Kept: r.Request.Where == store.Inline || r.Request.Where == store.Beside},

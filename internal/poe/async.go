@@ -334,7 +334,7 @@ func (c *call) cancel(s *status) {
 			c.ledgerTrouble(err, unknown)
 			return
 		}
-		*s = g.at(got, g.now())
+		*s = g.at(&got, g.now())
 	}
 	switch s.phase {
 	case burned:

@@ -36,21 +36,22 @@ func (n *byName) fresh() status {
 	return status{phase: unused, record: n.unclaimedRecord(n.door, n.name)}
 }
 
-func (n *byName) recall(s *status) bool {
-	_, finished := n.remembered(n.g.now())
-	*s = n.fresh()
-	return !finished
+func (n *byName) recall(s *status) (free, known bool) {
+	if *s, known = n.remembered(n.g.now()); !known {
+		*s = n.fresh()
+	}
+	return !known, known
 }
 
 // remembered is what the front knows of the name. Of what is past its shelf the ledger knows more: that the name is free again.
 func (n *byName) remembered(now time.Time) (status, bool) {
-	r, ok := n.g.front.Named(n.name)
-	if !ok {
+	h := n.g.front.Named(n.name)
+	if h == nil {
 		return status{}, false
 	}
-	s := n.g.at(r, now)
+	s := n.g.atFront(h, now)
 	if s.phase == gone {
-		n.g.front.Remove(r.ID)
+		n.g.front.Remove(h.ID)
 	}
 	return s, s.phase != gone
 }
@@ -69,7 +70,7 @@ func (n *byName) find(ctx context.Context) (status, error) {
 		return status{}, err
 	}
 	g.front.Add(r)
-	s := g.at(r, now)
+	s := g.at(&r, now)
 	if n.late && s.phase == unused { // the ledger's clock decides, and it is ahead of ours
 		s.phase = expired
 	}

@@ -70,18 +70,21 @@ func (c *call) say(s *status) {
 // once executes the action, unless it was, is, or can no longer be.
 func (c *call) once() {
 	g := c.g
-	if c.claimBlindly() {
+	answered, known := c.claimBlindly()
+	if answered {
 		return
 	}
 	// A client that says no more may still listen: what its body was, or the end of its half of the connection, is no
 	// reason to tell it that the ledger is away.
 	ctx := context.WithoutCancel(c.r.Context())
 	s := &c.end.status
-	for {
-		var err error
-		if *s, err = c.naming.find(ctx); err != nil {
-			c.ledgerTrouble(err, unknown)
-			return
+	for ; ; known = false {
+		if !known {
+			var err error
+			if *s, err = c.naming.find(ctx); err != nil {
+				c.ledgerTrouble(err, unknown)
+				return
+			}
 		}
 		if s.phase == unused {
 			if c.complete(s) && c.attempt() {
@@ -121,19 +124,19 @@ func (c *call) viaURI() bool {
 
 // claimBlindly goes straight to the claim, which looks for itself, and so spares most first requests a question to the ledger. It
 // does so only where the order of the checks cannot be told from outside: the body is small and on its way, and
-// nothing is wrong with it. Where it returns false nothing was answered and nothing was executed.
-func (c *call) claimBlindly() bool {
+// nothing is wrong with it. Unless it was answered nothing was executed; if known, it is known where the action stands.
+func (c *call) claimBlindly() (answered, known bool) {
 	if c.r.ContentLength < 0 || c.r.ContentLength > min(blindBody, c.g.cfg.MaxBody) || expectsContinue(c.r) {
-		return false
+		return false, false
 	}
-	free := c.naming.recall(&c.end.status)
+	free, known := c.naming.recall(&c.end.status)
 	if !free || c.readBody() != nil || !c.digestsMatch(c.body) {
-		return false
+		return false, known
 	}
 	c.blind = true
 	lost := c.attempt()
 	c.blind = false
-	return !lost
+	return !lost, false
 }
 
 // replay answers with the stored answer that the action got when it was executed.

@@ -195,7 +195,7 @@ func (g *Gate) takenBack(ctx context.Context, r *store.Record) error {
 
 // conflict says where an action stands that a decision does not fit.
 func (g *Gate) conflict(r *store.Record, why string) error {
-	s := g.at(*r, g.now())
+	s := g.at(r, g.now())
 	why += "it is " + s.phase.word()
 	if s.phase == done {
 		why += ", with status " + statusText(r.Status)

@@ -13,9 +13,9 @@ import (
 // To add a door is to write one file: a function that reads the request and returns its naming, mostly a byName, or a guard.
 // It is entered in the list below and in the words of Route.Doors. The engine does not know it. See docs/design.md, "Doors".
 type naming interface {
-	// recall makes s the record that is to be claimed if the name is free, and tells whether that may be tried without a look at
-	// the ledger. It does no I/O.
-	recall(s *status) bool
+	// recall finds what there is to know of the action without a look at the ledger. If free, s has the record that is to be claimed, which
+	// may be tried without that look; if known, s is what find would return; otherwise find must say it. It does no I/O.
+	recall(s *status) (free, known bool)
 	// find returns where the action stands. The id of one that nobody has claimed is zero, unless the name is the id.
 	find(ctx context.Context) (status, error)
 	// misuse returns what is wrong with this request for an action that is not unused; nil: it is the one that it was.
@@ -92,7 +92,7 @@ func (g *Gate) enter(c *call) bool {
 		c.reserve()
 		return true
 	}
-	c.guards = g.guardsOf(c)
+	c.guards = c.guarding()
 	if !named && !c.unnamed() {
 		return false
 	}
@@ -120,19 +120,35 @@ func (c *call) turnAway(p *problem) {
 	c.g.write(c.w, c.r, p)
 }
 
-// guardsOf returns the guards of a request.
-func (g *Gate) guardsOf(c *call) []guard {
-	var all []guard
-	for _, open := range guards {
+// guards lists the doors that guard: the routes that they lead to, and what a request there brings for them; nil: nothing.
+var guards = []struct {
+	at   func(*route) bool
+	open func(*call) guard
+}{
+	{func(c *route) bool { return c.has(doorKey) }, guardKey},
+	{func(c *route) bool { return len(c.unique) > 0 }, guardUnique},
+	{func(c *route) bool { return c.has(doorMatch) }, guardMatch},
+	{func(c *route) bool { return c.has(doorNoneMatch) }, guardNoneMatch},
+}
+
+// findGuards picks the route's among them.
+func (c *route) findGuards() {
+	for _, one := range guards {
+		if one.at(c) {
+			c.guards = append(c.guards, one.open)
+		}
+	}
+}
+
+// guarding returns the guards of the request.
+func (c *call) guarding() (all []guard) {
+	for _, open := range c.route.guards {
 		if one := open(c); one != nil {
 			all = append(all, one)
 		}
 	}
 	return all
 }
-
-// guards lists the doors that guard.
-var guards = []func(c *call) guard{guardKey, guardUnique, guardMatch, guardNoneMatch}
 
 // guard gives the record the names that its guards ask for.
 func (c *call) guard(r *store.Record) *problem {
@@ -162,7 +178,7 @@ func (c *call) lostTo(s *status, own []store.Name) bool {
 // without a claim to it. It tells whether it is worth trying again, and otherwise where the holder stands.
 func (c *call) movedOn(s *status) (bool, error) {
 	holder := s.record
-	*s = c.g.at(holder, c.g.now())
+	*s = c.g.at(&holder, c.g.now())
 	switch s.phase {
 	case running, accepted, sent:
 		return c.g.await(c.r.Context(), s.record.ID, c.waits), nil
@@ -192,9 +208,9 @@ func (c *call) guardOf(s *status) guard {
 // byNothing is the naming of a request that has none: it is an action of its own. Only a guard or a rider leads here.
 type byNothing struct{ *call }
 
-func (n byNothing) recall(s *status) bool {
+func (n byNothing) recall(s *status) (free, known bool) {
 	*s = status{phase: unused, record: n.unclaimedRecord("")}
-	return true
+	return true, false
 }
 
 func (n byNothing) find(context.Context) (s status, err error) {

@@ -27,7 +27,7 @@ type oneShot struct {
 // guardMatch takes one strong tag. Everything else, weak tags, lists and the asterisk, is between client and application.
 func guardMatch(c *call) guard {
 	lines := c.r.Header["If-Match"]
-	if !c.route.has(doorMatch) || len(lines) != 1 || !strongTag.MatchString(lines[0]) {
+	if len(lines) != 1 || !strongTag.MatchString(lines[0]) {
 		return nil
 	}
 	return &oneShot{call: c, name: c.g.name(match, strings.ToLower(c.r.Host), c.method, c.target, lines[0]), lastOnly: true}
@@ -35,7 +35,7 @@ func guardMatch(c *call) guard {
 
 func guardNoneMatch(c *call) guard {
 	lines := c.r.Header["If-None-Match"]
-	if !c.route.has(doorNoneMatch) || c.method != http.MethodPut || len(lines) != 1 || lines[0] != "*" {
+	if c.method != http.MethodPut || len(lines) != 1 || lines[0] != "*" {
 		return nil
 	}
 	return &oneShot{call: c, name: c.g.name(noneMatch, c.path())}

@@ -37,17 +37,17 @@ func WorkOnce(ctx context.Context, g *Gate) {
 // OutcomePath is the address of an action's outcome.
 func OutcomePath(g *Gate, id store.ID) string { return string(g.appendOutcome(nil, id)) }
 
-// Remembered returns how many heads of stored answers and how many 405s are kept ready.
-func Remembered(g *Gate) (heads, refusals int) {
-	for _, kept := range g.ready.Values() {
-		if kept.stored.Load() != nil {
-			heads++
-		}
-		for i := range kept.refusals {
-			if kept.refusals[i].Load() != nil {
-				refusals++
-			}
+// Remembered tells whether the head of an action's stored answer is kept ready, and how many of its 405s are.
+func Remembered(g *Gate, id store.ID) (head bool, refusals int) {
+	h := g.front.Get(id)
+	if h == nil || h.Aside.Load() == nil {
+		return false, 0
+	}
+	kept := h.Aside.Load()
+	for i := range kept.refusals {
+		if kept.refusals[i].Load() != nil {
+			refusals++
 		}
 	}
-	return heads, refusals
+	return kept.stored.Load() != nil, refusals
 }

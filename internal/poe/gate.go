@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/gorilla/mux"
-	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/rs/zerolog"
 
 	"github.com/postonce/poe/internal/replay"
@@ -27,8 +26,7 @@ type Gate struct {
 	publicURL string
 	routes    routes
 	store     store.Store
-	front     *replay.Front
-	ready     *lru.Cache[readyKey, *ready] // of actions that somebody came back to lately
+	front     *replay.Front[ready]
 	clock     *store.Clock
 	restored  time.Time // ids minted before it may have been forgotten
 	lost      bool      // and names too
@@ -66,7 +64,7 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 		publicURL: strings.TrimSuffix(cfg.PublicURL, "/"),
 		routes:    rs,
 		store:     cfg.Store,
-		front:     replay.NewFront(cfg.Front),
+		front:     replay.NewFront[ready](cfg.Front),
 		clock:     store.NewClock(cfg.Clock, floor.Time),
 		restored:  floor.Minted,
 		lost:      floor.Lost,
@@ -76,7 +74,6 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 		past:      make(chan struct{}, 1),
 		log:       cfg.Log,
 	}
-	g.ready, _ = lru.New[readyKey, *ready](remembered) // it fails for no size only
 	secret := cfg.Store.Secret()
 	g.macs.New = func() any { return &mac{Hash: hmac.New(sha256.New, secret[:])} }
 	if g.metrics, err = newMetrics(g, cfg.Metrics); err != nil {

@@ -111,7 +111,7 @@ func (n *byName) markKey(h http.Header, s *status, replayed bool) {
 type alongKey struct{ *call }
 
 func guardKey(c *call) guard {
-	if !c.viaURI() || !c.route.has(doorKey) {
+	if !c.viaURI() {
 		return nil
 	}
 	for _, name := range c.route.KeyHeaders {

@@ -94,30 +94,39 @@ func (g *Gate) mayRead(r *http.Request, rt *route, rec *store.Record) bool {
 // stands returns where the action with a record stands.
 func (g *Gate) stands(ctx context.Context, id store.ID) (status, error) {
 	now := g.now()
-	if r, ok := g.front.Get(id); ok {
-		return g.at(r, now), nil
+	if h := g.front.Get(id); h != nil {
+		return g.atFront(h, now), nil
 	}
 	r, err := g.store.Lookup(ctx, store.ByID(id))
 	if err != nil {
 		return status{}, err
 	}
 	g.front.Add(r)
-	return g.at(r, now), nil
+	return g.at(&r, now), nil
 }
 
 // at reads a record at a time. One whose retention is over is gone, whether the sweep has been there or not: what is said
 // does not depend on its pace. So is one that was unused when a backup was made that the ledger was restored from. One that is unused and can no longer be claimed is expired.
-func (g *Gate) at(r store.Record, now time.Time) status {
-	s := status{phase: phaseOf(r.State), record: r}
+func (g *Gate) at(r *store.Record, now time.Time) (s status) {
+	if !r.State.Open() && r.ID.Shelf().Past(now) || r.State == store.Unused && g.beforeRestore(r.ID) {
+		s.phase, s.record.ID = gone, r.ID
+		return s
+	}
+	s.phase, s.record = phaseOf(r.State), *r
 	switch {
-	case !r.State.Open() && r.ID.Shelf().Past(now), r.State == store.Unused && g.beforeRestore(r.ID):
-		return status{phase: gone, record: store.Record{ID: r.ID}}
 	case r.State != store.Unused || now.Before(r.Expires.Add(store.Skew)):
 	case r.Attempts() == 0:
 		s.phase = neverUsed
 	default:
 		s.phase = expired
 	}
+	return s
+}
+
+// atFront reads what the front has.
+func (g *Gate) atFront(h *held, now time.Time) status {
+	s := g.at(&h.Record, now)
+	s.held = h
 	return s
 }
 
@@ -213,9 +222,7 @@ func storedHead(s *status) (replay.Stored, error) {
 		return replay.Stored{}, err
 	}
 	stored := replay.Stored{Header: head, Trailer: trailer, Target: rec.Target}.Prepared()
-	if len(rec.Response.Head) <= rememberedHead {
-		s.ready.stored.Store(&stored)
-	}
+	s.ready.stored.Store(&stored)
 	return stored, nil
 }
 
@@ -288,7 +295,7 @@ func (g *Gate) serveReceipt(w http.ResponseWriter, r *http.Request) {
 	}
 	// The front need not know what others have written into the history since.
 	if now, err := g.store.Lookup(r.Context(), store.ByID(s.record.ID)); err == nil {
-		s = g.at(now, g.now())
+		s = g.at(&now, g.now())
 	}
 	s.setState(w.Header(), false)
 	writeJSON(w, http.StatusOK, g.receipt(&s))

@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 
 	"github.com/postonce/poe/internal/replay"
-	"github.com/postonce/poe/internal/store"
 )
 
 // A ready is what is said of an action that is done to those who come back to it, and is the same for all of them. Whoever is the first
@@ -18,6 +17,9 @@ type ready struct {
 	refusals        [comparisons]atomic.Pointer[document] // the 405s
 	stored          atomic.Pointer[replay.Stored]         // the answer without its content
 }
+
+// held is a record that the front has, with what is kept ready of it.
+type held = replay.Held[ready]
 
 // A document is the content of an answer of ours.
 type document struct {
@@ -39,33 +41,24 @@ const (
 	comparisons
 )
 
-// A readyKey names an action as one write left it, so what is kept under it is never out of date.
-type readyKey struct {
-	id   store.ID
-	term store.Term
-}
-
-// remembered is of how many actions that is kept ready. Heads of more than rememberedHead bytes are not: so together they take some
-// megabytes at most.
-const (
-	remembered     = 1 << 10
-	rememberedHead = 4 << 10
-)
-
-// keepReady finds, or makes, what is kept ready of an action that is done. Of others nothing is.
+// keepReady finds, or makes, what is kept ready of an action that is done. Of others nothing is. It is kept where the front keeps the record
+// decoded, and leaves with it: so it is never out of date, and takes some megabytes at most.
 func (g *Gate) keepReady(s *status) {
 	if s.phase != done || s.ready != nil {
 		return
 	}
-	key := readyKey{s.record.ID, s.record.Term}
-	kept, ok := g.ready.Get(key)
-	if !ok {
-		state := string(s.appendState(nil))
-		outcome := g.outcomePath(s)
-		kept = &ready{outcome: outcome, link: statusLink(outcome), state: state, replayed: state + replayedFlag}
-		g.ready.Add(key, kept)
+	if s.held != nil {
+		s.ready = s.held.Aside.Load()
 	}
-	s.ready = kept
+	if s.ready != nil {
+		return
+	}
+	state := string(s.appendState(nil))
+	outcome := g.outcomePath(s)
+	s.ready = &ready{outcome: outcome, link: statusLink(outcome), state: state, replayed: state + replayedFlag}
+	if s.held != nil && !s.held.Aside.CompareAndSwap(nil, s.ready) {
+		s.ready = s.held.Aside.Load()
+	}
 }
 
 // consumed answers 405: whose POST won, when, and with which result.

@@ -12,7 +12,7 @@ import (
 
 // What is kept ready is what is kept: who changes the fields that he was given changes nothing for the next one, and what is large is made anew.
 func TestKeptReady(t *testing.T) {
-	for size, kept := range map[int]int{10: 1, 8 << 10: 0} {
+	for size, kept := range map[int]bool{10: true, 8 << 10: false} {
 		b := newBench(t, nil)
 		value := strings.Repeat("v", size)
 		b.app = func(w http.ResponseWriter, _ *http.Request) {
@@ -35,8 +35,8 @@ func TestKeptReady(t *testing.T) {
 				}
 			}
 		}
-		if heads, _ := core.Remembered(b.gate); heads != kept {
-			t.Errorf("%d heads of %d bytes are kept ready", heads, size)
+		if head, _ := core.Remembered(b.gate, b.lookup(i.ID).ID); head != kept {
+			t.Errorf("a head of %d bytes is kept ready: %t", size, head)
 		}
 	}
 }
@@ -53,7 +53,7 @@ func TestConsumedKeptReady(t *testing.T) {
 			}
 		}
 	}
-	if _, bodies := core.Remembered(b.gate); bodies != 2 {
+	if _, bodies := core.Remembered(b.gate, b.lookup(i.ID).ID); bodies != 2 {
 		t.Errorf("%d are kept ready", bodies)
 	}
 }

@@ -30,6 +30,7 @@ type route struct {
 	principal principal
 	clientID  []content.Place // one, or none
 	unique    []content.Place
+	guards    []func(*call) guard
 	compare   []content.Place // what two requests are the same by; none: their whole bodies
 	days      int             // that an id minted with the full ttl asks to be kept
 	keyDays   int             // the same for an action that a client has named: it is remembered for one more retention after its name has expired
@@ -91,6 +92,7 @@ func newRoute(cfg *Config, r Route) (*route, error) {
 		errs = append(errs, err)
 	}
 	errs = append(errs, c.parseDoors(), c.parsePlaces(), c.parseRecovery())
+	c.findGuards()
 	c.principal, err = parsePrincipal(r.Principal)
 	errs = append(errs, err)
 	if c.principal.kind == "jwt" && cfg.Bearer == nil {

@@ -43,6 +43,7 @@ type status struct {
 	phase   phase
 	record  store.Record
 	outcome string // the path of the record's outcome once somebody asked for it
+	held    *held  // where the front has it; nil: the record is from elsewhere
 	ready   *ready // what is kept ready of an action that is done; nil: nobody has asked for that
 }
 

@@ -21,9 +21,6 @@ type businessKey struct {
 }
 
 func guardUnique(c *call) guard {
-	if len(c.route.unique) == 0 {
-		return nil
-	}
 	return &businessKey{call: c}
 }
 

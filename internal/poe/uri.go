@@ -38,7 +38,7 @@ func (g *Gate) door(c *call) {
 		c.show()
 	case c.r.Method == c.claims.Method, c.puts():
 		c.waits = g.patience(c.r)
-		c.guards = g.guardsOf(c)
+		c.guards = c.guarding()
 		c.once()
 	default:
 		c.burn()
@@ -105,15 +105,16 @@ func (c *call) refuseStranger() bool {
 	return false
 }
 
-// recall tells whether the id may be claimed without a look: nobody is known to have it, and its absence proves something.
-func (c byURI) recall(s *status) bool {
+// recall: the id may be claimed without a look where nobody is known to have it, and its absence proves something.
+func (c byURI) recall(s *status) (free, known bool) {
 	g := c.g
+	if h := g.front.Get(c.id); h != nil {
+		*s = g.atFront(h, c.came)
+		return false, true
+	}
 	s.phase = unused
 	c.freshen(&s.record)
-	if g.flights.of(c.id) != nil {
-		return false
-	}
-	return !g.front.Has(c.id) && g.absent(c.id, c.claims.Expires, c.came) == unused // the ledger judges by its own time
+	return g.flights.of(c.id) == nil && g.absent(c.id, c.claims.Expires, c.came) == unused, false // the ledger judges by its own time
 }
 
 // find tells running from the flights of this process without asking the ledger; everything else is what the ledger
@@ -130,8 +131,8 @@ func (c byURI) find(ctx context.Context) (status, error) {
 	if end := c.claims.Expires.Add(store.Skew); c.late && now.Before(end) {
 		now = end // the ledger's clock decides, and it is ahead of ours
 	}
-	if r, ok := g.front.Get(c.id); ok {
-		return g.at(r, now), nil
+	if h := g.front.Get(c.id); h != nil {
+		return g.atFront(h, now), nil
 	}
 	r, err := g.store.Lookup(ctx, store.ByID(c.id))
 	switch {
@@ -142,7 +143,7 @@ func (c byURI) find(ctx context.Context) (status, error) {
 		return s, err
 	}
 	g.front.Add(r)
-	return g.at(r, now), nil
+	return g.at(&r, now), nil
 }
 
 // absent tells what it means that there is no record of id: it proves that the action never ran for as long as the record would

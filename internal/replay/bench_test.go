@@ -57,13 +57,13 @@ func BenchmarkRepeatSmall(b *testing.B) {
 }
 
 func BenchmarkFrontGet(b *testing.B) {
-	f := replay.NewFront(1 << 20)
+	f := replay.NewFront[string](1 << 20)
 	for i := range byte(100) {
 		f.Add(done(i, 100))
 	}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		if _, ok := f.Get(store.ID{byte(i % 100)}); !ok {
+		if f.Get(store.ID{byte(i % 100)}) == nil {
 			b.Fatal("not there")
 		}
 	}

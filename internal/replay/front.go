@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
@@ -12,16 +13,25 @@ import (
 
 // A Front keeps finished records in memory, the least recently used ones leaving first, so that a repeat of a recent answer costs no I/O.
 // It only confirms what the ledger has made durable: a miss says nothing, and eviction costs time, never truth.
+// Beside a record that is asked for again and again it has room for an A, which whoever asks may make of it.
 // It is safe for concurrent use.
-type Front struct {
+type Front[A any] struct {
 	budget int64
 
 	mu   sync.Mutex
 	lru  *simplelru.LRU[store.ID, entry]
 	held int64
-	hot  *simplelru.LRU[store.ID, store.Record] // what was asked for lately, decoded; of entries only
+	hot  *simplelru.LRU[store.ID, *Held[A]] // what was asked for lately, decoded; of entries only
 	// named leads from the names of held records to their ids. Where two records list a name it leads to the one that was added last.
 	named map[store.Name]store.ID
+}
+
+// A Held is a record of the front's. It is shared, and what its record's slices hold too: read only.
+type Held[A any] struct {
+	store.Record
+
+	// Aside is what was made of the record, or nil. It leaves together with the record, and so is never of another one.
+	Aside atomic.Pointer[A]
 }
 
 // An entry is a finished record, encoded as the ledger does it. As one piece of memory without pointers it costs the
@@ -51,16 +61,16 @@ const overhead = 344
 const nameOverhead = 160
 
 // NewFront returns a front that holds at most that many bytes; 0 or less: nothing.
-func NewFront(bytes int64) *Front {
-	f := &Front{budget: bytes, named: make(map[store.Name]store.ID)}
+func NewFront[A any](bytes int64) *Front[A] {
+	f := &Front[A]{budget: bytes, named: make(map[store.Name]store.ID)}
 	// The bound is ours, in bytes; NewLRU fails only for a size below one.
 	f.lru, _ = simplelru.NewLRU(math.MaxInt, f.left)
-	f.hot, _ = simplelru.NewLRU[store.ID, store.Record](hot, nil)
+	f.hot, _ = simplelru.NewLRU[store.ID, *Held[A]](hot, nil)
 	return f
 }
 
 // left takes off what an entry that leaves has cost, and its names.
-func (f *Front) left(id store.ID, e entry) {
+func (f *Front[A]) left(id store.ID, e entry) {
 	f.held -= e.cost
 	f.hot.Remove(id)
 	for _, n := range e.names {
@@ -70,59 +80,58 @@ func (f *Front) left(id store.ID, e entry) {
 	}
 }
 
-// Named returns the record with that name if it is here, as Get does. A name may have been given back, or taken over, elsewhere:
-// the ledger alone says whether it still leads there.
-func (f *Front) Named(n store.Name) (store.Record, bool) {
+// Named returns the record with that name if it is here, as Get does, and nil otherwise. A name may have been given back, or taken over,
+// elsewhere: the ledger alone says whether it still leads there.
+func (f *Front[A]) Named(n store.Name) *Held[A] {
 	f.mu.Lock()
 	id, ok := f.named[n]
 	f.mu.Unlock()
 	if !ok {
-		return store.Record{}, false
+		return nil
 	}
-	r, ok := f.Get(id)
-	if !ok || !slices.Contains(r.Names, n) { // it has left or changed in between
-		return store.Record{}, false
+	h := f.Get(id)
+	if h == nil || !slices.Contains(h.Names, n) { // it has left or changed in between
+		return nil
 	}
-	return r, true
+	return h
 }
 
-// Get returns the record with that id if it is here. What its slices hold is shared and read only.
-func (f *Front) Get(id store.ID) (store.Record, bool) {
+// Get returns the record with that id if it is here, and nil otherwise.
+func (f *Front[A]) Get(id store.ID) *Held[A] {
 	f.mu.Lock()
 	e, ok := f.lru.Get(id)
-	r, known := f.hot.Get(id)
+	h, known := f.hot.Get(id)
 	f.mu.Unlock()
 	if !ok || known {
-		return r, ok
+		return h
 	}
 	r, err := store.Decode(id, e.record)
 	if err != nil {
 		f.Remove(id) // what Add has encoded can be decoded; if not, the ledger still knows
-		return store.Record{}, false
+		return nil
 	}
 	r.Response.Content = e.content
+	h = &Held[A]{Record: r}
 	if len(e.record) > hotRecord {
-		return r, true
+		return h
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if now, ok := f.lru.Peek(id); ok && &now.record[0] == &e.record[0] { // it is still the same
-		f.hot.Add(id, r)
+	now, ok := f.lru.Peek(id)
+	if !ok || &now.record[0] != &e.record[0] { // it is not the same any more
+		return h
 	}
-	return r, true
-}
-
-// Has tells whether the record with that id is here.
-func (f *Front) Has(id store.ID) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.lru.Contains(id)
+	if other, ok := f.hot.Peek(id); ok { // somebody else was quicker
+		return other
+	}
+	f.hot.Add(id, h)
+	return h
 }
 
 // Add keeps r, in place of an earlier one with its id. The caller has seen that r is durable. A record that is neither Done nor Burned
 // may still change elsewhere and is never kept, nor is one that takes more than an eighth of the budget;
 // then an earlier one leaves too. Nothing of r is shared.
-func (f *Front) Add(r store.Record) {
+func (f *Front[A]) Add(r store.Record) {
 	var e entry
 	if r.State == store.Done || r.State == store.Burned {
 		content := r.Response.Content
@@ -153,14 +162,14 @@ func (f *Front) Add(r store.Record) {
 }
 
 // Remove forgets the record with that id.
-func (f *Front) Remove(id store.ID) {
+func (f *Front[A]) Remove(id store.ID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.lru.Remove(id)
 }
 
 // Usage returns how many records are here, and how many bytes they take.
-func (f *Front) Usage() (records int, bytes int64) {
+func (f *Front[A]) Usage() (records int, bytes int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.lru.Len(), f.held

@@ -22,16 +22,16 @@ func done(id byte, size int) store.Record {
 func TestFrontKeepsWhatIsFinished(t *testing.T) {
 	for s := store.Absent; s <= store.Burned; s++ {
 		t.Run(s.String(), func(t *testing.T) {
-			f := replay.NewFront(1 << 20)
+			f := replay.NewFront[string](1 << 20)
 			r := done(1, 100)
 			r.State = s
 			f.Add(r)
-			got, ok := f.Get(r.ID)
-			if want := s == store.Done || s == store.Burned; ok != want {
-				t.Fatalf("Get = %t, want %t", ok, want)
+			got := f.Get(r.ID)
+			if want := s == store.Done || s == store.Burned; (got != nil) != want {
+				t.Fatalf("Get = %v, want one: %t", got, want)
 			}
-			if ok {
-				if diff := cmp.Diff(r, got); diff != "" {
+			if got != nil {
+				if diff := cmp.Diff(r, got.Record); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)
 				}
 			}
@@ -41,20 +41,28 @@ func TestFrontKeepsWhatIsFinished(t *testing.T) {
 
 // What was decoded once is told again without being decoded, unless it is large, and never outlives its record.
 func TestFrontKeepsDecoded(t *testing.T) {
-	f := replay.NewFront(1 << 20)
+	f := replay.NewFront[string](1 << 20)
 	r := done(1, 100)
 	f.Add(r)
 	f.Get(r.ID)
 	if n := testing.AllocsPerRun(100, func() { f.Get(r.ID) }); n != 0 {
 		t.Errorf("%.0f allocations for a record that was decoded before", n)
 	}
+	made := "of 201"
+	f.Get(r.ID).Aside.Store(&made)
+	if got := f.Get(r.ID).Aside.Load(); got != &made {
+		t.Error("what was made of the record is not kept beside it")
+	}
 	r.Status = 202
 	f.Add(r)
-	if got, ok := f.Get(r.ID); !ok || got.Status != 202 {
-		t.Errorf("Get = %d, %t after a newer one", got.Status, ok)
+	if got := f.Get(r.ID).Aside.Load(); got != nil {
+		t.Errorf("a newer record has %q beside it", *got)
+	}
+	if got := f.Get(r.ID); got == nil || got.Status != 202 {
+		t.Errorf("Get = %v after a newer one", got)
 	}
 	f.Remove(r.ID)
-	if _, ok := f.Get(r.ID); ok || f.Has(r.ID) {
+	if f.Get(r.ID) != nil {
 		t.Error("it is here after Remove")
 	}
 	large := done(2, 0)
@@ -67,14 +75,14 @@ func TestFrontKeepsDecoded(t *testing.T) {
 }
 
 func TestFrontForgets(t *testing.T) {
-	empty := replay.NewFront(1 << 20)
+	empty := replay.NewFront[string](1 << 20)
 	empty.Add(done(1, 1000))
 	_, one := empty.Usage()
 	if one < 1000 {
 		t.Fatalf("a record of more than 1000 bytes is said to take %d", one)
 	}
 
-	f := replay.NewFront(20 * one)
+	f := replay.NewFront[string](20 * one)
 	for id := range byte(21) {
 		f.Add(done(id, 1000))
 		f.Get(store.ID{0}) // stays in use
@@ -83,8 +91,8 @@ func TestFrontForgets(t *testing.T) {
 		t.Errorf("%d records with %d bytes, want 20 with %d", n, held, 20*one)
 	}
 	for id, want := range map[byte]bool{0: true, 1: false, 2: true, 20: true} {
-		if _, ok := f.Get(store.ID{id}); ok != want {
-			t.Errorf("record %d is here: %t", id, ok)
+		if got := f.Get(store.ID{id}); (got != nil) != want {
+			t.Errorf("record %d is here: %v", id, got)
 		}
 	}
 
@@ -93,7 +101,7 @@ func TestFrontForgets(t *testing.T) {
 		t.Errorf("after a larger one took the place of another: %d records with %d bytes", n, held)
 	}
 	f.Add(done(2, int(20*one/8))) // over an eighth
-	if _, ok := f.Get(store.ID{2}); ok {
+	if f.Get(store.ID{2}) != nil {
 		t.Error("a record that may not be kept left an earlier one behind")
 	}
 	for id := range byte(21) {
@@ -107,7 +115,7 @@ func TestFrontForgets(t *testing.T) {
 
 func TestFrontWithoutMemory(t *testing.T) {
 	for _, bytes := range []int64{-1, 0, 7} {
-		f := replay.NewFront(bytes)
+		f := replay.NewFront[string](bytes)
 		f.Add(done(1, 0))
 		if n, held := f.Usage(); n != 0 || held != 0 {
 			t.Errorf("a front of %d bytes holds %d records with %d bytes", bytes, n, held)
@@ -116,24 +124,24 @@ func TestFrontWithoutMemory(t *testing.T) {
 }
 
 func TestFrontKeepsItsOwnContent(t *testing.T) {
-	f := replay.NewFront(1 << 20)
+	f := replay.NewFront[string](1 << 20)
 	r := done(1, 3)
 	f.Add(r)
 	r.Response.Content[0]++
-	if got, _ := f.Get(r.ID); got.Response.Content[0] != pattern(1)[0] {
+	if got := f.Get(r.ID); got.Response.Content[0] != pattern(1)[0] {
 		t.Error("the content in the front changed with its source")
 	}
 }
 
 func TestFrontConcurrently(t *testing.T) {
-	f := replay.NewFront(16 << 10)
+	f := replay.NewFront[string](16 << 10)
 	var wg sync.WaitGroup
 	for g := range byte(8) {
 		wg.Go(func() {
 			for i := range 2000 {
 				id := byte(i) % 16
 				f.Add(done(id, int(id)*10))
-				if r, ok := f.Get(store.ID{id ^ g}); ok && len(r.Response.Content) != int(id^g)*10 {
+				if r := f.Get(store.ID{id ^ g}); r != nil && len(r.Response.Content) != int(id^g)*10 {
 					t.Errorf("record %d came with %d bytes", id^g, len(r.Response.Content))
 				}
 				if i%5 == 0 {
@@ -152,7 +160,7 @@ func TestFrontConcurrently(t *testing.T) {
 func TestFrontCountsHonestly(t *testing.T) {
 	for name, size := range map[string]int{"small": 40, "large": 5000} {
 		t.Run(name, func(t *testing.T) {
-			f := replay.NewFront(1 << 40)
+			f := replay.NewFront[string](1 << 40)
 			// Many records, and what earlier tests left behind collected first: pools give up theirs only with the
 			// second collection, and what waits for a cleanup only after it.
 			const records = 20000
@@ -186,7 +194,7 @@ func TestFrontCountsHonestly(t *testing.T) {
 func TestFrontByName(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		const ids, names = 4, 3
-		f := replay.NewFront(1 << 20)
+		f := replay.NewFront[string](1 << 20)
 		held, leads := map[byte][]store.Name{}, map[store.Name]byte{}
 		leave := func(id byte) {
 			for n, to := range leads {
@@ -225,10 +233,10 @@ func TestFrontByName(t *testing.T) {
 			"": func(rt *rapid.T) {
 				for n := range byte(names) {
 					name := store.Name{n + 1}
-					got, ok := f.Named(name)
+					got := f.Named(name)
 					want, there := leads[name]
-					if ok != there || ok && got.ID != (store.ID{want}) {
-						rt.Fatalf("name %d leads to %v, %v; want %d, %v", n, got.ID, ok, want, there)
+					if (got != nil) != there || there && got.ID != (store.ID{want}) {
+						rt.Fatalf("name %d leads to %v; want %d, %v", n, got, want, there)
 					}
 				}
 			},
@@ -238,7 +246,7 @@ func TestFrontByName(t *testing.T) {
 
 // What leaves takes its names along.
 func TestFrontForgetsNames(t *testing.T) {
-	f := replay.NewFront(8 << 10)
+	f := replay.NewFront[string](8 << 10)
 	for i := range 1000 {
 		r := done(0, 40)
 		r.ID = store.ID{byte(i), byte(i >> 8)}
@@ -247,7 +255,7 @@ func TestFrontForgetsNames(t *testing.T) {
 	}
 	found := 0
 	for i := range 1000 {
-		if _, ok := f.Named(store.Name{byte(i), byte(i >> 8), 1}); ok {
+		if f.Named(store.Name{byte(i), byte(i >> 8), 1}) != nil {
 			found++
 		}
 	}

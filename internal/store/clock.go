@@ -124,8 +124,12 @@ func (c *Clock) raise(now time.Time) time.Time {
 	if c.onTrial(now) {
 		return c.Floor()
 	}
+	ms := now.UnixMilli()
+	if f := c.floor.Load(); f >= ms { // mostly somebody was here in this millisecond
+		return time.UnixMilli(f).UTC()
+	}
 	believed := c.expected(c.elapsed(now)).Add(tolerance)
-	ms := min(now.UnixMilli(), believed.UnixMilli())
+	ms = min(ms, believed.UnixMilli())
 	for {
 		f := c.floor.Load()
 		if f >= ms {
