@@ -88,13 +88,13 @@ func (c *call) ride(r *store.Record) *problem {
 	}
 	h := http.Header{}
 	if address != "" {
-		h[callbackField] = []string{address}
+		h[callbackKept] = []string{address}
 	}
 	if len(c.route.FreeOn) > 0 || c.route.Recovery == RecoveryProbe || c.route.Recovery == RecoveryCompensate {
 		h["Host"] = []string{c.r.Host}
 	}
 	if len(h) > 0 {
-		r.Request.Head = replay.EncodeHead(h, nil)
+		r.Request.Head = replay.EncodeRequestHead(h, nil)
 	}
 	return nil
 }
@@ -201,6 +201,11 @@ func (c *call) inform(status int, h http.Header) {
 
 // stream begins an answer that is passed through while it is produced.
 func (c *call) stream(s *status, head *replay.Answer) (http.ResponseWriter, error) {
+	if head.Status == http.StatusMethodNotAllowed { // only what is used up says that
+		own := *head
+		own.Status = http.StatusNotImplemented
+		head = &own
+	}
 	c.decorate(s, head.Status)
 	replay.SendHead(c.w, c.r, head)
 	return c.w, nil
@@ -211,7 +216,7 @@ func (c *call) decorate(s *status, code int) {
 	g, h := c.g, c.w.Header()
 	c.say(s)
 	g.linkOutcome(h, s)
-	if code >= 200 && code < 300 && poeVersion(c.r.Header) {
+	if code >= 200 && code < 300 && c.route.has(doorPOE) && poeVersion(c.r.Header) {
 		m := MintRequest{Target: c.target, Method: c.method, TTL: c.route.TTL, Principal: c.principal}
 		if next, err := g.mint(c.route, &m); err == nil {
 			g.addLinks(h, []Minted{next})

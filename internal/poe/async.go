@@ -112,10 +112,11 @@ func (c *call) keepRequest(ctx context.Context, id store.ID, term store.Term) (s
 	if q.TLS != nil {
 		q.Header.Set("Remote-Tls", "1")
 	}
+	q.Header.Del(callbackKept)
 	if address, _ := c.wantsCallback(); address != "" {
-		q.Header.Set(callbackField, address)
+		q.Header.Set(callbackKept, address)
 	}
-	b := store.Blob{Head: replay.EncodeHead(q.Header, q.Trailer), Size: c.body.Size(), Digest: c.digest}
+	b := store.Blob{Head: replay.EncodeRequestHead(q.Header, q.Trailer), Size: c.body.Size(), Digest: c.digest}
 	if b.Size > store.InlineLimit {
 		b.Where, b.Part = store.Beside, store.Part{Term: term}
 		_, err := c.g.store.Put(ctx, id, b.Part, c.body.Reader())
@@ -161,10 +162,7 @@ func (g *Gate) storedRequest(ctx context.Context, r *store.Record) (*replay.Requ
 	if h.Get("Remote-Tls") != "" {
 		q.TLS = &tls.ConnectionState{}
 	}
-	if rt := g.routes.named(r.Route); rt != nil && rt.has(doorCallback) {
-		h.Del(callbackField)
-	}
-	for _, name := range []string{"Host", "Remote-Addr", "Remote-Tls"} {
+	for _, name := range []string{"Host", "Remote-Addr", "Remote-Tls", callbackKept} {
 		h.Del(name)
 	}
 	var content io.Reader = strings.NewReader(string(r.Request.Content))

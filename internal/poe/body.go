@@ -57,9 +57,22 @@ func (c *call) readBody() error {
 		lift := limitRead(c.w, g.cfg.Patience)
 		_, c.bodyErr = c.body.CopyLimited(c.r.Body, g.cfg.MaxBody)
 		lift()
+		if c.bodyErr == nil && c.readBefore() {
+			g.log.Error().Str("target", c.target).Msg("the body of a request was read before the gate could: it is refused, since it cannot be compared with another; put Once in front of what reads it")
+			c.bodyErr = errReadBefore
+		}
 		c.digest = c.body.Digest()
 	}
 	return c.bodyErr
+}
+
+// errReadBefore: somebody between the server and the gate has taken the body, or a part of it.
+var errReadBefore = errors.New("the body was read before")
+
+// readBefore tells whether less of the body was there than was announced. A form that was parsed is one that was read.
+func (c *call) readBefore() bool {
+	parsed := c.r.PostForm != nil || c.r.MultipartForm != nil
+	return c.body.Size() < c.r.ContentLength || parsed && c.body.Size() == 0 && c.r.ContentLength != 0
 }
 
 // digestsMatch compares the body with the digest in the token, and with what the client says in Content-Digest

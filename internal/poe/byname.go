@@ -63,6 +63,10 @@ func (n *byName) find(ctx context.Context) (status, error) {
 		return s, nil
 	}
 	r, err := g.store.Lookup(ctx, store.ByName(n.name))
+	if err == nil && r.State == store.Unused && g.flights.of(r.ID) != nil { // somebody is about to claim it again
+		g.flights.executes(ctx, r.ID)
+		r, err = g.store.Lookup(ctx, store.ByName(n.name))
+	}
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return n.fresh(), nil
@@ -98,15 +102,25 @@ func (n *byName) misuse(s *status) *problem {
 	over := s.phase != unknown && !n.g.now().Before(n.until(r))
 	switch {
 	case s.phase == gone:
-		return n.about(problemKeyExpired, s)
+		return n.tell(problemKeyExpired, s, !n.guessable(r))
 	case n.shared && n.foreign(r):
 		return n.g.problem(problemPrincipalChanged) // and nothing is said of the action
 	case over, s.phase == neverUsed, s.phase == expired:
-		return n.about(problemKeyExpired, s)
+		return n.tell(problemKeyExpired, s, !n.guessable(r))
+	case n.guessable(r):
+		same, trouble := n.same(r)
+		if same || trouble != nil {
+			return trouble
+		}
+		return n.tell(n.reused, s, false)
 	default:
 		return n.unlessSame(s, n.reused)
 	}
 }
+
+// guessable tells whether the action is nobody's, and its name one that others might bring: who does so without the request that was sent
+// under it is not led to the outcome.
+func (n *byName) guessable(r *store.Record) bool { return !n.shared && r.Principal == [32]byte{} }
 
 func (n *byName) repeat(s *status) {
 	if n.again != nil {

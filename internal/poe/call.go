@@ -87,7 +87,7 @@ func (c *call) once() {
 			}
 		}
 		if s.phase == unused {
-			if c.complete(s) && c.attempt() {
+			if c.complete(s) && c.resumes(s) && c.attempt() {
 				continue // somebody else was quicker: look again
 			}
 			return
@@ -97,7 +97,7 @@ func (c *call) once() {
 			return
 		}
 		switch {
-		case underWay(s.phase) && c.deferred() && !c.viaURI():
+		case underWay(s.phase) && promised(&s.record) && c.deferred() && !c.viaURI():
 			c.accepted(s)
 		case (underWay(s.phase) || lookedAfter(s)) && g.await(c.r.Context(), s.record.ID, c.waits):
 			continue
@@ -108,6 +108,29 @@ func (c *call) once() {
 		}
 		return
 	}
+}
+
+// resumes tells whether the request may be the next attempt of an action that is unused again, and answers where it may not. Under a name of
+// the client's alone it may be another request, and the action is that one from then on. An action with a POE URI stays what was signed:
+// what comes under the key that was sent along with it must be the same request, and leaves it whose it is.
+func (c *call) resumes(s *status) bool {
+	r := &s.record
+	switch {
+	case r.ID.IsZero(), c.viaURI():
+		return true
+	case r.Door != doorPOE:
+		r.Method, r.Target = c.method, c.target
+		return true
+	case r.Principal != [32]byte{} && r.Principal != c.principal:
+		c.g.write(c.w, c.r, c.g.problem(problemPrincipalChanged)) // and nothing is said of the action
+		return false
+	}
+	if p := c.unlessSame(s, problemKeyReused); p != nil {
+		c.g.write(c.w, c.r, p)
+		return false
+	}
+	c.owner = r.Principal
+	return true
 }
 
 // underWay tells whether an action's end is still to come, without anybody's help.

@@ -21,6 +21,9 @@ import (
 
 const callbackField = "Callback-Url"
 
+// callbackKept is where a stored request has the address, once it was checked. What a client sends under that name is not stored.
+const callbackKept = "Remote-Callback"
+
 // wantsCallback returns the address that is to be called; "" for none.
 func (c *call) wantsCallback() (string, *problem) {
 	if !c.route.has(doorCallback) {
@@ -81,7 +84,7 @@ func (g *Gate) calls(claimed, next *store.Record) []store.Record {
 		return nil
 	}
 	h, _, err := replay.DecodeHead(claimed.Request.Head)
-	address := h.Get(callbackField)
+	address := h.Get(callbackKept)
 	if err != nil || address == "" {
 		return nil
 	}

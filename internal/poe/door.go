@@ -150,6 +150,9 @@ func (c *call) guarding() (all []guard) {
 	return all
 }
 
+// takenAtEnd is how many names an action may get when it has come to rest.
+const takenAtEnd = 2
+
 // guard gives the record the names that its guards ask for.
 func (c *call) guard(r *store.Record) *problem {
 	for _, one := range c.guards {
@@ -158,6 +161,11 @@ func (c *call) guard(r *store.Record) *problem {
 			return p
 		}
 		r.Names = withNames(r.Names, names...)
+	}
+	if len(r.Names) > store.MaxNames-takenAtEnd {
+		p := c.g.problem(problemKeyInvalid)
+		p.Detail = "the request has been sent under too many keys"
+		return p
 	}
 	return nil
 }

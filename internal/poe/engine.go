@@ -81,6 +81,10 @@ func (g *Gate) execute(client, detached context.Context, a *action, end *ending)
 		return
 	}
 	defer g.flights.end(id, fl)
+	if g.draining.Load() { // since then: whoever waits for the flights may not have seen this one
+		end.refused = errDraining
+		return
+	}
 
 	claimed, err := g.claim(detached, a, end.status.record)
 	switch {
@@ -164,6 +168,26 @@ func (g *Gate) writeAdvance(ctx context.Context, was store.Term, next store.Reco
 
 func (g *Gate) advanceAgain(ctx context.Context, was store.Term, next store.Record, also store.Also, unknown error) (store.Record, error) {
 	return writeAgain(ctx, unknown, func() (store.Record, error) { return g.store.Advance(ctx, was, next, also) })
+}
+
+// writeEnd puts an end, or a step towards one, in the place of claimed, with all that goes with it. What the ledger does not take as it is, it
+// takes without what may be left out: an action that could not come to rest would be in the way of everything for ever.
+func (g *Gate) writeEnd(ctx context.Context, claimed *store.Record, next store.Record) (store.Record, store.Also, error) {
+	also := g.also(claimed, &next)
+	got, err := g.writeAdvance(ctx, claimed.Term, next, also)
+	if !errors.Is(err, store.ErrInvalid) {
+		return got, also, err
+	}
+	g.log.Error().Err(err).Stringer("id", next.ID).Msg("the ledger does not take this end as it is: it is stored without its answer, and nothing follows from it")
+	if next.State == store.Done {
+		next.Response = store.Blob{Where: store.Purged, Size: next.Response.Size, Digest: next.Response.Digest}
+	}
+	if next.State == store.Unknown {
+		next.Undo, next.Due = claimed.Undo, store.Person
+	}
+	also = store.Also{Free: also.Free}
+	got, err = g.writeAdvance(ctx, claimed.Term, next, also)
+	return got, also, err
 }
 
 // writeAgain makes a write again of which nobody knows whether it was done. A repeat that is refused because of
@@ -347,8 +371,7 @@ func streamedVerdict(s store.State) store.State {
 // advance writes next in the place of claimed and returns where the action stands then. If the ledger cannot store it the
 // action is unknown to everybody else, so this client is told the same.
 func (g *Gate) advance(ctx context.Context, claimed *store.Record, next store.Record) status {
-	also := g.also(claimed, &next)
-	got, err := g.writeAdvance(ctx, claimed.Term, next, also)
+	got, also, err := g.writeEnd(ctx, claimed, next)
 	switch {
 	case err == nil:
 		killpoint.Hit("settled")

@@ -146,27 +146,33 @@ func (g *Gate) Once(exec Executor, pass http.Handler) http.Handler {
 		}
 		if r.Method == http.MethodDelete && g.routes.watchDeletions() {
 			d := g.deletion(w, r)
-			defer d.head(http.StatusOK) // a handler that wrote nothing
-			w = d
-		}
-		target := requestTarget(r)
-		rest, token, found, ok := splitToken(target, g.cfg.Param)
-		if found {
-			g.metrics.viaPOE.Inc()
-			g.door(&call{g: g, w: w, r: r, target: rest, token: token, wellFormed: ok, exec: exec, pass: pass})
+			g.let(d, r, exec, pass)
+			d.head(http.StatusOK) // a handler that wrote nothing; one that panicked has deleted nothing that we know of
 			return
 		}
-		rt := g.routes.protecting(r)
-		if rt != nil && g.enter(&call{g: g, w: w, r: r, target: target, route: rt, exec: exec, pass: pass}) {
-			return
-		}
-		g.metrics.viaNone.Inc()
-		if rt != nil && rt.Require {
-			g.requireDoor(w, r, rt, target)
-			return
-		}
-		g.plain(w, r, target, pass)
+		g.let(w, r, exec, pass)
 	})
+}
+
+// let is Once without its exceptions.
+func (g *Gate) let(w http.ResponseWriter, r *http.Request, exec Executor, pass http.Handler) {
+	target := requestTarget(r)
+	rest, token, found, ok := splitToken(target, g.cfg.Param)
+	if found {
+		g.metrics.viaPOE.Inc()
+		g.door(&call{g: g, w: w, r: r, target: rest, token: token, wellFormed: ok, exec: exec, pass: pass})
+		return
+	}
+	rt := g.routes.protecting(r)
+	if rt != nil && g.enter(&call{g: g, w: w, r: r, target: target, route: rt, exec: exec, pass: pass}) {
+		return
+	}
+	g.metrics.viaNone.Inc()
+	if rt != nil && rt.Require {
+		g.requireDoor(w, r, rt, target)
+		return
+	}
+	g.plain(w, r, target, pass)
 }
 
 // executing tells whether a request is what this gate executes: an accepted action reaches its handler through the program's own routes, and

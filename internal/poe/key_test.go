@@ -176,8 +176,8 @@ func TestKeyReused(t *testing.T) {
 		"none":   b.do("POST", "/orders/1", "", "Idempotency-Key: k", "Content-Type: text/plain"),
 	} {
 		p := wantProblem(t, res, 422, "key-reused")
-		if p["retry"] != "new" || p["outcome"] == nil {
-			t.Errorf("%s: %v", name, p)
+		if p["retry"] != "new" || p["outcome"] != nil || res.Header.Get("Link") != "" || res.Header.Get("POE-State") != "" {
+			t.Errorf("%s: %v %v", name, p, res.Header) // whoever guesses a key is led nowhere
 		}
 	}
 	if n := b.executed.Load(); n != 1 {

@@ -2,6 +2,7 @@ package core
 
 import (
 	"maps"
+	"slices"
 	"sync"
 
 	"github.com/postonce/poe/internal/store"
@@ -14,7 +15,10 @@ type orphans struct {
 }
 
 // maxOrphans bounds them; what does not fit is found by recovery, and becomes unknown.
-const maxOrphans = 10_000
+const (
+	maxOrphans     = 10_000
+	maxOrphanTerms = 64 // of one id
+)
 
 func (o *orphans) add(id store.ID, terms ...store.Term) {
 	o.mu.Lock()
@@ -22,9 +26,11 @@ func (o *orphans) add(id store.ID, terms ...store.Term) {
 	if o.terms == nil {
 		o.terms = make(map[store.ID][]store.Term)
 	}
-	if len(o.terms) < maxOrphans {
-		o.terms[id] = terms
+	known := o.terms[id]
+	if len(known) == 0 && len(o.terms) >= maxOrphans || len(known)+len(terms) > maxOrphanTerms {
+		return
 	}
+	o.terms[id] = append(slices.Clip(known), terms...)
 }
 
 func (o *orphans) all() map[store.ID][]store.Term {

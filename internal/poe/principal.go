@@ -58,7 +58,7 @@ func (p principal) of(r *http.Request, v verifier) []string {
 				return []string{"verified", c.Issuer, text}
 			}
 		}
-		return nonEmpty(r.Header.Values("Authorization")) // somebody, but not known whom: nobody else has these credentials
+		return credentials(r) // somebody, but not known whom: nobody else has these
 	case "authorization":
 		if len(r.Header["Authorization"]) == 0 { // as most
 			return nil
@@ -69,7 +69,7 @@ func (p principal) of(r *http.Request, v verifier) []string {
 		if user, _, ok := r.BasicAuth(); ok && len(r.Header.Values("Authorization")) == 1 {
 			return []string{"basic", user} // a changed password does not make a new person
 		}
-		return nonEmpty(r.Header.Values("Authorization"))
+		return credentials(r)
 	default:
 		return nil
 	}
@@ -85,6 +85,16 @@ func (v verifier) claims(r *http.Request) (bearer.Claims, error) {
 		return bearer.Claims{}, bearer.ErrUnverified
 	}
 	return v.Claims(lines[0])
+}
+
+// credentials returns what nobody has verified. However many lines it has, it is never taken for what was: one line stands alone, and several
+// behind a word of their own.
+func credentials(r *http.Request) []string {
+	lines := nonEmpty(r.Header.Values("Authorization"))
+	if len(lines) > 1 {
+		return append([]string{"lines"}, lines...)
+	}
+	return lines
 }
 
 func nonEmpty(values []string) []string {

@@ -89,7 +89,10 @@ func (g *Gate) overdue(ctx context.Context, due time.Time, w watch) (int, error)
 		group.SetLimit(recoverAtOnce)
 		for i, id := range ids {
 			group.Go(func() (err error) {
-				marked[i], err = g.abandon(ctx, id, due)
+				if marked[i], err = g.abandon(ctx, id, due); errors.Is(err, store.ErrInvalid) {
+					g.log.Error().Err(err).Stringer("id", id).Msg("settling what was abandoned: it is left as it is")
+					return nil // one that cannot be settled is not in the way of the others
+				}
 				return err
 			})
 		}
@@ -139,8 +142,7 @@ func (g *Gate) abandon(ctx context.Context, id store.ID, due time.Time) (bool, e
 		g.unresolved(&next)
 	}
 	next.Note(event(&r, &next, "recovery", why))
-	also := g.also(&r, &next)
-	got, err := g.writeAdvance(ctx, r.Term, next, also)
+	got, _, err := g.writeEnd(ctx, &r, next)
 	if errors.Is(err, store.ErrStale) {
 		return false, nil // its owner lives, and was quicker
 	}

@@ -222,8 +222,7 @@ func (g *Gate) renew(ctx context.Context, r store.Record, why string) {
 
 // replace writes next in the place of r, and tells whether it did. An action that has moved on is another's.
 func (g *Gate) replace(ctx context.Context, r *store.Record, next store.Record, what string) bool {
-	also := g.also(r, &next)
-	got, err := g.writeAdvance(ctx, r.Term, next, also)
+	got, also, err := g.writeEnd(ctx, r, next)
 	if err != nil {
 		g.quarrel(err, r, what)
 		return false

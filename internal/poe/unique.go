@@ -97,8 +97,10 @@ func createdAt(claimed, next *store.Record) (string, bool) {
 func (g *Gate) deletion(w http.ResponseWriter, r *http.Request) *linkWriter {
 	ctx := context.WithoutCancel(r.Context())
 	return &linkWriter{ResponseWriter: w, add: func(h http.Header, code int) {
-		state := h.Get("Poe-State")
-		if code >= 200 && code < 300 && !strings.HasSuffix(state, ";replayed") && !strings.HasPrefix(state, string(accepted)) {
+		// An answer of ours tells what became of an action: that it is still to be done, was cancelled, or was done before, deletes nothing now.
+		state, _, _ := strings.Cut(h.Get("Poe-State"), ";")
+		ours := state != "" && state != string(done) && state != string(unknown) || strings.HasSuffix(h.Get("Poe-State"), replayedFlag)
+		if code >= 200 && code < 300 && !ours {
 			g.deleted(ctx, cleanPath(r.URL.Path))
 		}
 	}}

@@ -45,6 +45,7 @@ func (r *Recorder) Finish() (*Answer, error) {
 	if r.status == 0 {
 		r.WriteHeader(http.StatusOK)
 	}
+	r.finished.Store(true)
 	if err := r.complete(); err != nil {
 		return nil, err
 	}

@@ -26,19 +26,26 @@ const (
 // Equal fields have equal encodings; the values of a name keep their order.
 func EncodeHead(h, trailer http.Header) []byte {
 	var room [512]byte // most fit, and are then allocated once, at their size
-	b := appendFields(room[:0], hName, h, httpguts.ValidHeaderFieldName)
-	b = appendFields(b, hTrailer, trailer, func(name string) bool {
-		return httpguts.ValidHeaderFieldName(name) && httpguts.ValidTrailerHeader(name)
-	})
+	b := appendFields(room[:0], hName, h, func(name string) bool { return httpguts.ValidHeaderFieldName(name) && !aboutOneClient(name) })
+	b = appendFields(b, hTrailer, trailer, func(name string) bool { return validTrailer(name) && !aboutOneClient(name) })
 	return bytes.Clone(b)
 }
+
+// EncodeRequestHead is EncodeHead for a request that is sent later: all of its fields are kept but those of the connection that it came by.
+func EncodeRequestHead(h, trailer http.Header) []byte {
+	var room [512]byte
+	b := appendFields(room[:0], hName, h, httpguts.ValidHeaderFieldName)
+	return bytes.Clone(appendFields(b, hTrailer, trailer, validTrailer))
+}
+
+func aboutOneClient(name string) bool { return ofOneClient(textproto.CanonicalMIMEHeaderKey(name)) }
 
 // appendFields appends what may be stored of h, as far as valid allows the names.
 func appendFields(b []byte, kind protowire.Number, h http.Header, valid func(name string) bool) []byte {
 	var few [16]string
 	names := few[:0]
 	for name := range EndToEnd(h) {
-		if !ofOneClient(textproto.CanonicalMIMEHeaderKey(name)) && valid(name) {
+		if valid(name) {
 			names = append(names, name)
 		}
 	}

@@ -53,6 +53,7 @@ type Recorder struct {
 	err      error       // sticks: a body that could not be taken whole
 	answer   *Answer
 	released atomic.Bool
+	finished atomic.Bool // the answer is whole: what is written now comes from somebody whose handler has returned
 
 	streaming bool       // the content no longer goes to the spool
 	prompt    bool       // of an event stream
@@ -148,6 +149,9 @@ func (r *Recorder) freezeLength() {
 // Write takes p whole or not at all. Errors: http.ErrBodyNotAllowed, http.ErrContentLength, ErrSpoolFull where there is no
 // Stream to go on with, ErrReleased.
 func (r *Recorder) Write(p []byte) (int, error) {
+	if r.finished.Load() {
+		return 0, fmt.Errorf("writing after the handler has returned: %w", ErrReleased)
+	}
 	if r.status == 0 {
 		r.WriteHeader(http.StatusOK)
 	}
