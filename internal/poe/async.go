@@ -286,7 +286,7 @@ func (g *Gate) later(rt *route, next *store.Record, answer *replay.Answer) {
 		if asked, ok := retryAfter(answer); ok {
 			pause = asked
 		}
-		next.Attempt++
+		next.Attempt = oneMore(next.Attempt)
 	}
 	due := next.Finished.Add(pause)
 	if answer != nil && !due.Before(next.Claimed.Add(rt.retries(next))) {

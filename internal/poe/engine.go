@@ -314,7 +314,7 @@ func (g *Gate) settle(ctx context.Context, a *action, end *ending, answer *repla
 	if next.State == store.Unused && promised(&claimed) {
 		g.later(a.route, &next, answer) // a client was told that it will be executed
 	} else if next.State == store.Unused && answer != nil {
-		next.Attempt++
+		next.Attempt = oneMore(next.Attempt)
 	}
 	switch next.State {
 	case store.Done:
@@ -342,6 +342,9 @@ func (g *Gate) settle(ctx context.Context, a *action, end *ending, answer *repla
 		g.sayUnknown(&end.status.record, reason(end, answer))
 	}
 }
+
+// oneMore counts n up, and stays at the end: a record whose count began anew could not come to rest.
+func oneMore(n uint16) uint16 { return max(n, n+1) }
 
 // verdict combines proof and answer.
 func (c *route) verdict(end *ending, answer *replay.Answer) store.State {

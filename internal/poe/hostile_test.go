@@ -689,3 +689,34 @@ func TestLargeHead(t *testing.T) {
 	}
 	wantProblem(t, b.do("GET", i.URI, ""), http.StatusGone, "outcome-purged")
 }
+
+// The 65,536th answer that means "not done".
+func TestAttemptOverflow(t *testing.T) {
+	b := newBench(t, nil)
+	b.app = func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Retry-After", "1"); w.WriteHeader(429) }
+	uri := b.mint("/orders")
+	res := b.do("POST", uri, "x")
+	if res.StatusCode != 429 {
+		t.Fatal(res.StatusCode)
+	}
+	ids, err := b.store.List(t.Context(), store.ID{}, 10)
+	if err != nil || len(ids) != 1 {
+		t.Fatal(ids, err)
+	}
+	r, err := b.store.Lookup(t.Context(), store.ByID(ids[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := r.Term
+	r.Attempt, r.Term = 65535, store.Term{1, 2, 3}
+	if _, err := b.store.Advance(t.Context(), was, r, store.Also{}); err != nil {
+		t.Fatal(err)
+	}
+	c := b.another()
+	c.app = b.app
+	c.do("POST", uri, "x")
+	r, err = b.store.Lookup(t.Context(), store.ByID(ids[0]))
+	if err != nil || r.State != store.Unused {
+		t.Errorf("a complete answer that means \"not done\" leaves it %s, attempt %d, %v", r.State, r.Attempt, err)
+	}
+}

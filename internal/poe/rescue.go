@@ -99,7 +99,7 @@ func (g *Gate) try(ctx context.Context, fl *flight, r store.Record) {
 	leased := r
 	leased.Term, leased.Due = g.newTerm(), g.now().Add(g.cfg.Timeout+claimMargin)
 	if a.rescue.policy == RecoveryRepeat {
-		leased.Resent++
+		leased.Resent = oneMore(leased.Resent)
 	}
 	leased, err = g.writeAdvance(ctx, r.Term, leased, store.Also{})
 	if err != nil { // it has moved on; or the lease may stand, and is over by itself
@@ -166,7 +166,7 @@ func notDone(r *store.Record, now time.Time) {
 	void := promised(r)
 	r.State, r.Finished, r.Due = store.Unused, now, time.Time{}
 	r.Request = withoutContent(r.Request)
-	r.Attempt++
+	r.Attempt = oneMore(r.Attempt)
 	if void {
 		r.State = store.Burned
 	}

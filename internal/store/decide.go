@@ -58,6 +58,7 @@ func DecideClaim(v View, r *Record, now time.Time, c *Change) (got *Record, err 
 	}
 	r.round()
 	var was time.Time
+	brought := r.Names
 	held, err := v.Record(r.ID)
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -78,7 +79,8 @@ func DecideClaim(v View, r *Record, now time.Time, c *Change) (got *Record, err 
 		return nil, err
 	}
 	c.Put = append(c.Put, Put{Was: was, Record: r})
-	if holder, err := c.bind(v, r); err != nil {
+	if holder, err := c.bind(v, r); err != nil { // perhaps for another try, with the names that r came with
+		r.Names = brought
 		return holder, err
 	}
 	return r, nil

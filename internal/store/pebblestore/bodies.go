@@ -90,12 +90,18 @@ func (s *Store) copyBody(ctx context.Context, f vfs.File, src io.Reader) (n int6
 		if err := errors.Join(ctx.Err(), s.stillOpen()); err != nil {
 			return 0, fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 		}
-		size, err := io.ReadFull(src, buf)
+		var size int
+		var err error
+		for size < len(buf) && err == nil { // not ReadFull: its ErrUnexpectedEOF may as well be src's own
+			var m int
+			m, err = src.Read(buf[size:])
+			size += m
+		}
 		if _, err := smooth.Write(buf[:size]); err != nil {
 			return 0, fmt.Errorf("writing: %w", err)
 		}
 		n += int64(size)
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		if err == io.EOF {
 			break
 		}
 		if err != nil {

@@ -59,13 +59,24 @@ func (c Config) withDefaults() Config {
 		c.CacheSize = 32 << 20
 	}
 	if c.HighWater == "" && c.Dir != "" {
-		c.HighWater = filepath.Clean(c.Dir) + ".high-water"
+		c.HighWater = besideDir(c.Dir) + ".high-water"
 	}
 	if c.Fatal == nil {
 		log := c.Log
 		c.Fatal = func(reason string) { exit(log, reason) }
 	}
 	return c
+}
+
+// besideDir returns dir by a name to which a suffix may be added: behind "." or ".." it would make a file in a folder, and not beside it.
+func besideDir(dir string) string {
+	clean := filepath.Clean(dir)
+	if base := filepath.Base(clean); base == "." || base == ".." {
+		if abs, err := filepath.Abs(clean); err == nil {
+			return abs
+		}
+	}
+	return clean
 }
 
 const lastWords = "the ledger can no longer be trusted"

@@ -19,8 +19,9 @@ type guard struct {
 	known *mark // what the file says at the start; nil: there is none
 
 	s       *Store
-	mu      sync.Mutex            // one write of the file at a time
-	failing atomic.Pointer[error] // why the last one was not done; nil: it was
+	mu      sync.Mutex                // one write of the file at a time
+	begun   atomic.Pointer[time.Time] // when the write under way began; nil: there is none
+	failing atomic.Pointer[error]     // why the last one was not done; nil: it was
 }
 
 // before refuses to begin anew where a ledger is expected, and is called before anything is made, as well as after the folder is locked.
@@ -128,8 +129,14 @@ func (g *guard) refuses() error {
 	if err := g.failing.Load(); err != nil {
 		return fmt.Errorf("%w: %w", store.ErrUnavailable, *err)
 	}
+	if begun := g.begun.Load(); begun != nil && g.s.c.Clock().Sub(*begun) > markLimit {
+		return fmt.Errorf("%w: writing the high-water file %q takes more than %s", store.ErrUnavailable, g.high.path, markLimit)
+	}
 	return nil
 }
+
+// markLimit is how long writing a mark may take until nothing new is taken: a disk that hangs says nothing.
+const markLimit = 5 * time.Second
 
 // mark writes down how far the ledger has come, unless the file says so already.
 func (g *guard) mark() error {
@@ -144,7 +151,10 @@ func (g *guard) mark() error {
 
 // put writes m. A sync that failed ends the process, since nobody knows then what the disk does.
 func (g *guard) put(m mark) error {
+	begun := g.s.c.Clock()
+	g.begun.Store(&begun)
 	err := g.high.write(m)
+	g.begun.Store(nil)
 	if sync := (*syncError)(nil); errors.As(err, &sync) {
 		g.s.c.fatal(err.Error())
 	}

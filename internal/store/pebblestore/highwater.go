@@ -146,15 +146,15 @@ func (e *syncError) Unwrap() error { return e.err }
 
 // write puts m into the older slot and returns when that is durable.
 func (h *highWater) write(m mark) error {
-	h.n++
-	_, err := h.f.WriteAt(m.slot(h.n), int64((h.n+1)%2)*slotSize)
+	n := h.n + 1
+	_, err := h.f.WriteAt(m.slot(n), int64((n+1)%2)*slotSize)
 	if err != nil {
 		return fmt.Errorf("writing the high-water file %q: %w", h.path, err)
 	}
 	if err := h.f.SyncData(); err != nil {
 		return fmt.Errorf("syncing the high-water file %q: %w", h.path, &syncError{err})
 	}
-	h.last = m
+	h.n, h.last = n, m
 	return nil
 }
 

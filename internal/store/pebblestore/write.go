@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -18,6 +19,7 @@ func (s *Store) Claim(ctx context.Context, r store.Record) (store.Record, error)
 	w.claim = true
 	w.record = new(store.Record) // the stripe may remember it
 	*w.record = r
+	w.record.Names = slices.Clone(r.Names)
 	w.set = w.set.withRecord(r.ID, r.Names)
 	if err := w.run(ctx, &r); err != nil {
 		return r, fmt.Errorf("claiming %s: %w", w.record.ID, err)
