@@ -79,8 +79,7 @@ func (c *call) prepare(r *store.Record) (*problem, error) {
 	return nil, nil
 }
 
-// ride notes in the record what its end will need to know of the request: whom to call back, and which host a Location is compared with, and
-// asked what became of it.
+// ride notes in the record what its end will need to know of the request: whom to call back, and of which host it was asked.
 func (c *call) ride(r *store.Record) *problem {
 	address, p := c.wantsCallback()
 	if p != nil {
@@ -90,7 +89,8 @@ func (c *call) ride(r *store.Record) *problem {
 	if address != "" {
 		h[callbackKept] = []string{address}
 	}
-	if len(c.route.FreeOn) > 0 || c.route.Recovery == RecoveryProbe || c.route.Recovery == RecoveryCompensate {
+	deletes := c.method == http.MethodDelete && c.g.routes.watchDeletions()
+	if deletes || len(c.route.FreeOn) > 0 || c.route.has(doorMatch) || c.route.Recovery == RecoveryProbe || c.route.Recovery == RecoveryCompensate {
 		h["Host"] = []string{c.r.Host}
 	}
 	if len(h) > 0 {

@@ -224,13 +224,13 @@ func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.R
 		return q
 	}}
 	g.run(flown{flight: fl, client: ctx, detached: ctx}, a, end)
-	g.deletedLater(ctx, &end.status)
+	g.deletedLater(ctx, q.Host, &end.status)
 }
 
 // deletedLater frees what the creation of a resource guarded, if an action that no client waits for has deleted it.
-func (g *Gate) deletedLater(ctx context.Context, s *status) {
+func (g *Gate) deletedLater(ctx context.Context, host string, s *status) {
 	if r := &s.record; r.Method == http.MethodDelete && s.phase == done && r.Status < 300 && g.routes.watchDeletions() {
-		g.deleted(ctx, pathOf(r.Target))
+		g.deleted(ctx, host, pathOf(r.Target))
 	}
 }
 

@@ -105,12 +105,12 @@ func (g *Gate) Decide(ctx context.Context, d Decision) (Action, error) {
 		return Action{}, fmt.Errorf("%w written: deciding about %s: %w", ErrUndecided, d.ID, err)
 	}
 	g.log.Info().Stringer("id", r.ID).Str("route", r.Route).Stringer("from", r.State).Stringer("to", got.State).Str("who", d.who()).Msg("a person has decided")
-	g.follow(ctx, &got, also)
+	g.follow(ctx, hostAsked(&r), &got, also)
 	return g.action(&got), nil
 }
 
-// follow does what comes after a decision: what a worker has to do, and what the end of an action does by itself.
-func (g *Gate) follow(ctx context.Context, r *store.Record, also store.Also) {
+// follow does what comes after a decision about an action that was asked of host: what a worker has to do, and what the end of an action does by itself.
+func (g *Gate) follow(ctx context.Context, host string, r *store.Record, also store.Also) {
 	g.front.Add(*r)
 	if c := g.metrics.rested[phaseOf(r.State)]; c != nil {
 		c.Inc()
@@ -118,7 +118,7 @@ func (g *Gate) follow(ctx context.Context, r *store.Record, also store.Also) {
 	if len(also.Spawn) > 0 || r.State == store.Queued {
 		g.nudge()
 	}
-	g.deletedLater(ctx, &status{phase: phaseOf(r.State), record: *r})
+	g.deletedLater(ctx, host, &status{phase: phaseOf(r.State), record: *r})
 	if r.Kind == store.Compensation {
 		g.followUp(ctx, r)
 	}
@@ -303,7 +303,7 @@ func (g *Gate) madeAfterAll(ctx context.Context, r, next *store.Record) ([]store
 	if !ok {
 		return nil, nil
 	}
-	n := g.name(location, at)
+	n := g.resource(location, hostAsked(r), at)
 	_, err := g.store.Lookup(ctx, store.ByName(n))
 	if errors.Is(err, store.ErrNotFound) {
 		return []store.Name{n}, nil

@@ -38,7 +38,7 @@ func guardNoneMatch(c *call) guard {
 	if c.method != http.MethodPut || len(lines) != 1 || lines[0] != "*" {
 		return nil
 	}
-	return &oneShot{call: c, name: c.g.name(noneMatch, c.path())}
+	return &oneShot{call: c, name: c.g.resource(noneMatch, c.r.Host, c.path())}
 }
 
 func (o *oneShot) names() ([]store.Name, *problem) { return []store.Name{o.name}, nil }
@@ -50,7 +50,7 @@ func (o *oneShot) taken(s *status) bool {
 	}
 	last := true
 	if err == nil && o.lastOnly && s.phase == done {
-		last, err = o.g.wroteLast(o.r.Context(), &s.record)
+		last, err = o.g.wroteLast(o.r.Context(), o.r.Host, &s.record)
 	}
 	if err != nil {
 		o.ledgerTrouble(err, unused)
@@ -127,19 +127,19 @@ func (g *Gate) takes(claimed, next *store.Record) []store.Name {
 	var names []store.Name
 	wrote := next.State == store.Unknown || next.State == store.Done && (next.Status < 400 || next.Status >= 500)
 	if wrote && rt.has(doorMatch) {
-		names = append(names, g.name(lastWrite, pathOf(next.Target)))
+		names = append(names, g.resource(lastWrite, hostAsked(claimed), pathOf(next.Target)))
 	}
 	if len(rt.FreeOn) > 0 && next.State == store.Done && next.Status < 400 {
 		if at, ok := createdAt(claimed, next); ok {
-			names = append(names, g.name(location, at))
+			names = append(names, g.resource(location, hostAsked(claimed), at))
 		}
 	}
 	return names
 }
 
-// wroteLast tells whether no other action has written to the resource after r, as far as this gate has seen.
-func (g *Gate) wroteLast(ctx context.Context, r *store.Record) (bool, error) {
-	last, err := g.store.Lookup(ctx, store.ByName(g.name(lastWrite, pathOf(r.Target))))
+// wroteLast tells whether no other action has written to the resource of host after r, as far as this gate has seen.
+func (g *Gate) wroteLast(ctx context.Context, host string, r *store.Record) (bool, error) {
+	last, err := g.store.Lookup(ctx, store.ByName(g.resource(lastWrite, host, pathOf(r.Target))))
 	if errors.Is(err, store.ErrNotFound) {
 		return false, nil
 	}

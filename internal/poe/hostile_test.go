@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync"
@@ -718,5 +719,43 @@ func TestAttemptOverflow(t *testing.T) {
 	r, err = b.store.Lookup(t.Context(), store.ByID(ids[0]))
 	if err != nil || r.State != store.Unused {
 		t.Errorf("a complete answer that means \"not done\" leaves it %s, attempt %d, %v", r.State, r.Attempt, err)
+	}
+}
+
+// A cookie that RFC 6265 does not have, such as JSON, is not nobody's.
+func TestCookieNobody(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{{Name: "orders", Match: "POST /orders", Principal: "cookie:session"}}
+	})
+	b.app = func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(201)
+		_, _ = w.Write([]byte("for " + r.Header.Get("Cookie")))
+	}
+	b.do("POST", "/orders", "apples", `Cookie: session={"u":"ann"}`, "Idempotency-Key: k1")
+	res := b.do("POST", "/orders", "apples", `Cookie: session={"u":"bob"}`, "Idempotency-Key: k1")
+	if got := text(t, res); res.Header.Get("Idempotent-Replayed") == "true" || strings.Contains(got, "ann") {
+		t.Errorf("bob got %q; executed %d", got, b.executed.Load())
+	}
+}
+
+// What is created at one host says nothing about another one.
+func TestNoneMatchHosts(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{{Name: "things", Match: "PUT /things/{id}", Doors: []string{"if-none-match"}}}
+	})
+	b.app = func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(201)
+		_, _ = w.Write([]byte("at " + r.Host))
+	}
+	put := func(host string) *http.Response {
+		r := httptest.NewRequest("PUT", "/things/1", strings.NewReader("x"))
+		r.Host = host
+		r.Header.Set("If-None-Match", "*")
+		return b.send(r)
+	}
+	put("a.example")
+	res := put("b.example")
+	if got := text(t, res); got != "at b.example" {
+		t.Errorf("b.example: %d %q %v; executed %d", res.StatusCode, got, res.Header.Get("POE-State"), b.executed.Load())
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/postonce/poe/internal/store"
 )
@@ -28,6 +29,11 @@ func (g *Gate) name(u use, parts ...string) store.Name {
 	n := store.Name(g.hash("name", parts...))
 	n[0] = byte(u)
 	return n
+}
+
+// resource is the name of what lies at a path of a host: two hosts have nothing in common.
+func (g *Gate) resource(u use, host, path string) store.Name {
+	return g.name(u, strings.ToLower(host), path)
 }
 
 func useOf(n store.Name) use { return use(n[0]) }

@@ -47,11 +47,7 @@ func (p principal) of(r *http.Request, v verifier) []string {
 	case "header":
 		return nonEmpty(r.Header.Values(p.name))
 	case "cookie":
-		var all []string
-		for _, c := range r.CookiesNamed(p.name) {
-			all = append(all, c.Value)
-		}
-		return nonEmpty(all)
+		return nonEmpty(cookies(r, p.name))
 	case "jwt":
 		if c, err := v.claims(r); err == nil {
 			if text, ok := c.Text(p.name); ok {
@@ -73,6 +69,19 @@ func (p principal) of(r *http.Request, v verifier) []string {
 	default:
 		return nil
 	}
+}
+
+// cookies returns the values of the cookies of that name as they were sent. Many applications take values that RFC 6265 does not have, such as
+// JSON; who brings one must not be taken for nobody.
+func cookies(r *http.Request, name string) (all []string) {
+	for _, line := range r.Header["Cookie"] {
+		for pair := range strings.SplitSeq(line, ";") {
+			if n, v, ok := strings.Cut(strings.TrimSpace(pair), "="); ok && n == name {
+				all = append(all, v)
+			}
+		}
+	}
+	return all
 }
 
 // A verifier believes bearer tokens, if there are keys to verify them with.

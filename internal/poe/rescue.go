@@ -109,7 +109,7 @@ func (g *Gate) try(ctx context.Context, fl *flight, r store.Record) {
 	end := &ending{status: status{phase: unknown, record: leased}}
 	defer end.release()
 	g.run(flown{flight: fl, client: ctx, detached: ctx}, a, end)
-	g.deletedLater(ctx, &end.status)
+	g.deletedLater(ctx, hostAsked(&leased), &end.status)
 }
 
 // errNobodyExecutes: the program has not said yet who executes what has no client.

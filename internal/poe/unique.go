@@ -101,15 +101,15 @@ func (g *Gate) deletion(w http.ResponseWriter, r *http.Request) *linkWriter {
 		state, _, _ := strings.Cut(h.Get("Poe-State"), ";")
 		ours := state != "" && state != string(done) && state != string(unknown) || strings.HasSuffix(h.Get("Poe-State"), replayedFlag)
 		if code >= 200 && code < 300 && !ours {
-			g.deleted(ctx, cleanPath(r.URL.Path))
+			g.deleted(ctx, r.Host, cleanPath(r.URL.Path))
 		}
 	}}
 }
 
 // deleted frees what the creation of a resource guarded.
-func (g *Gate) deleted(ctx context.Context, path string) {
+func (g *Gate) deleted(ctx context.Context, host, path string) {
 	for _, u := range []use{location, noneMatch} {
-		r, err := g.store.Lookup(ctx, store.ByName(g.name(u, path)))
+		r, err := g.store.Lookup(ctx, store.ByName(g.resource(u, host, path)))
 		if err == nil {
 			err = g.free(ctx, &r, "client", "the resource was deleted")
 		}

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -231,12 +232,38 @@ func (r Route) guarded() core.Route {
 func (s *server) handler() http.Handler {
 	guarded := s.gate.Once(s.hop, s.hop.Proxy())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if refuse(w, r) {
+			return
+		}
 		if s.gate.Owns(r.URL.Path) {
 			s.gate.ServeHTTP(w, r)
 			return
 		}
 		guarded.ServeHTTP(w, r)
 	})
+}
+
+// refuse answers what an application might read as another request than we do.
+//
+// A target with a fragment, or with a backslash in its path, is none (RFC 9112, section 3.2), and some parsers make another path of it. Over HTTP/1.0
+// net/http has dropped Transfer-Encoding before we could see it, so that nobody knows where such a request ends (RFC 9112, section 6.1): what follows
+// on the connection is not read, and where no length was given nothing is executed.
+func refuse(w http.ResponseWriter, r *http.Request) bool {
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	if strings.Contains(r.RequestURI, "#") || strings.Contains(path, `\`) {
+		http.Error(w, "the target of the request is no valid one: it has a fragment, or a backslash in its path", http.StatusBadRequest)
+		return true
+	}
+	if r.ProtoAtLeast(1, 1) {
+		return false
+	}
+	w.Header().Set("Connection", "close")
+	safe := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
+	if !safe && len(r.Header["Content-Length"]) == 0 {
+		http.Error(w, "HTTP/1.0 needs a Content-Length here", http.StatusLengthRequired)
+		return true
+	}
+	return false
 }
 
 // serve answers requests until ctx ends, and then brings everything to rest.
@@ -275,6 +302,9 @@ func (s *server) serve(ctx context.Context, public, admin net.Listener) error {
 	}
 }
 
+// stalled is how long a client of HTTP/2 may take nothing of what is ready for it.
+const stalled = 20 * time.Second
+
 func (s *server) accept(front *http.Server, l net.Listener) error {
 	if s.cert != nil {
 		return front.ServeTLS(l, "", "")
@@ -293,6 +323,8 @@ func (s *server) public() *http.Server {
 		Handler: s.handler(), Protocols: protocols,
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: serverLog(s.opt.Log),
+		// A client that takes nothing holds the streams of its connection, and an execution that passes an interim answer on.
+		HTTP2: &http.HTTP2Config{WriteByteTimeout: stalled},
 	}
 	if s.cert != nil {
 		front.TLSConfig = &tls.Config{Certificates: []tls.Certificate{*s.cert}, MinVersion: tls.VersionTLS12}
