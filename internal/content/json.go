@@ -28,6 +28,9 @@ func (r *reader) member(p Place) (string, error) {
 			return "", err
 		}
 	}
+	if respelled(r.json, p.pointer.DecodedTokens()) {
+		return "", malformed("has a member in two spellings that differ only in case")
+	}
 	v, _, err := p.pointer.Get(r.json)
 	if err != nil {
 		return "", missing(p, "is missing")
@@ -44,6 +47,31 @@ func (r *reader) member(p Place) (string, error) {
 	default:
 		return "", missing(p, "is not a plain value")
 	}
+}
+
+// respelled tells whether a member on the way to a value has a neighbour whose name differs only in case: applications differ in which of the two
+// they take.
+func respelled(v any, way []string) bool {
+	for _, step := range way {
+		switch in := v.(type) {
+		case map[string]any:
+			for name := range in {
+				if name != step && strings.EqualFold(name, step) {
+					return true
+				}
+			}
+			v = in[step]
+		case []any:
+			i, err := strconv.Atoi(step)
+			if err != nil || i < 0 || i >= len(in) {
+				return false
+			}
+			v = in[i]
+		default:
+			return false
+		}
+	}
+	return false
 }
 
 // ParseJSON reads one document, not null, into what encoding/json makes of it, with numbers as json.Number. Its errors are *FormatError. A member that is there twice is an error, since applications differ in which of the two they take.

@@ -157,6 +157,11 @@ func parts(in *multipart.Reader) (map[string][]string, error) {
 		if err != nil {
 			return nil, malformed("is not a form")
 		}
+		switch strings.ToLower(p.Header.Get("Content-Transfer-Encoding")) {
+		case "", "7bit", "8bit", "binary":
+		default: // RFC 7578, section 4.7; some applications decode it, others do not
+			return nil, malformed("is a form with a Content-Transfer-Encoding")
+		}
 		value, err := io.ReadAll(p)
 		if err != nil {
 			return nil, malformed("is not a form")
