@@ -121,6 +121,8 @@ func (c *call) unclaimed(s *status, why error) (lost bool) {
 	case errors.Is(why, store.ErrExpired) && !c.late:
 		c.late = true
 		return true // the next look says what that means
+	case errors.Is(why, store.ErrInvalid) && c.blind:
+		return true // with all that earlier attempts have left, which that look shows, it is more than a record holds
 	case errors.Is(why, errBusy), errors.Is(why, errDraining):
 		if c.blind {
 			return true // it may have been done long ago: that it is unused is not said before that look

@@ -58,7 +58,7 @@ func (c *call) readBody() error {
 		_, c.bodyErr = c.body.CopyLimited(c.r.Body, g.cfg.MaxBody)
 		lift()
 		if c.bodyErr == nil && c.readBefore() {
-			g.log.Error().Str("target", c.target).Msg("the body of a request was read before the gate could: it is refused, since it cannot be compared with another; put Once in front of what reads it")
+			g.log.Error().Str("route", c.route.Name).Msg("the body of a request was read before the gate could: it is refused, since it cannot be compared with another; put Once in front of what reads it")
 			c.bodyErr = errReadBefore
 		}
 		c.digest = c.body.Digest()

@@ -150,9 +150,6 @@ func (c *call) guarding() (all []guard) {
 	return all
 }
 
-// takenAtEnd is how many names an action may get when it has come to rest.
-const takenAtEnd = 2
-
 // guard gives the record the names that its guards ask for.
 func (c *call) guard(r *store.Record) *problem {
 	for _, one := range c.guards {
@@ -162,7 +159,7 @@ func (c *call) guard(r *store.Record) *problem {
 		}
 		r.Names = withNames(r.Names, names...)
 	}
-	if len(r.Names) > store.MaxNames-takenAtEnd {
+	if len(r.Names) > store.MaxClaims {
 		p := c.g.problem(problemKeyInvalid)
 		p.Detail = "the request has been sent under too many keys"
 		return p

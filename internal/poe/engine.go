@@ -178,7 +178,7 @@ func (g *Gate) writeEnd(ctx context.Context, claimed *store.Record, next store.R
 	if !errors.Is(err, store.ErrInvalid) {
 		return got, also, err
 	}
-	g.log.Error().Err(err).Stringer("id", next.ID).Msg("the ledger does not take this end as it is: it is stored without its answer, and nothing follows from it")
+	g.log.Error().Err(err).Stringer("id", next.ID).Msg("the ledger does not take this end as it is: it is written again without its answer, and without what would follow from it")
 	if next.State == store.Done {
 		next.Response = store.Blob{Where: store.Purged, Size: next.Response.Size, Digest: next.Response.Digest}
 	}
@@ -401,6 +401,10 @@ func (g *Gate) keep(ctx context.Context, r *store.Record, answer *replay.Answer)
 	if err != nil {
 		g.log.Error().Err(err).Stringer("id", r.ID).Msg("reading an answer from the spool: it is not kept")
 		b = store.Blob{Head: replay.EncodeHead(answer.Header, answer.Trailer), Where: store.Purged, Size: answer.Size, Digest: answer.Digest}
+	}
+	if len(b.Head) > store.MaxHead {
+		g.log.Error().Stringer("id", r.ID).Int("bytes", len(b.Head)).Msg("the fields of an answer are more than a record holds: it is not kept")
+		b = store.Blob{Where: store.Purged, Size: answer.Size, Digest: answer.Digest}
 	}
 	if b.Where == store.Beside {
 		b.Part = store.Part{Term: r.Term, N: 1}

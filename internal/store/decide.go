@@ -78,6 +78,10 @@ func DecideClaim(v View, r *Record, now time.Time, c *Change) (got *Record, err 
 	if err := claimable(r, now); err != nil {
 		return nil, err
 	}
+	if n := len(r.Names); n > MaxClaims {
+		r.Names = brought
+		return nil, invalid("claimed with %d names", n)
+	}
 	c.Put = append(c.Put, Put{Was: was, Record: r})
 	if holder, err := c.bind(v, r); err != nil { // perhaps for another try, with the names that r came with
 		r.Names = brought

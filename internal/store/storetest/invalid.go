@@ -31,6 +31,7 @@ func invalidClaims() map[string]func(*store.Record) {
 		"name twice":                func(r *store.Record) { n := name(); r.Names = []store.Name{n, n} },
 		"empty name":                func(r *store.Record) { r.Names = make([]store.Name, 1) },
 		"too many names":            func(r *store.Record) { r.Names = names(store.MaxNames + 1) },
+		"names, and no room":        func(r *store.Record) { r.Names = names(store.MaxClaims + 1) },
 		"long history":              func(r *store.Record) { r.History = make([]store.Event, store.MaxHistory+1) },
 		"event by a long name":      func(r *store.Record) { r.History = []store.Event{{Who: long}} },
 		"content over the limit":    func(r *store.Record) { r.Request = inline(strings.Repeat("x", store.InlineLimit+1)) },

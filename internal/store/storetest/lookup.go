@@ -27,7 +27,7 @@ func lookupCases() []testCase {
 }
 
 func lookupByName(t *testing.T, k *kit) {
-	r := k.mustClaim(k.claim(store.Running, names(store.MaxNames)...))
+	r := k.mustClaim(k.claim(store.Running, names(store.MaxClaims)...))
 	for _, n := range r.Names {
 		got, err := k.Lookup(t.Context(), store.ByName(n))
 		if err != nil {
