@@ -1,0 +1,199 @@
+package core_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	core "github.com/postonce/poe/internal/poe"
+	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/memstore"
+)
+
+type hooked struct {
+	store.Store
+	claim  func(r store.Record, next func(context.Context, store.Record) (store.Record, error)) (store.Record, error)
+	put    func()
+	refuse func(r *store.Record) bool // an Advance to r, as invalid
+	looked atomic.Int64
+}
+
+func (h *hooked) Claim(ctx context.Context, r store.Record) (store.Record, error) {
+	if h.claim != nil {
+		return h.claim(r, h.Store.Claim)
+	}
+	return h.Store.Claim(ctx, r)
+}
+
+func (h *hooked) Advance(ctx context.Context, was store.Term, r store.Record, also store.Also) (store.Record, error) {
+	if h.refuse != nil && h.refuse(&r) {
+		return store.Record{}, store.ErrInvalid
+	}
+	return h.Store.Advance(ctx, was, r, also)
+}
+
+func (h *hooked) Lookup(ctx context.Context, k store.Key) (store.Record, error) {
+	h.looked.Add(1)
+	return h.Store.Lookup(ctx, k)
+}
+
+func (h *hooked) Put(ctx context.Context, id store.ID, p store.Part, src io.Reader) (int64, error) {
+	if h.put != nil {
+		h.put()
+	}
+	return h.Store.Put(ctx, id, p, src)
+}
+
+func hookedBench(t *testing.T, change func(*core.Config)) (*bench, *hooked) {
+	h := &hooked{}
+	b := newBench(t, func(c *core.Config) {
+		st, err := memstore.New(memstore.Config{Clock: c.Clock})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Store = st
+		c.Store = h
+		if change != nil {
+			change(c)
+		}
+	})
+	return b, h
+}
+
+// Of two requests under one key that is free again the second waits for the claim of the first.
+func TestSpin(t *testing.T) {
+	b, h := hookedBench(t, one(core.Route{Recovery: core.RecoveryRepeat}))
+	var n atomic.Int64
+	b.app = func(w http.ResponseWriter, r *http.Request) {
+		if n.Add(1) == 1 {
+			w.WriteHeader(429)
+			return
+		}
+		w.WriteHeader(201)
+	}
+	body := strings.Repeat("x", 100<<10)
+	b.do("POST", "/orders", body, "Idempotency-Key: k")
+	entered := make(chan struct{})
+	var once sync.Once
+	h.put = func() {
+		once.Do(func() {
+			close(entered)
+			slow := time.NewTimer(300 * time.Millisecond) // as a sync may be
+			defer slow.Stop()
+			<-slow.C
+		})
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { b.do("POST", "/orders", body, "Idempotency-Key: k") })
+	<-entered
+	before := h.looked.Load()
+	b.do("POST", "/orders", body, "Idempotency-Key: k")
+	wg.Wait()
+	if n := h.looked.Load() - before; n > 20 {
+		t.Errorf("%d look-ups", n)
+	}
+}
+
+// Of two claims whose ends are unknown, either may be the one that was written.
+func TestOrphanForgotten(t *testing.T) {
+	b, h := hookedBench(t, nil)
+	lost := errors.New("connection lost")
+	calls := 0
+	h.claim = func(r store.Record, next func(context.Context, store.Record) (store.Record, error)) (store.Record, error) {
+		calls++
+		if calls <= 3 {
+			_, _ = next(context.Background(), r) // it is written, and nobody says so
+		}
+		return store.Record{}, lost
+	}
+	uri := b.issue("/orders")
+	b.do("POST", uri.URI, "x")
+	b.do("POST", uri.URI, "x", "Expect: 100-continue")
+	b.do("POST", uri.URI, "x")
+	if calls <= 3 || b.executed.Load() != 0 {
+		t.Fatalf("%d claims, executed %d times", calls, b.executed.Load())
+	}
+	h.claim = nil
+	core.Housekeeping(t.Context(), b.gate)
+	if r := b.lookup(uri.ID); r.State != store.Unused {
+		b.advance(5 * time.Minute)
+		core.Housekeeping(t.Context(), b.gate)
+		r = b.lookup(uri.ID)
+		t.Errorf("nothing was sent, executed %d times, and it is %s: %+v", b.executed.Load(), r.State, r.History)
+	}
+}
+
+// What a handler writes after it has returned is not of its answer.
+func TestWriteAfterReturn(t *testing.T) {
+	b, h := hookedBench(t, nil)
+	write, wrote := make(chan struct{}), make(chan struct{})
+	b.app = func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(201)
+		_, _ = io.WriteString(w, strings.Repeat("x", 100<<10))
+		go func() {
+			<-write
+			_, _ = io.WriteString(w, "late")
+			close(wrote)
+		}()
+	}
+	h.put = func() { close(write); <-wrote }
+	uri := b.mint("/orders")
+	func() {
+		defer func() {
+			if p := recover(); p != nil {
+				t.Errorf("the first answer ends in a panic: %v", p)
+			}
+		}()
+		b.do("POST", uri, "x")
+	}()
+	if res := b.do("GET", uri, ""); res.StatusCode != 200 {
+		t.Errorf("the stored answer: %d %s", res.StatusCode, text(t, res))
+	}
+}
+
+// An end that the ledger does not take as it is comes to rest without its answer.
+func TestEndThatTheLedgerRefuses(t *testing.T) {
+	b, h := hookedBench(t, nil)
+	h.refuse = func(r *store.Record) bool { return r.State == store.Done && r.Response.Where != store.Purged }
+	i := b.issue("/orders")
+	if res := b.do("POST", i.URI, "x"); res.StatusCode/100 != 2 || !strings.HasPrefix(res.Header.Get("POE-State"), "done") {
+		t.Errorf("%d %s", res.StatusCode, res.Header.Get("POE-State"))
+	}
+	wantProblem(t, b.do("GET", i.URI, ""), http.StatusGone, "outcome-purged")
+}
+
+// An abandoned action that the ledger does not let settle is in nobody's way.
+func TestAbandonedThatTheLedgerRefuses(t *testing.T) {
+	b, h := hookedBench(t, nil)
+	var ids []store.ID
+	for range 3 {
+		i := b.issue("/orders")
+		id, err := store.ParseID(i.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := store.Record{
+			ID: id, State: store.Running, Term: store.Term{1}, Door: "poe", Route: "default", Method: "POST", Target: i.target,
+			Claimed: b.clock(), Expires: i.Expires, Due: b.clock().Add(time.Minute),
+		}
+		if _, err := b.store.Claim(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	h.refuse = func(r *store.Record) bool { return r.ID == ids[0] }
+	b.advance(10 * time.Minute)
+	core.Housekeeping(t.Context(), b.gate)
+	for n, want := range []store.State{store.Running, store.Unknown, store.Unknown} {
+		if r, err := b.store.Lookup(t.Context(), store.ByID(ids[n])); err != nil || r.State != want {
+			t.Errorf("action %d is %s, %v; want %s", n, r.State, err, want)
+		}
+	}
+	b.restarts(nil)
+}
