@@ -144,7 +144,7 @@ func TestCallbackWithoutDoor(t *testing.T) {
 	}
 }
 
-// Nor is it called where others are.
+// Where the gate calls others back, such a route's clients are not.
 func TestCallbackWithoutDoorIsNotSent(t *testing.T) {
 	h := newHook(t)
 	b := deferring(t, func(c *core.Config) {
@@ -383,7 +383,7 @@ func TestKeyBypassesDigest(t *testing.T) {
 	if res := b.do("POST", uri, "good", "Idempotency-Key: k"); res.StatusCode != 429 {
 		t.Fatal(res.StatusCode, text(t, res))
 	}
-	res = b.do("POST", "/orders", "bad", "Idempotency-Key: k")
+	wantProblem(t, b.do("POST", "/orders", "bad", "Idempotency-Key: k"), http.StatusUnprocessableEntity, "key-reused")
 	got := b.do("GET", uri, "")
 	if strings.HasPrefix(got.Header.Get("POE-State"), "done") {
 		t.Errorf("a URI bound to one body was used up by another body")

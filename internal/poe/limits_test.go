@@ -11,7 +11,9 @@ import (
 	"github.com/postonce/poe/internal/store"
 )
 
-// Nor does one that no record could hold keep an outcome from being stored.
+// What is longer than a record holds must not keep an action from coming to rest, nor a process from starting.
+
+// A Callback-URL that no record could hold, on a route without that door.
 func TestLongCallback(t *testing.T) {
 	b := deferring(t, nil)
 	res := b.do("POST", "/orders", "x", "Idempotency-Key: k1", later, "Callback-URL: "+strings.Repeat("x", 70<<10))
