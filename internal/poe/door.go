@@ -97,6 +97,12 @@ func (g *Gate) enter(c *call) bool {
 		return false
 	}
 	g.metrics.requests.WithLabelValues(door).Inc()
+	if len(c.target) > store.MaxTarget {
+		p := g.problem(problemTooLarge)
+		p.Status, p.Detail = http.StatusRequestURITooLong, "Its target is longer than 64 KiB."
+		c.turnAway(p)
+		return true
+	}
 	guardHeader(c.w.Header())
 	c.route.cors(c.w.Header(), c.r)
 	c.waits = g.patience(c.r)

@@ -20,6 +20,7 @@ type hooked struct {
 	store.Store
 	claim  func(r store.Record, next func(context.Context, store.Record) (store.Record, error)) (store.Record, error)
 	put    func()
+	look   func()                     // behind a Lookup
 	refuse func(r *store.Record) bool // an Advance to r, as invalid
 	looked atomic.Int64
 }
@@ -40,7 +41,11 @@ func (h *hooked) Advance(ctx context.Context, was store.Term, r store.Record, al
 
 func (h *hooked) Lookup(ctx context.Context, k store.Key) (store.Record, error) {
 	h.looked.Add(1)
-	return h.Store.Lookup(ctx, k)
+	r, err := h.Store.Lookup(ctx, k)
+	if h.look != nil {
+		h.look()
+	}
+	return r, err
 }
 
 func (h *hooked) Put(ctx context.Context, id store.ID, p store.Part, src io.Reader) (int64, error) {
@@ -126,6 +131,32 @@ func TestOrphanForgotten(t *testing.T) {
 		core.Housekeeping(t.Context(), b.gate)
 		r = b.lookup(uri.ID)
 		t.Errorf("nothing was sent, executed %d times, and it is %s: %+v", b.executed.Load(), r.State, r.History)
+	}
+}
+
+// A claim whose end is unknown may come while an earlier one is looked for.
+func TestOrphanBesideAnother(t *testing.T) {
+	b, h := hookedBench(t, nil)
+	lost, written := errors.New("connection lost"), false
+	h.claim = func(r store.Record, next func(context.Context, store.Record) (store.Record, error)) (store.Record, error) {
+		if written {
+			_, _ = next(context.Background(), r)
+		}
+		return store.Record{}, lost
+	}
+	uri := b.issue("/orders")
+	b.do("POST", uri.URI, "x")
+	h.look = func() {
+		h.look, written = nil, true
+		b.do("POST", uri.URI, "x")
+	}
+	core.Housekeeping(t.Context(), b.gate)
+	if r := b.lookup(uri.ID); r.State != store.Running || b.executed.Load() != 0 {
+		t.Fatalf("the second claim is not there: %s, executed %d times", r.State, b.executed.Load())
+	}
+	core.Housekeeping(t.Context(), b.gate)
+	if r := b.lookup(uri.ID); r.State != store.Unused {
+		t.Errorf("nothing was sent, and it is %s: %+v", r.State, r.History)
 	}
 }
 

@@ -40,6 +40,20 @@ func TestOneRequestStopsRestart(t *testing.T) {
 	b.restarts(nil)
 }
 
+// A target that no record can hold is refused as what it is, not as a fault of the ledger.
+func TestLongTarget(t *testing.T) {
+	b := newBench(t, nil)
+	fits := "/orders?x=" + strings.Repeat("x", store.MaxTarget-len("/orders?x="))
+	if res := b.do("POST", fits, "x", "Idempotency-Key: k1"); res.StatusCode != http.StatusCreated {
+		t.Errorf("the longest target: %d %s", res.StatusCode, text(t, res))
+	}
+	executed := b.executed.Load()
+	wantProblem(t, b.do("POST", fits+"x", "x", "Idempotency-Key: k2"), http.StatusRequestURITooLong, "too-large")
+	if n := b.executed.Load(); n != executed {
+		t.Errorf("executed %d times", n-executed)
+	}
+}
+
 // restarts fails the test unless another process can start on the ledger.
 func (b *bench) restarts(change func(*core.Config)) {
 	b.t.Helper()

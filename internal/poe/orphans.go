@@ -39,8 +39,14 @@ func (o *orphans) all() map[store.ID][]store.Term {
 	return maps.Clone(o.terms)
 }
 
-func (o *orphans) remove(id store.ID) {
+// remove forgets what was looked at; what was added since then stays.
+func (o *orphans) remove(id store.ID, terms []store.Term) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	delete(o.terms, id)
+	left := slices.DeleteFunc(slices.Clone(o.terms[id]), func(t store.Term) bool { return slices.Contains(terms, t) })
+	if len(left) == 0 {
+		delete(o.terms, id)
+		return
+	}
+	o.terms[id] = left
 }

@@ -173,7 +173,7 @@ func (g *Gate) releaseOrphans(ctx context.Context) {
 		if err == nil && slices.Contains(terms, r.Term) && !g.release(ctx, r) {
 			return
 		}
-		g.orphans.remove(id)
+		g.orphans.remove(id, terms)
 	}
 }
 

@@ -269,7 +269,7 @@ func refuse(w http.ResponseWriter, r *http.Request) bool {
 // serve answers requests until ctx ends, and then brings everything to rest.
 func (s *server) serve(ctx context.Context, public, admin net.Listener) error {
 	errs := make(chan error, 2)
-	front := s.public()
+	front := s.public(s.handler())
 	go func() { errs <- s.accept(front, public) }()
 	servers := []*http.Server{front}
 	at := Addresses{URL: openURL(public.Addr(), s.cert != nil)}
@@ -312,15 +312,15 @@ func (s *server) accept(front *http.Server, l net.Listener) error {
 	return front.Serve(l)
 }
 
-// public returns the server for clients. A request may take as long as its body needs at a modest pace; a head may
+// public returns the server of h for clients. A request may take as long as its body needs at a modest pace; a head may
 // not, and an idle connection does not stay for ever.
-func (s *server) public() *http.Server {
+func (s *server) public(h http.Handler) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	front := &http.Server{
-		Handler: s.handler(), Protocols: protocols,
+		Handler: h, Protocols: protocols,
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: serverLog(s.opt.Log),
 		// A client that takes nothing holds the streams of its connection, and an execution that passes an interim answer on.
