@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"reflect"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kong"
 )
@@ -45,13 +48,14 @@ func run(ctx context.Context, t terminal, args []string) int {
 		kong.Writers(t.out, t.err), kong.ValueFormatter(describe), kong.ExplicitGroups(groups()),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(t),
+		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(readTime)),
 	)
 	if err != nil {
 		return t.report(err)
 	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
-		return t.report(&usageError{err: err, command: strings.TrimSpace("poe " + commandOf(args))})
+		return t.report(&usageError{err: err, command: strings.TrimSpace("poe " + commandOf(parser, args))})
 	}
 	if err := parsed.Run(parsed); err != nil {
 		return t.report(err)
@@ -59,12 +63,28 @@ func run(ctx context.Context, t terminal, args []string) int {
 	return exitOK
 }
 
-// commandOf returns the verb that somebody meant, for the hint where its help is.
-func commandOf(args []string) string {
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		return args[0]
+// commandOf returns the verb that somebody meant, for the hint where its help is; "": there is no such verb.
+func commandOf(parser *kong.Kong, args []string) string {
+	for _, verb := range parser.Model.Children {
+		if len(args) > 0 && args[0] == verb.Name {
+			return verb.Name
+		}
 	}
 	return ""
+}
+
+// readTime reads a time like 90s for a flag, and says what is wanted as the configuration file does.
+func readTime(ctx *kong.DecodeContext, target reflect.Value) error {
+	var text string
+	if err := ctx.Scan.PopValueInto("time", &text); err != nil {
+		return fmt.Errorf("reading a time: %w", err)
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return fmt.Errorf("%q is not a time (write 90s, 10m, 720h)", text)
+	}
+	target.SetInt(int64(d))
+	return nil
 }
 
 // groups are the headings in the help of serve.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -42,6 +44,9 @@ func (c *serveCmd) Run(ctx context.Context, t terminal, parsed *kong.Context) er
 	log, err := newLog(t.err, cfg)
 	if err != nil {
 		return err
+	}
+	if odd := strayVariables(parsed); len(odd) > 0 {
+		log.Warn().Strs("variables", odd).Msg("these environment variables look like settings, and no flag is called so: they do nothing")
 	}
 	tuneRuntime(ctx, cfg)
 	return unusable(serve.Run(ctx, cfg, serve.Options{Log: log, Clock: killpoint.Clock(), AcceptLostKeys: c.AcceptLostKeys}))
@@ -90,6 +95,25 @@ func given(parsed *kong.Context) []serve.Given {
 		all = append(all, serve.Given{Key: key, From: from, Value: f.Target.Interface()})
 	}
 	return all
+}
+
+// strayVariables lists what somebody may have meant as a setting, misspelled. POE_PORT and POE_SERVICE are what Kubernetes
+// tells every container about a service that is called poe.
+func strayVariables(parsed *kong.Context) (names []string) {
+	known := map[string]bool{}
+	for _, f := range parsed.Flags() {
+		for _, name := range f.Envs {
+			known[name] = true
+		}
+	}
+	for _, pair := range os.Environ() {
+		name, _, _ := strings.Cut(pair, "=")
+		if strings.HasPrefix(name, "POE_") && !known[name] && !strings.HasPrefix(name, "POE_PORT") && !strings.HasPrefix(name, "POE_SERVICE_") {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // newLog returns the log that the configuration asks for.

@@ -79,6 +79,9 @@ func OpenKeys(cfg KeysConfig) (*Keys, error) {
 	}
 	if f.Ledger() == "" && cfg.URL != memoryURL { // a ledger that forgets is another one every time
 		bind(&cfg, path)
+		if f, err = tokens.OpenFile(path, ring); err != nil { // as it is now: that it says whose it is, is no change to be told of
+			return nil, fmt.Errorf("opening the keys: %w", err)
+		}
 	}
 	return &Keys{Ring: f.Ring(), file: f}, nil
 }

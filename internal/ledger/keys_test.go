@@ -2,12 +2,15 @@ package ledger_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -77,6 +80,29 @@ func TestKeysInsideKnowTheirLedger(t *testing.T) {
 	}
 	if err := serve(t, url, "", zerolog.Nop()); !errors.Is(err, store.ErrRolledBack) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// That a new ledger's keys learn whose they are is not told as a change of the file.
+func TestBindingIsNoChange(t *testing.T) {
+	var log bytes.Buffer
+	url := "pebble:" + filepath.Join(t.TempDir(), "new")
+	s, err := ledger.Open(t.Context(), url, ledger.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	synctest.Test(t, func(t *testing.T) {
+		keys, err := ledger.OpenKeys(ledger.KeysConfig{URL: url, Store: s, Log: zerolog.New(&log)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		keys.Run(ctx)
+	})
+	if log.Len() > 0 {
+		t.Errorf("said: %s", log.String())
 	}
 }
 
