@@ -8,9 +8,9 @@ import (
 
 // healthCmd is poe health: for container engines, which can run nothing but what is in the image.
 type healthCmd struct {
-	Admin   string        `default:"127.0.0.1:8081" placeholder:"ADDR" help:"The admin listener of the server that is asked."`
+	Admin   string        `default:"127.0.0.1:8081" placeholder:"ADDR" help:"The admin listener of the server that is asked (${default})."`
 	Ready   bool          `help:"Ask whether it can take new work (/readyz), not only whether it lives (/healthz)."`
-	Timeout time.Duration `default:"3s" placeholder:"TIME" help:"How long it may take to answer."`
+	Timeout time.Duration `default:"3s" placeholder:"TIME" help:"How long it may take to answer (${default})."`
 
 	AdminTokenFile string `placeholder:"FILE" help:"File with the token of the admin listener. Health is told without one, too."`
 }

@@ -12,7 +12,7 @@ import (
 // mintCmd is poe mint.
 type mintCmd struct {
 	URL     string        `arg:"" help:"What is to be done, e.g. https://api.example.com/orders."`
-	Count   int           `default:"1" placeholder:"N" help:"How many."`
+	Count   int           `default:"1" placeholder:"N" help:"How many (${default})."`
 	TTL     time.Duration `placeholder:"TIME" help:"How long they may wait; the route's time if not given, and at most that."`
 	Method  string        `placeholder:"METHOD" help:"What they are for: POST, PUT, PATCH or DELETE; the route's first, POST before others."`
 	JSON    bool          `help:"Print ids and expiry as well."`

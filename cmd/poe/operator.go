@@ -120,14 +120,14 @@ func (o operator) read(said string, doc any) error {
 
 // adminAddress says where the server is that is asked.
 type adminAddress struct {
-	Admin          string `default:"127.0.0.1:8081" placeholder:"ADDR" help:"The admin listener of the server."`
+	Admin          string `default:"127.0.0.1:8081" placeholder:"ADDR" help:"The admin listener of the server (${default})."`
 	AdminTokenFile string `placeholder:"FILE" help:"File with its token, where it needs one."`
 }
 
 // adminFlags are those of the verbs for operators.
 type adminFlags struct {
 	adminAddress
-	Timeout time.Duration `default:"10s" placeholder:"TIME" help:"How long it may take to answer."`
+	Timeout time.Duration `default:"10s" placeholder:"TIME" help:"How long it may take to answer (${default})."`
 }
 
 func (f adminFlags) operator(command string) operator {

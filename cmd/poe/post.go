@@ -106,6 +106,9 @@ func (p *progress) notice(n client.Notice) {
 
 // failed says what to do after a failure.
 func (p *progress) failed(err error) error {
+	if errors.Is(err, client.ErrOtherRequest) {
+		return &hinted{err: err, hint: "see what was done with poe get " + quoted(p.uri) + "; for something else, get a new POE URI"}
+	}
 	var unsettled *client.UnsettledError
 	if !errors.As(err, &unsettled) {
 		return err

@@ -77,6 +77,8 @@ type Problem struct {
 	Detail string `json:"detail"`
 	Status int    `json:"status"`
 	Retry  string `json:"retry"` // same, new or never
+
+	RequestMatches *bool `json:"request_matches"` // whether the body is the one that the action had; nil: nobody knows
 }
 
 // Name returns the last part of the problem's type: "burned".

@@ -3,9 +3,10 @@
 //
 // Repeating is safe on a guarded URI and only there, so the package looks before it repeats: an answer without
 // POE-State, from whatever stands where a gateway should, ends it at once. What an answer means is told
-// from POE-State and the status alone:
+// from POE-State and the status, and request_matches where a problem has it:
 //
 //	no POE-State                          not guarded: stop
+//	request_matches is false              used for another request: stop
 //	405, done                             done before: fetch the outcome from the URI itself
 //	408 425 429 502 503 504, unused       not done: repeat
 //	409, running or sent or accepted      being done: repeat later

@@ -101,6 +101,12 @@ func after(r reply, seconds string) reply {
 	return r
 }
 
+// another is r to a request that was not the one that it is about.
+func another(r reply) reply {
+	r.body = strings.TrimSuffix(r.body, "}") + `,"request_matches":false}`
+	return r
+}
+
 var (
 	minted   = reply{code: 200, body: `{"uris":[{"uri":"/orders?x=1&poe=` + token + `","id":"i","expires":"2026-11-21T00:00:00Z"}]}`}
 	created  = reply{code: 201, state: `done;id="i";status=201`, body: "order 1"}
@@ -190,6 +196,8 @@ func TestPost(t *testing.T) {
 		{name: "the outcome is gone between two requests", url: poeURI, steps: []reply{consumed, {code: 202, state: "unknown"}, consumed, stored},
 			want: []string{postLine, fetchLine, postLine, fetchLine}, notices: []string{"the outcome is not there; trying the same URI again (2)"}, body: "order 1", ok: true},
 
+		{name: "done before, something else", url: poeURI, steps: []reply{another(consumed)}, want: []string{postLine}, err: client.ErrOtherRequest.Error()},
+		{name: "unknown, something else", url: poeURI, steps: []reply{another(unknown)}, want: []string{postLine}, err: client.ErrOtherRequest.Error()},
 		{name: "burned", url: poeURI, steps: []reply{poe(410, "burned", "burned", "new")}, want: []string{postLine}, err: "410 burned: T"},
 		{name: "refused method", url: poeURI, steps: []reply{poe(501, "unused", "method-refused", "never")}, want: []string{postLine}, err: "501 method-refused: T"},
 		{name: "forged", url: poeURI, steps: []reply{poe(404, "", "not-found", "never")}, want: []string{postLine}, err: "404 not-found: T"},

@@ -59,6 +59,9 @@ func (e *UnsettledError) Error() string {
 // Unwrap returns why it ended and what went wrong last.
 func (e *UnsettledError) Unwrap() []error { return []error{e.Cause, e.Last} }
 
+// ErrOtherRequest says that the POE URI was used before, with another body.
+var ErrOtherRequest = errors.New("the POE URI was used before, with another body: what was sent now was not executed, and will not be with it")
+
 // ProblemError says that poe refused, in its own words.
 type ProblemError struct {
 	Problem

@@ -32,7 +32,7 @@ type PostRequest struct {
 // lives. If the URL is no POE URI it mints one first.
 //
 // The answer is what the one execution came to, whether it came at once or was fetched afterwards. The error is an
-// UnguardedError where poe does not stand in front, a ProblemError where poe refused for good, an UnsettledError where
+// UnguardedError where poe does not stand in front, ErrOtherRequest where the POE URI was used for another one, a ProblemError where poe refused for good, an UnsettledError where
 // ctx ended first, and otherwise something that no repeat would mend. The request was executed at most once in any case.
 func (c *Client) Post(ctx context.Context, r PostRequest) (Answer, error) {
 	target, err := parse(r.URL)
@@ -187,6 +187,9 @@ func (p *posting) unanswered(err error) verdict {
 
 // judge is the table in the package's comment.
 func (p *posting) judge(a Answer) verdict {
+	if problem, ok := p.c.problem(a); ok && problem.RequestMatches != nil && !*problem.RequestMatches {
+		return end(a, ErrOtherRequest)
+	}
 	again := verdict{next: p.post, after: a.retryAfter()}
 	switch a.State.Name {
 	case "done":
