@@ -346,7 +346,10 @@ executed (again), so make sure that it was not. What runs in the server that is 
 
 // Run decides.
 func (c *actionsResolveCmd) Run(ctx context.Context, t terminal) error {
-	if (c.As == "done") != (c.Response != "") {
+	switch {
+	case c.As == "done" && c.Response == "":
+		return &usageError{err: errors.New("--as done needs --response: the answer that it should have had"), command: "poe actions resolve"}
+	case c.As != "done" && c.Response != "":
 		return &usageError{err: errors.New("--response belongs to --as done, and to nothing else"), command: "poe actions resolve"}
 	}
 	if c.Status != 0 && c.As != "failed" {

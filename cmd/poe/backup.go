@@ -9,8 +9,10 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/dustin/go-humanize"
 	"github.com/rs/zerolog"
 
@@ -39,20 +41,36 @@ type backupCmd struct {
 // Help is shown after the flags.
 func (backupCmd) Help() string {
 	return `A server that has the ledger open copies it itself, while it goes on serving: the folder is one of its machine.
+With --admin, and without --store, it is the ledger of the server there.
 Where folder and ledger are on one disk the copy takes links and little room; copy it to another disk or machine then.
 The keys are in the copy where they lie in the ledger's folder. Keep it as you keep the ledger: whoever has it can read what is in it.`
 }
 
-// Run copies the ledger.
-func (c *backupCmd) Run(ctx context.Context, t terminal) error {
+// Run copies the ledger: of the server that --admin names, or the one of --store, whether a server has it open or not.
+func (c *backupCmd) Run(ctx context.Context, t terminal, parsed *kong.Context) error {
 	dir, err := filepath.Abs(c.Dir)
 	if err != nil {
 		return fmt.Errorf("resolving %q: %w", c.Dir, err)
 	}
+	folder, err := c.folder()
+	if err != nil {
+		return err
+	}
 	show := t.meter()
-	did, err := serve.Backup(ctx, c.ledger(), dir, show.see)
-	if errors.Is(err, store.ErrLocked) {
-		did, err = c.ask(ctx, dir, show)
+	var did store.Copied
+	if typed(parsed, "admin") {
+		if !chosen(parsed, "store") {
+			folder = "" // whichever it has
+		}
+		did, err = c.ask(ctx, dir, folder, show)
+		if errors.Is(err, errUnreached) {
+			err = &hinted{err, "without --admin, a ledger that no server has open is copied"}
+		}
+	} else if did, err = serve.Backup(ctx, c.ledger(), dir, show.see); errors.Is(err, store.ErrLocked) {
+		did, err = c.ask(ctx, dir, folder, show)
+		if errors.Is(err, errUnreached) {
+			err = &hinted{fmt.Errorf("a server has the ledger open, and it cannot be asked: %w", err), "say where its admin listener is: --admin ADDR"}
+		}
 	}
 	show.end()
 	if err != nil {
@@ -62,16 +80,30 @@ func (c *backupCmd) Run(ctx context.Context, t terminal) error {
 	return nil
 }
 
+// folder is where the ledger of --store lies, absolutely; "": in no folder.
+func (c *backupCmd) folder() (string, error) {
+	dir, ok := strings.CutPrefix(c.Store, "pebble:")
+	if !ok || dir == "" {
+		return "", nil
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("resolving %q: %w", c.Store, err)
+	}
+	return dir, nil
+}
+
 func records(c store.Copied) string {
 	return fmt.Sprintf("%d records, %d contents, %s", c.Records, c.Bodies, humanize.IBytes(uint64(max(c.Bytes, 0))))
 }
 
-// ask has the server do it that has the ledger open. It takes as long as it takes.
-func (c *backupCmd) ask(ctx context.Context, dir string, show *meter) (did store.Copied, err error) {
-	res, err := (operator{admin: c.Admin, tokenFile: c.AdminTokenFile, command: "poe backup"}).send(ctx, order{method: http.MethodPost, path: "/backup?dir=" + url.QueryEscape(dir)})
-	if errors.Is(err, errUnreached) {
-		return did, &hinted{fmt.Errorf("a server has the ledger open, and it cannot be asked: %w", err), "say where its admin listener is: --admin ADDR"}
+// ask has the server do it, which must have the ledger in folder open, unless that is "". It takes as long as it takes.
+func (c *backupCmd) ask(ctx context.Context, dir, folder string, show *meter) (did store.Copied, err error) {
+	what := url.Values{"dir": {dir}}
+	if folder != "" {
+		what.Set("ledger", folder)
 	}
+	res, err := (operator{admin: c.Admin, tokenFile: c.AdminTokenFile, command: "poe backup"}).send(ctx, order{method: http.MethodPost, path: "/backup?" + what.Encode()})
 	if err != nil {
 		return did, err
 	}

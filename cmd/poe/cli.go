@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,14 +64,18 @@ func run(ctx context.Context, t terminal, args []string) int {
 	return exitOK
 }
 
-// commandOf returns the verb that somebody meant, for the hint where its help is; "": there is no such verb.
+// commandOf returns the verbs that somebody meant, for the hint where their help is; "": there are no such verbs.
 func commandOf(parser *kong.Kong, args []string) string {
-	for _, verb := range parser.Model.Children {
-		if len(args) > 0 && args[0] == verb.Name {
-			return verb.Name
+	var verbs []string
+	at := parser.Model.Children
+	for _, arg := range args {
+		i := slices.IndexFunc(at, func(n *kong.Node) bool { return n.Name == arg })
+		if i < 0 {
+			break
 		}
+		verbs, at = append(verbs, arg), at[i].Children
 	}
-	return ""
+	return strings.Join(verbs, " ")
 }
 
 // readTime reads a time like 90s for a flag, and says what is wanted as the configuration file does.

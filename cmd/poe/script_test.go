@@ -121,7 +121,7 @@ func fileExists(path string) bool {
 // environment is that of the script, with what scripts set of ours.
 func environment(ts *testscript.TestScript) []string {
 	env := []string{}
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "WORK", "POE_LISTEN", "POE_TTL", "POE_REQUIRE", "POE_REQUIRED"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "WORK", "POE_LISTEN", "POE_ADMIN", "POE_TTL", "POE_REQUIRE", "POE_REQUIRED"} {
 		if v := ts.Getenv(name); v != "" {
 			env = append(env, name+"="+v)
 		}

@@ -74,14 +74,19 @@ func (c *serveCmd) load(parsed *kong.Context) (serve.Config, error) {
 	}
 }
 
+// typed tells whether a flag stands on the command line; chosen, whether it stands there or in the environment.
+func typed(parsed *kong.Context, name string) bool {
+	return slices.ContainsFunc(parsed.Path, func(p *kong.Path) bool { return p.Flag != nil && p.Flag.Name == name && !p.Resolved })
+}
+
+func chosen(parsed *kong.Context, name string) bool {
+	return typed(parsed, name) || slices.ContainsFunc(parsed.Flags(), func(f *kong.Flag) bool {
+		return f.Name == name && slices.ContainsFunc(f.Envs, func(env string) bool { return os.Getenv(env) != "" })
+	})
+}
+
 // given lists the settings that came from flags and from the environment.
 func given(parsed *kong.Context) []serve.Given {
-	flags := map[*kong.Value]bool{}
-	for _, p := range parsed.Path {
-		if p.Flag != nil && !p.Resolved {
-			flags[p.Flag.Value] = true
-		}
-	}
 	var all []serve.Given
 	for _, f := range parsed.Flags() {
 		key := f.Tag.Get("yaml")
@@ -89,7 +94,7 @@ func given(parsed *kong.Context) []serve.Given {
 			continue
 		}
 		from := "--" + f.Name
-		if !flags[f.Value] {
+		if !typed(parsed, f.Name) {
 			from = f.Envs[0]
 		}
 		all = append(all, serve.Given{Key: key, From: from, Value: f.Target.Interface()})

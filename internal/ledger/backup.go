@@ -27,6 +27,20 @@ func Exists(url string) error {
 	return nil
 }
 
+// In tells whether the ledger at url lies in the folder dir.
+func In(url, dir string) bool {
+	own, ok := strings.CutPrefix(url, pebbleScheme)
+	if !ok {
+		return false
+	}
+	a, err := os.Stat(own)
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(dir)
+	return err == nil && os.SameFile(a, b)
+}
+
 // Backup copies an open ledger into a folder of this machine, which is empty or not there, with its keys where they lie in its own folder. See
 // pebblestore.Store.Backup. progress may be nil.
 func Backup(ctx context.Context, s store.Store, dir string, progress func(store.Progress)) (store.Copied, error) {

@@ -58,11 +58,15 @@ type BackupLine struct {
 }
 
 // serveBackup is POST /backup?dir=: it copies the ledger into a folder of the server's machine, and tells meanwhile how far it is. A client that goes ends
-// it, and what is there then is no backup.
+// it, and what is there then is no backup. With ledger=, a folder of that machine too, it is refused unless the ledger is the one in there.
 func (s *server) serveBackup(w http.ResponseWriter, r *http.Request) error {
 	dir := r.URL.Query().Get("dir")
 	if !filepath.IsAbs(dir) {
 		http.Error(w, "dir must be the absolute path of a folder on the server's machine", http.StatusBadRequest)
+		return nil
+	}
+	if wanted := r.URL.Query().Get("ledger"); wanted != "" && !ledger.In(s.cfg.Store, wanted) {
+		http.Error(w, fmt.Sprintf("the ledger here is another one than that in %q: it is %s", wanted, s.cfg.Store), http.StatusConflict)
 		return nil
 	}
 	out := http.NewResponseController(w)
