@@ -1,6 +1,7 @@
 package poe_test
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -125,6 +126,10 @@ func TestRidersAreChecked(t *testing.T) {
 		"free what":   {Routes: []poe.Route{{Match: "POST /a", FreeOn: []string{"DELETE"}}}},
 		"key header":  {Routes: []poe.Route{{Match: "POST /a", KeyHeaders: []string{"a b"}}}},
 		"retry for":   {Routes: []poe.Route{{Match: "POST /a", RetryFor: -1}}},
+		"consume":     {Routes: []poe.Route{{Match: "POST /a", Consume: 7}}},
+		"repeats":     {Routes: []poe.Route{{Match: "POST /a", Repeats: 7}}},
+		"spool":       {Spool: -1},
+		"room":        {MinFree: -1},
 		"two at once": {Routes: []poe.Route{{Match: "POST /a", ClientID: "x", Compare: []string{"y"}}}},
 	} {
 		cfg.Store = "memory:"
@@ -185,5 +190,84 @@ func TestRecoveryThroughTheProgram(t *testing.T) {
 	}
 	if len(keys) != 2 || keys[0] != keys[1] || !strings.HasSuffix(keys[0], "kapples") {
 		t.Errorf("%q", keys)
+	}
+}
+
+// Routes are about the paths that clients use, also where a prefix is stripped in front of the gate; one that is about what is left of it guards too.
+func TestBehindStripPrefix(t *testing.T) {
+	for _, match := range []string{"POST /api/orders", "POST *", "POST /orders"} {
+		gate, err := poe.Open(t.Context(), poe.Config{Store: "memory:", Routes: []poe.Route{{Match: match}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		executed := 0
+		inner := http.NewServeMux()
+		inner.Handle("/orders", gate.Once(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			executed++
+			_, _ = io.WriteString(w, r.URL.Path)
+		})))
+		mux := http.NewServeMux()
+		mux.Handle("/poe/", gate)
+		mux.Handle("/api/", http.StripPrefix("/api", inner))
+		for range 2 {
+			r := httptest.NewRequest(http.MethodPost, "/api/orders", strings.NewReader("x"))
+			r.Header.Set("Idempotency-Key", "k")
+			w := httptest.NewRecorder()
+			mux.ServeHTTP(w, r)
+			if w.Code != 200 || w.Body.String() != "/orders" {
+				t.Errorf("%s, by key: %d %s", match, w.Code, w.Body)
+			}
+		}
+		if executed != 1 {
+			t.Errorf("%s: executed %d times under one key", match, executed)
+		}
+		m, err := gate.Mint(t.Context(), http.MethodPost, "/api/orders")
+		if match == "POST /orders" {
+			if !errors.Is(err, poe.ErrUnknownTarget) {
+				t.Errorf("%s: minting: %v", match, err)
+			}
+		} else if err != nil {
+			t.Errorf("%s: minting: %v", match, err)
+		} else {
+			for _, want := range []int{200, 405} {
+				w := httptest.NewRecorder()
+				mux.ServeHTTP(w, httptest.NewRequest(http.MethodPost, m.URI, strings.NewReader("x")))
+				if w.Code != want {
+					t.Errorf("%s, by POE URI: %d, want %d: %s", match, w.Code, want, w.Body)
+				}
+			}
+		}
+		if err := gate.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A limit that the program sets in front of the gate is a limit, and a request that was made by hand may have no body.
+func TestBodiesInFront(t *testing.T) {
+	gate, err := poe.Open(t.Context(), poe.Config{Store: "memory:"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = gate.Close(t.Context()) }()
+	once := gate.Once(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated) }))
+	limited := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, 3)
+		once.ServeHTTP(w, r)
+	})
+	if res := ask(limited, "POST", "/orders", "Idempotency-Key: k"); res.StatusCode != http.StatusRequestEntityTooLarge {
+		t.Errorf("over the program's limit: %d", res.StatusCode)
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "/orders", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Idempotency-Key", "none")
+	for range 2 {
+		w := httptest.NewRecorder()
+		once.ServeHTTP(w, r)
+		if w.Code != http.StatusCreated {
+			t.Errorf("without a body: %d %s", w.Code, w.Body)
+		}
 	}
 }

@@ -46,7 +46,7 @@ type Config struct {
 	// AcceptLostKeys lets what was done under keys after a backup be done again, where the ledger was restored from it. The ledger remembers that until it is
 	// restored again, so it is for one start, and not for a configuration.
 	AcceptLostKeys bool
-	// Routes says which requests are protected. Nil: every POST that reaches a handler behind Once.
+	// Routes says which requests are protected. Empty: every POST that reaches a handler behind Once.
 	Routes []Route
 	// Prefix is the path under which the Gate itself is mounted. "": "/poe/".
 	Prefix string
@@ -77,51 +77,6 @@ type Config struct {
 	Log     zerolog.Logger        // the zero value discards
 	Metrics prometheus.Registerer // nil: not registered
 }
-
-// A Route says which requests are protected, and how. See its fields.
-type Route = core.Route
-
-// Callbacks says who may be told of outcomes, and with which secrets that is signed. See its fields.
-type Callbacks = webhook.Config
-
-// How the second request under a client id is answered.
-const (
-	RepeatsAnswered = core.RepeatsAnswered
-	RepeatsRefused  = core.RepeatsRefused
-)
-
-// The ways in which answers use an action up.
-const (
-	ConsumeSuccess = core.ConsumeSuccess
-	ConsumeAny     = core.ConsumeAny
-)
-
-// What becomes of an action whose end is unknown, beside Route.Recover.
-const (
-	RecoveryHold       = core.RecoveryHold
-	RecoveryRepeat     = core.RecoveryRepeat
-	RecoveryProbe      = core.RecoveryProbe
-	RecoveryCompensate = core.RecoveryCompensate
-)
-
-// What an action is that was taken back.
-const (
-	CompensatedRefused = core.CompensatedRefused
-	CompensatedUnused  = core.CompensatedUnused
-)
-
-// Unresolved is an action whose end is unknown, as Route.Recover is given it. See its fields.
-type Unresolved = core.Unresolved
-
-// Resolution is what Route.Recover has found out about an action. See its fields.
-type Resolution = core.Resolution
-
-// What a Resolution says.
-const (
-	StillUnknown = core.StillUnknown
-	WasDone      = core.WasDone
-	WasNotDone   = core.WasNotDone
-)
 
 // ErrUnknownTarget is returned by Mint for a target that no route protects.
 var ErrUnknownTarget = core.ErrUnknownTarget
@@ -156,10 +111,10 @@ func Open(ctx context.Context, cfg Config) (_ *Gate, err error) {
 	if cfg.Store == "" {
 		cfg.Store = "pebble:./poe-data"
 	}
-	if err := cfg.checkRecovery(); err != nil {
+	if err := errors.Join(cfg.checkRoom(), cfg.checkRecovery()); err != nil {
 		return nil, err
 	}
-	st, err := ledger.Open(ctx, cfg.Store, ledger.Config{Clock: cfg.Clock, Log: cfg.Log, Keys: cfg.Keys, HighWater: cfg.HighWater, MinFree: uint64(max(cfg.MinFree, 0)), AcceptLostKeys: cfg.AcceptLostKeys})
+	st, err := ledger.Open(ctx, cfg.Store, ledger.Config{Clock: cfg.Clock, Log: cfg.Log, Keys: cfg.Keys, HighWater: cfg.HighWater, MinFree: uint64(cfg.MinFree), AcceptLostKeys: cfg.AcceptLostKeys})
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +132,7 @@ func Open(ctx context.Context, cfg Config) (_ *Gate, err error) {
 		return nil, fmt.Errorf("making the spool: %w", err)
 	}
 	conf := core.Config{
-		Store: st, Keys: keys.Ring, Spool: spool, Routes: cfg.Routes, Prefix: cfg.Prefix, PublicURL: cfg.PublicURL,
+		Store: st, Keys: keys.Ring, Spool: spool, Routes: cfg.routes(), Prefix: cfg.Prefix, PublicURL: cfg.PublicURL,
 		TTL: cfg.TTL, Retention: cfg.Retention, Timeout: cfg.Timeout, MaxWait: cfg.MaxWait,
 		MaxBody: cfg.MaxBody, MaxResponse: cfg.MaxResponse, MaxRunning: cfg.MaxRunning,
 		Clock: cfg.Clock, Log: cfg.Log, Metrics: cfg.Metrics, Authorizer: cfg.App,
@@ -200,6 +155,26 @@ func Open(ctx context.Context, cfg Config) (_ *Gate, err error) {
 	return gate, nil
 }
 
+// routes are those of the configuration, in the engine's words.
+func (cfg *Config) routes() []core.Route {
+	all := make([]core.Route, len(cfg.Routes))
+	for i := range cfg.Routes {
+		all[i] = cfg.Routes[i].core()
+	}
+	return all
+}
+
+// checkRoom finds sizes that are none.
+func (cfg *Config) checkRoom() (err error) {
+	if cfg.Spool < 0 {
+		err = fmt.Errorf("spool %d is negative", cfg.Spool)
+	}
+	if cfg.MinFree < 0 {
+		err = errors.Join(err, fmt.Errorf("min free %d is negative", cfg.MinFree))
+	}
+	return err
+}
+
 // checkRecovery finds routes whose recovery sends something, where nobody is there to get it.
 func (cfg *Config) checkRecovery() error {
 	for _, r := range cfg.Routes {
@@ -213,7 +188,7 @@ func (cfg *Config) checkRecovery() error {
 // riders opens what only some routes need: who signs callbacks, and who verifies tokens.
 func (cfg *Config) riders(conf *core.Config) (err error) {
 	if cfg.Callbacks != nil {
-		if conf.Callbacks, err = webhook.New(*cfg.Callbacks); err != nil {
+		if conf.Callbacks, err = webhook.New(cfg.Callbacks.config(cfg.Clock)); err != nil {
 			return fmt.Errorf("configuring callbacks: %w", err)
 		}
 	}
@@ -241,14 +216,12 @@ func (g *Gate) Once(next http.Handler) http.Handler {
 	return g.core.Once(core.HandlerExecutor{Handler: next}, next)
 }
 
-// Minted is a POE URI: path and query, its action's id, and when it expires unless it is used.
-type Minted = core.Minted
-
-// Mint signs a POE URI for a method and a target (path and query), for pages that are made on the server. It writes nothing.
-// Whoever has the URI can use it; GET /poe/new binds what it mints to who asks. A target that no route protects is
+// Mint signs a POE URI for a method ("": the route's first, POST before others) and a target (path and query, as clients send them), for pages
+// that are made on the server. It writes nothing. Whoever has the URI can use it; GET /poe/new binds what it mints to who asks. A target that no route protects is
 // ErrUnknownTarget.
 func (g *Gate) Mint(ctx context.Context, method, target string) (Minted, error) {
-	return g.core.Mint(ctx, core.MintRequest{Method: method, Target: target})
+	m, err := g.core.Mint(ctx, core.MintRequest{Method: method, Target: target})
+	return Minted(m), err
 }
 
 // Close refuses new actions, waits until those that run are finished, or ctx ends and they are settled as what is known

@@ -55,7 +55,8 @@ func (c *call) readBody() error {
 		c.body = g.cfg.Spool.New()
 		c.body.Expect(c.r.ContentLength)
 		lift := limitRead(c.w, g.cfg.Patience)
-		_, c.bodyErr = c.body.CopyLimited(c.r.Body, g.cfg.MaxBody)
+		_, c.bodyErr = c.body.CopyLimited(c.incoming(), g.cfg.MaxBody)
+		c.bodyErr = overLimit(c.bodyErr)
 		lift()
 		if c.bodyErr == nil && c.readBefore() {
 			g.log.Error().Str("route", c.route.Name).Msg("the body of a request was read before the gate could: it is refused, since it cannot be compared with another; put Once in front of what reads it")
@@ -118,7 +119,7 @@ func (c *call) sum() ([32]byte, bool) {
 	switch {
 	case c.body != nil:
 		return c.digest, c.bodyErr == nil
-	case c.r.Method != c.claims.Method, expectsContinue(c.r), c.r.ContentLength > c.g.cfg.MaxBody, c.r.Body == nil:
+	case c.r.Method != c.claims.Method, expectsContinue(c.r), c.r.ContentLength > c.g.cfg.MaxBody:
 		return [32]byte{}, false
 	}
 	sum, err := c.bodySum()
@@ -200,12 +201,29 @@ func (c *call) bodySum() ([32]byte, error) {
 		return [32]byte{}, replay.ErrTooLarge
 	}
 	defer limitRead(c.w, c.g.cfg.Patience)()
-	sum, n, err := c.g.cfg.Spool.Sum(io.LimitReader(c.r.Body, c.g.cfg.MaxBody+1))
+	sum, n, err := c.g.cfg.Spool.Sum(io.LimitReader(c.incoming(), c.g.cfg.MaxBody+1))
 	switch {
 	case err != nil:
-		return [32]byte{}, err
+		return [32]byte{}, overLimit(err)
 	case n > c.g.cfg.MaxBody:
 		return [32]byte{}, replay.ErrTooLarge
 	}
 	return sum, nil
+}
+
+// incoming is the body as it comes. A request that was made by hand, not by a server, may have none.
+func (c *call) incoming() io.Reader {
+	if c.r.Body == nil {
+		return http.NoBody
+	}
+	return c.r.Body
+}
+
+// overLimit makes a limit that something in front of us has set (http.MaxBytesReader) one like our own.
+func overLimit(err error) error {
+	var limit *http.MaxBytesError
+	if errors.As(err, &limit) {
+		return replay.ErrTooLarge
+	}
+	return err
 }

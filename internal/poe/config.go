@@ -28,7 +28,7 @@ type Config struct {
 	Keys  *tokens.Ring  // signs and verifies POE URIs
 	Spool *replay.Spool // what is on its way
 
-	Routes    []Route // which requests are protected; nil: every POST, as route "default"
+	Routes    []Route // which requests are protected; none: every POST, as route "default"
 	Prefix    string  // of our own resources; "/poe/"
 	Param     string  // the query parameter that carries the token; "poe"
 	PublicURL string  // scheme and host that problem types are made absolute with; "": relative
@@ -58,7 +58,7 @@ type Config struct {
 
 // A Route says which requests are protected and how. A zero field has the default in its comment.
 type Route struct {
-	Name       string        // stable; "default" for a single route, else its Match
+	Name       string        // stable; its Match
 	Match      string        // "METHOD[,METHOD] /path/{template}", as gorilla/mux reads paths; required
 	Doors      []string      // how clients may come, of "poe", "key", "repeatability", "post-put", "if-match", "if-none-match", "async" and "callback"; nil: poe, key and async
 	Require    bool          // a request that comes through none of the doors that name an action is refused

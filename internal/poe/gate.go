@@ -163,7 +163,7 @@ func (g *Gate) let(w http.ResponseWriter, r *http.Request, exec Executor, pass h
 		g.door(&call{g: g, w: w, r: r, target: rest, token: token, wellFormed: ok, exec: exec, pass: pass})
 		return
 	}
-	rt := g.routes.protecting(r)
+	rt := g.routes.protecting(r, target)
 	if rt != nil && g.enter(&call{g: g, w: w, r: r, target: target, route: rt, exec: exec, pass: pass}) {
 		return
 	}
@@ -188,7 +188,7 @@ func (g *Gate) plain(w http.ResponseWriter, r *http.Request, target string, pass
 		pass.ServeHTTP(w, g.passable(r))
 		return
 	}
-	rt := g.routes.page(r.URL.Path)
+	rt := g.routes.page(pathOf(target))
 	if rt == nil {
 		pass.ServeHTTP(w, g.passable(r))
 		return

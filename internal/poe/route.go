@@ -81,6 +81,12 @@ func newRoute(cfg *Config, r Route) (*route, error) {
 	if c.TTL < time.Second {
 		errs = append(errs, fmt.Errorf("ttl %s is under a second", c.TTL))
 	}
+	if c.Consume > ConsumeAny {
+		errs = append(errs, fmt.Errorf("no such way to consume: %d", c.Consume))
+	}
+	if c.Repeats > RepeatsRefused {
+		errs = append(errs, fmt.Errorf("no such way to answer repeats: %d", c.Repeats))
+	}
 	if c.RetryFor < 0 {
 		errs = append(errs, fmt.Errorf("retry for %s is negative", c.RetryFor))
 	}
@@ -236,10 +242,17 @@ func (rs routes) find(method, decoded string) *route {
 	return nil
 }
 
-// protecting returns the route of an unsafe request, or nil.
-func (rs routes) protecting(r *http.Request) *route {
+// protecting returns the route of an unsafe request to target, or nil. Routes are about the paths that clients use; where something in front of us has
+// rewritten that (http.StripPrefix), a route for what it has become counts too, so that nothing is left unguarded by mistake.
+func (rs routes) protecting(r *http.Request, target string) *route {
 	if !slices.Contains(unsafeMethods, r.Method) {
 		return nil
+	}
+	asked, ok := targetPath(target)
+	if ok {
+		if rt := rs.find(r.Method, asked); rt != nil || asked == r.URL.Path {
+			return rt
+		}
 	}
 	return rs.find(r.Method, r.URL.Path)
 }

@@ -101,7 +101,7 @@ func (g *Gate) deletion(w http.ResponseWriter, r *http.Request) *linkWriter {
 		state, _, _ := strings.Cut(h.Get("Poe-State"), ";")
 		ours := state != "" && state != string(done) && state != string(unknown) || strings.HasSuffix(h.Get("Poe-State"), replayedFlag)
 		if code >= 200 && code < 300 && !ours {
-			g.deleted(ctx, r.Host, cleanPath(r.URL.Path))
+			g.deleted(ctx, r.Host, pathOf(requestTarget(r)))
 		}
 	}}
 }

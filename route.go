@@ -1,0 +1,193 @@
+package poe
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"time"
+
+	core "github.com/postonce/poe/internal/poe"
+
+	"github.com/postonce/poe/internal/webhook"
+)
+
+// A Route says which requests are protected, and how. A zero field has the default in its comment. The first route that matches has the
+// request. What the fields mean for clients is in docs/doors.md and docs/recovery.md.
+type Route struct {
+	// Name is what records, metrics and keys say of the route. It must stay the same over restarts: a key belongs to its route. "": Match.
+	Name string
+	// Match is "METHOD[,METHOD] /path/{template}": one or more of POST, PUT, PATCH and DELETE, and a path as gorilla/mux reads it, or
+	// * for all. Required.
+	Match string
+	// Doors says how clients may come, of "poe", "key", "repeatability", "post-put", "if-match", "if-none-match", "async" and "callback". Nil: "poe",
+	// "key" and "async".
+	Doors []string
+	// Require refuses a request that comes through no door that names its action: 428, with POE-Links, or 400.
+	Require bool
+	// KeyHeaders lists the fields that may carry a key. Nil: Idempotency-Key.
+	KeyHeaders []string
+	// Compare lists what makes two requests under one name the same, as places in them: "json:/amount", "form:amount", "header:X-Amount". Nil:
+	// their whole bodies.
+	Compare []string
+	// ClientID is where a request carries an id of its client's choice: "json:/id", "form:id", "header:X-Id" or "path:id". "": nowhere.
+	ClientID string
+	// Repeats says how the second request under a client id is answered.
+	Repeats Repeats
+	// Unique lists the places of what together is a business key, such as "json:/email": only one action has it, whoever asks. Nil: there is none.
+	Unique []string
+	// FreeOn says what gives a business key back: "DELETE", of the resource that was created. Nil: only an operator does.
+	FreeOn []string
+	// TTL is how long a POE URI may wait for its POST. 0: Config.TTL.
+	TTL time.Duration
+	// Retention is how long after that everything about it is remembered. 0: Config.Retention.
+	Retention time.Duration
+	// Consume says which answers use an action up.
+	Consume Consume
+	// Release lists the statuses that mean "surely not done", after which the action is unused. Nil: 408, 425 and 429.
+	Release []int
+	// Async accepts every request with 202 and executes it later, whether its client asks for that or not. It needs Config.App.
+	Async bool
+	// RetryFor is how long an accepted action is tried again while it is surely not done. 0: one hour.
+	RetryFor time.Duration
+	// Principal says who is asking: "authorization", the whole field, "none", "jwt:CLAIM" of a bearer token that Config.JWKS verifies,
+	// "header:NAME" or "cookie:NAME". "": "authorization".
+	Principal string
+	// Authorize is a path of Config.App that is asked, with GET and the client's credentials, whether it may have a stored answer. "": that the principal is
+	// the same is enough.
+	Authorize string
+	// Origins lists other origins whose pages may use the route, such as "https://shop.example.com". Nil: none (403 cross-origin).
+	Origins []string
+
+	// MarkSent makes a durable mark right before the handler begins, by which a restart tells what surely was not executed. It costs a third
+	// synced write.
+	MarkSent bool
+	// Recovery says what becomes of an action whose end is unknown. All but RecoveryHold need Config.App.
+	Recovery Recovery
+	// RecoverFor is how long that is tried, before a person must decide. 0: 24 hours.
+	RecoverFor time.Duration
+	// Probe is the path that RecoveryProbe asks, such as "/orders/by-action/{id}".
+	Probe string
+	// ProbeFences is the application's promise that after a 404 to a probe it refuses what was sent for that action before.
+	ProbeFences bool
+	// Compensate is the path to which RecoveryCompensate POSTs, such as "/orders/by-action/{id}/cancel".
+	Compensate string
+	// Compensated says what an action is that was taken back.
+	Compensated Compensated
+	// Recover finds out how an action ended, in the place of a policy; nil: Recovery does. It is called by one process at a time, under a context that ends after
+	// Config.Timeout, and again later, with growing pauses, if it returns an error or the zero Resolution, for as long as RecoverFor says.
+	Recover func(ctx context.Context, a Unresolved) (Resolution, error)
+}
+
+// Consume says which answers of a handler use an action up. What Route.Release lists never does.
+type Consume uint8
+
+// The ways to consume.
+const (
+	ConsumeSuccess = Consume(core.ConsumeSuccess) // 2xx, 3xx and 5xx; other 4xx leave the action unused
+	ConsumeAny     = Consume(core.ConsumeAny)     // every one
+)
+
+// Repeats says how the second request under a client id (Route.ClientID) is answered.
+type Repeats uint8
+
+// The ways to answer it.
+const (
+	RepeatsAnswered = Repeats(core.RepeatsAnswered) // with the answer of the first
+	RepeatsRefused  = Repeats(core.RepeatsRefused)  // 409 duplicate, with the link to it
+)
+
+// Recovery says what becomes of an action whose end is unknown: its process died while it ran, or its handler panicked or ran out of time.
+type Recovery uint8
+
+// The policies.
+const (
+	RecoveryHold       = Recovery(core.RecoveryHold)       // it stays unknown until a person decides
+	RecoveryRepeat     = Recovery(core.RecoveryRepeat)     // the stored request is sent again, with the same POE-Id and key, until the answer is definite
+	RecoveryProbe      = Recovery(core.RecoveryProbe)      // the application is asked, with GET, at Route.Probe
+	RecoveryCompensate = Recovery(core.RecoveryCompensate) // one POST to Route.Compensate takes it back
+)
+
+// String returns the policy's word in metrics: "hold", "repeat", "probe" or "compensate".
+func (r Recovery) String() string { return core.Recovery(r).String() }
+
+// Compensated says what an action is that was taken back.
+type Compensated uint8
+
+// What it is then.
+const (
+	CompensatedRefused = Compensated(core.CompensatedRefused) // done, with a 409 rolled-back as its outcome
+	CompensatedUnused  = Compensated(core.CompensatedUnused)  // unused: the next request is executed
+)
+
+// Unresolved is an action whose end is unknown, as Route.Recover is given it.
+type Unresolved struct {
+	ID      string // what ActionID and POE-Id said
+	Method  string
+	Target  string    // path and query, without the token
+	Attempt int       // which one it was, from 1
+	Claimed time.Time // when that attempt began
+	Since   time.Time // when its end became unknown
+}
+
+// Resolved says how an action ended.
+type Resolved uint8
+
+// The ways in which it did.
+const (
+	StillUnknown = Resolved(core.StillUnknown) // nothing yet: it is asked again later
+	WasDone      = Resolved(core.WasDone)      // with the answer in the Resolution, which becomes the outcome
+	WasNotDone   = Resolved(core.WasNotDone)   // and will not be: nothing that was begun for it can still take effect. It is unused then, and may be executed
+)
+
+// Resolution is what Route.Recover has found out. The zero value says: nothing yet.
+type Resolution struct {
+	State  Resolved
+	Status int         // where it was done: of the answer; 0: 200
+	Header http.Header // the same; may be nil
+	Body   []byte      // the same
+}
+
+// Callbacks says who may be told of outcomes, and how that is signed (Standard Webhooks). A zero field has the default in its comment.
+type Callbacks struct {
+	// Allow lists the hosts that may be called: "hooks.example.com", "*.example.com" for all names below, either with a port, such as
+	// "hooks.example.com:8443"; without one the port is the scheme's. Nil: none.
+	Allow []string
+	// Secrets sign: each is "whsec_" and 24 to 64 random bytes in base64. At least one; all sign, so that one can be replaced.
+	Secrets []string
+	// DangerouslyInsecure allows http and addresses of the own network. It is for tests.
+	DangerouslyInsecure bool
+	// Timeout is for one delivery. 0: 20 s.
+	Timeout time.Duration
+	// Resolver looks up the hosts' names. Nil: the system's.
+	Resolver *net.Resolver
+}
+
+// Minted is a POE URI.
+type Minted struct {
+	URI     string    `json:"uri"`     // path and query
+	ID      string    `json:"id"`      // of its action
+	Expires time.Time `json:"expires"` // unless it is used
+}
+
+func (r *Route) core() core.Route {
+	c := core.Route{
+		Name: r.Name, Match: r.Match, Doors: r.Doors, Require: r.Require, KeyHeaders: r.KeyHeaders, Compare: r.Compare, ClientID: r.ClientID,
+		Repeats: core.Repeats(r.Repeats), Unique: r.Unique, FreeOn: r.FreeOn, TTL: r.TTL, Retention: r.Retention, Consume: core.Consume(r.Consume), Release: r.Release,
+		Async: r.Async, RetryFor: r.RetryFor, Principal: r.Principal, Authorize: r.Authorize, Origins: r.Origins,
+		MarkSent: r.MarkSent, Recovery: core.Recovery(r.Recovery), RecoverFor: r.RecoverFor, Probe: r.Probe, ProbeFences: r.ProbeFences,
+		Compensate: r.Compensate, Compensated: core.Compensated(r.Compensated),
+	}
+	if r.Recover != nil {
+		c.Recover = func(ctx context.Context, a core.Unresolved) (core.Resolution, error) {
+			got, err := r.Recover(ctx, Unresolved(a))
+			return core.Resolution{State: core.Resolved(got.State), Status: got.Status, Header: got.Header, Body: got.Body}, err
+		}
+	}
+	return c
+}
+
+func (c *Callbacks) config(clock func() time.Time) webhook.Config {
+	return webhook.Config{
+		Allow: c.Allow, Secrets: c.Secrets, DangerouslyInsecure: c.DangerouslyInsecure, Timeout: c.Timeout, Resolver: c.Resolver, Clock: clock,
+	}
+}
