@@ -114,7 +114,7 @@ func Open(ctx context.Context, cfg Config) (_ *Gate, err error) {
 	if err := errors.Join(cfg.checkRoom(), cfg.checkRecovery()); err != nil {
 		return nil, err
 	}
-	st, err := ledger.Open(ctx, cfg.Store, ledger.Config{Clock: cfg.Clock, Log: cfg.Log, Keys: cfg.Keys, HighWater: cfg.HighWater, MinFree: uint64(cfg.MinFree), AcceptLostKeys: cfg.AcceptLostKeys})
+	st, err := ledger.Open(ctx, cfg.Store, ledger.Config{Clock: cfg.Clock, Log: cfg.Log, Keys: cfg.Keys, HighWater: cfg.HighWater, MinFree: uint64(max(cfg.MinFree, 0)), AcceptLostKeys: cfg.AcceptLostKeys})
 	if err != nil {
 		return nil, err
 	}
