@@ -116,6 +116,7 @@ func TestRidersAreChecked(t *testing.T) {
 		"secret":      {Callbacks: &poe.Callbacks{Allow: []string{"a.example"}, Secrets: []string{"hunter2"}}},
 		"host":        {Callbacks: &poe.Callbacks{Allow: []string{"*"}, Secrets: []string{"whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}}},
 		"JWK Set":     {JWKS: filepath.Join(t.TempDir(), "none")},
+		"audience":    {JWTAudience: "a"},
 		"callbacks":   {Routes: []poe.Route{{Match: "POST /a", Doors: []string{"callback"}}}},
 		"keys":        {Routes: []poe.Route{{Match: "POST /a", Principal: "jwt:sub"}}},
 		"authorizer":  {Routes: []poe.Route{{Match: "POST /a", Authorize: "/auth"}}},

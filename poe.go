@@ -68,6 +68,8 @@ type Config struct {
 	// JWKS is a file with the public keys, a JWK Set, that bearer tokens are verified with, so that a refreshed token is the same
 	// principal. "": no token is verified.
 	JWKS string
+	// JWTAudience is whom such a token must be made for (aud); one for somebody else is not verified. "": anybody.
+	JWTAudience string
 	// App is the program's whole handler, such as its mux, for what has no client of its own: accepted actions (the door "async"), what a
 	// policy of recovery sends (Route.Recovery), and the question whether an answer may be repeated (Route.Authorize). Nil: none is accepted. What
 	// is accepted reaches the handler behind Once through it, so it must be complete before the first request, and before Resume is called.
@@ -192,8 +194,11 @@ func (cfg *Config) riders(conf *core.Config) (err error) {
 			return fmt.Errorf("configuring callbacks: %w", err)
 		}
 	}
-	if cfg.JWKS != "" {
-		conf.Bearer, err = bearer.Open(bearer.Config{File: cfg.JWKS, Clock: cfg.Clock})
+	switch {
+	case cfg.JWKS == "" && cfg.JWTAudience != "":
+		return errors.New("an audience of tokens, and no JWKS to verify them with")
+	case cfg.JWKS != "":
+		conf.Bearer, err = bearer.Open(bearer.Config{File: cfg.JWKS, Audience: cfg.JWTAudience, Clock: cfg.Clock})
 	}
 	return err
 }

@@ -26,9 +26,10 @@ import (
 
 // Config is what a Verifier is told. A zero field has the default in its comment.
 type Config struct {
-	File   string           // the JWK Set; required
-	Clock  func() time.Time // time.Now
-	Leeway time.Duration    // how far clocks may be apart; 5 s
+	File     string           // the JWK Set; required
+	Audience string           // whom a token must be made for (RFC 7519, section 4.1.3); "": any
+	Clock    func() time.Time // time.Now
+	Leeway   time.Duration    // how far clocks may be apart; 5 s
 }
 
 // ErrUnverified means that a token is not to be believed. The reason comes with it, and nothing of the token.
@@ -61,10 +62,14 @@ func Open(cfg Config) (*Verifier, error) {
 	if cfg.Leeway == 0 {
 		cfg.Leeway = 5 * time.Second
 	}
-	v := &Verifier{cfg: cfg, parser: jwt.NewParser(
+	options := []jwt.ParserOption{
 		jwt.WithValidMethods(methods), jwt.WithStrictDecoding(), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
 		jwt.WithLeeway(cfg.Leeway), jwt.WithTimeFunc(cfg.Clock), jwt.WithJSONNumber(),
-	)}
+	}
+	if cfg.Audience != "" {
+		options = append(options, jwt.WithAudience(cfg.Audience))
+	}
+	v := &Verifier{cfg: cfg, parser: jwt.NewParser(options...)}
 	return v, v.Reload()
 }
 

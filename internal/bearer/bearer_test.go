@@ -109,6 +109,35 @@ func TestClaims(t *testing.T) {
 	}
 }
 
+// A token that its issuer made for another service says nothing here.
+func TestAudience(t *testing.T) {
+	v, err := bearer.Open(bearer.Config{File: write(t, "", jwk(rsaKey(), nil)), Audience: "https://api.example.com", Clock: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		aud any
+		ok  bool
+	}{
+		"ours":          {"https://api.example.com", true},
+		"ours, a list":  {[]string{"https://else.example.com", "https://api.example.com"}, true},
+		"another's":     {"https://else.example.com", false},
+		"begins alike":  {"https://api.example.com/", false},
+		"no audience":   {nil, false},
+		"an empty list": {[]string{}, false},
+		"not a text":    {7, false},
+	} {
+		claims := good()
+		if tc.aud != nil {
+			claims["aud"] = tc.aud
+		}
+		_, err := v.Claims(sign(jwt.SigningMethodRS256, rsaKey(), b64(map[string]any{"alg": "RS256"}), b64(claims)))
+		if (err == nil) != tc.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestRefused(t *testing.T) {
 	key, rs := rsaKey(), jwt.SigningMethodRS256
 	ec := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))

@@ -49,6 +49,8 @@ type Config struct {
 
 	JWKS string `yaml:"jwks" name:"jwks" placeholder:"FILE" group:"state" help:"Public keys, a JWK Set, that bearer tokens are verified with."`
 
+	JWTAudience string `yaml:"jwt_audience" name:"jwt-audience" placeholder:"NAME" group:"state" help:"Whom such a token must be made for (aud); empty: anybody."`
+
 	Routes    []Route   `yaml:"routes" kong:"-"`
 	Callbacks Callbacks `yaml:"callbacks" kong:"-"`
 }

@@ -79,6 +79,9 @@ func checkPlaces(c *Config, d *decoder) {
 	if c.TLSKey != "" && c.TLSCert == "" {
 		d.wrong("tls_key", "is here without tls_cert")
 	}
+	if c.JWTAudience != "" && c.JWKS == "" {
+		d.wrong("jwt_audience", "is here without jwks: there are no keys to verify tokens with")
+	}
 	if !prefixForm.MatchString(c.Prefix) || strings.Contains(c.Prefix, "/.") {
 		d.wrong("prefix", "%q must begin and end with a slash, like /poe/", c.Prefix)
 	}

@@ -71,6 +71,7 @@ routes:
     compensated: unused
 workers: 3
 jwks: jwks.json
+jwt_audience: https://api.example.com
 callbacks:
   allow: ["*.example.com"]
   secrets: [whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA]
@@ -89,7 +90,7 @@ func TestParseReadsEveryKey(t *testing.T) {
 		MaxBody: 1 << 20, MaxResponse: 2_000_000, Spool: 3 << 30, Front: 4096,
 		UpstreamTimeout: 5 * time.Second, MaxWait: 6 * time.Second, MaxRunning: 7, Grace: 8 * time.Second,
 		Protect: []string{"POST /a", "POST /b/{id}"}, Require: true, TLSCert: "cert.pem", TLSKey: "key.pem",
-		LogFormat: "text", LogLevel: "warn", Workers: 3, JWKS: "jwks.json",
+		LogFormat: "text", LogLevel: "warn", Workers: 3, JWKS: "jwks.json", JWTAudience: "https://api.example.com",
 		Callbacks: serve.Callbacks{Allow: []string{"*.example.com"}, Secrets: []string{"whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}, DangerouslyInsecure: true},
 		Routes: []serve.Route{
 			{
@@ -232,6 +233,7 @@ func TestMistakesOneByOne(t *testing.T) {
 		{"free nothing", "routes: [{match: POST /a, free_on: [DELETE]}]", `p:2:36: free_on: is here without unique: there is nothing to free`},
 		{"authorize", "routes: [{match: POST /a, authorize: auth}]", `p:2:38: authorize: "auth" is not a path (write /auth)`},
 		{"retry for", "routes: [{match: POST /a, retry_for: 0s}]", `p:2:38: retry_for: must be more than nothing`},
+		{"audience without keys", "jwt_audience: a", `p:2:15: jwt_audience: is here without jwks: there are no keys to verify tokens with`},
 		{"jwt without keys", "routes: [{match: POST /a, principal: 'jwt:sub'}]", `p:2:38: principal: "jwt:sub" needs jwks, the keys to verify tokens with`},
 		{"workers", "workers: 0", `p:2:10: workers: must be at least 1`},
 		{"no door", "routes: [{match: POST /a, doors: []}]", `p:2:34: doors: is empty: nobody could come in`},
