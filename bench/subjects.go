@@ -86,7 +86,7 @@ func subjects() []subject {
 	}
 }
 
-// goals are what issue 5 asks for.
+// goals are what is to be reached.
 func goals() []report.Goal {
 	return []report.Goal{
 		{What: "gateway, first POST, against Caddy: requests a second", Row: gatewayFirst, Base: caddy, AtLeast: 1.25, Best: 1.5},

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 
 	core "github.com/postonce/poe/internal/poe"
@@ -43,5 +44,44 @@ func TestDamagedAnswer(t *testing.T) {
 	body, err := io.ReadAll(res.Body)
 	if err != nil || res.StatusCode != http.StatusGone || !strings.Contains(string(body), "outcome-purged") {
 		t.Errorf("%s, %.200q, %v", res.Status, body, err)
+	}
+}
+
+// A failing store cannot read what lies beside the ledger, behind its first kilobyte.
+type failing struct {
+	store.Store
+	works bool
+}
+
+func (s *failing) Open(ctx context.Context, id store.ID, part store.Part) (io.ReadSeekCloser, error) {
+	f, err := s.Store.Open(ctx, id, part)
+	if err != nil || s.works {
+		return f, err
+	}
+	return failingFile{f}, nil
+}
+
+type failingFile struct{ io.ReadSeekCloser }
+
+func (f failingFile) Read(p []byte) (int, error) {
+	if at, err := f.Seek(0, io.SeekCurrent); err != nil || at > 0 {
+		return 0, syscall.EIO
+	}
+	return f.ReadSeekCloser.Read(p[:min(len(p), 1024)])
+}
+
+// That an answer cannot be read now does not mean that it was not kept.
+func TestUnreadableAnswer(t *testing.T) {
+	st := &failing{}
+	b := newBench(t, func(c *core.Config) { st.Store, c.Store = c.Store, st })
+	b.app = func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, strings.Repeat("x", 100_000)) }
+	i := b.issue("/orders")
+	if res := b.do("POST", i.URI, "apples"); res.StatusCode != 200 {
+		t.Fatal(res.Status)
+	}
+	wantProblem(t, b.do("GET", i.URI, ""), http.StatusServiceUnavailable, "ledger-unavailable")
+	st.works = true
+	if res := b.do("GET", i.URI, ""); res.StatusCode != 200 || len(text(t, res)) != 100_000 {
+		t.Errorf("once it can be read: %s", res.Status)
 	}
 }

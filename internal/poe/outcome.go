@@ -173,8 +173,13 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code in
 		}
 		defer func() { _ = body.Close() }() // read only: nothing can be lost
 		if err := intact(body, &rec.Response); err != nil {
-			g.log.Error().Err(err).Stringer("id", rec.ID).Msg("a stored answer is damaged: it is not repeated")
-			g.purged(w, r, s)
+			g.log.Error().Err(err).Stringer("id", rec.ID).Msg("a stored answer cannot be repeated")
+			if errors.Is(err, store.ErrCorrupt) {
+				g.purged(w, r, s)
+				return
+			}
+			s.setState(w.Header(), false) // a disk that does not answer says nothing of what is on it
+			g.write(w, r, g.problem(problemLedgerUnavailable).about(g, s))
 			return
 		}
 		content = body

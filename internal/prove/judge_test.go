@@ -31,6 +31,7 @@ func (j *judge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return // not whole: nothing was done
 	}
 	want, _, _ := strings.Cut(string(body), "\n")
+	want = strings.Clone(want) // and not all of the body
 	j.mu.Lock()
 	j.count[id]++
 	j.wants[want]++
@@ -85,6 +86,7 @@ func (e *ear) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
 	}
 	_, rest, _ := strings.Cut(string(body), `"data":{"id":"`)
 	id, _, _ := strings.Cut(rest, `"`)
+	id = strings.Clone(id)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.heard[id] == nil {

@@ -51,6 +51,7 @@ type outage struct {
 
 // serve starts the program on the disk, has f use it, and returns when it has ended. Before f returns it cuts the power off.
 func (o *outage) serve(f func(p *process) *power) error {
+	o.dark.Store(false)
 	unmount, err := o.disk.mount(o.dir)
 	if err != nil {
 		return err
@@ -87,6 +88,7 @@ func (o *outage) cut(ctx context.Context) error {
 			luck = nil
 		}
 		time.AfterFunc(time.Duration(5+o.random.IntN(150))*time.Millisecond, func() {
+			o.dark.Store(true)
 			left <- o.disk.cut(luck)
 			p.kill()
 			stop()

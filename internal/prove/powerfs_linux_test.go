@@ -30,8 +30,8 @@ type node struct {
 	name string // that it was made under
 	mode uint32
 
-	data, disk []byte // of a file: as it is, and as the disk has it
-	from, to   int    // what of data is newer than disk
+	data, disk content // of a file: as it is, and as the disk has it
+	from, to   int     // what of data is newer than disk
 
 	entries, durable map[string]*node // of a folder: as they are, and as the disk has them
 	journal          []change         // in between, in their order
@@ -89,19 +89,73 @@ func (n *node) sync() {
 		n.durable, n.journal = maps.Clone(n.entries), nil
 		return
 	}
-	n.disk = resize(n.disk, len(n.data))
-	if to := min(n.to, len(n.data)); n.from < to {
-		copy(n.disk[n.from:to], n.data[n.from:to])
+	n.disk.resize(n.data.size)
+	for i := n.from / page; i < pages(min(n.to, n.data.size)); i++ {
+		n.disk.pages[i] = n.data.pages[i]
 	}
 	n.from, n.to = 0, 0
 }
 
-func resize(b []byte, size int) []byte {
-	if size <= len(b) {
-		return b[:size]
-	}
-	return append(b, make([]byte, size-len(b))...)
+// A content is that of a file. Its pages are shared by all who have the same, on this disk and on those that are left of it: so a ledger may live through
+// many power cuts. A page that is shared is not changed, and none is before data has it alone.
+type content struct {
+	size  int
+	pages []*[page]byte // nil: zeros
 }
+
+func pages(size int) int { return (size + page - 1) / page }
+
+func (c *content) resize(size int) {
+	switch n := pages(size); {
+	case n <= len(c.pages):
+		c.pages = c.pages[:n]
+	default:
+		c.pages = append(c.pages, make([]*[page]byte, n-len(c.pages))...)
+	}
+	if at := size % page; size < c.size && at != 0 && c.pages[size/page] != nil { // what is cut off does not come back
+		short := *c.pages[size/page]
+		clear(short[at:])
+		c.pages[size/page] = &short
+	}
+	c.size = size
+}
+
+// own returns a page of a file that may be changed.
+func (n *node) own(i int) *[page]byte {
+	switch p := n.data.pages[i]; {
+	case p == nil:
+		n.data.pages[i] = new([page]byte)
+	case i < len(n.disk.pages) && n.disk.pages[i] == p:
+		changed := *p
+		n.data.pages[i] = &changed
+	}
+	return n.data.pages[i]
+}
+
+func (n *node) writeAt(b []byte, at int) {
+	n.data.resize(max(n.data.size, at+len(b)))
+	n.touched(at, at+len(b))
+	for len(b) > 0 {
+		m := copy(n.own(at / page)[at%page:], b)
+		at, b = at+m, b[m:]
+	}
+}
+
+func (c *content) readAt(b []byte, at int) []byte {
+	n := 0
+	for end := min(at+len(b), c.size); at < end; {
+		from, to := at%page, min(at%page+end-at, page)
+		if p := c.pages[at/page]; p != nil {
+			copy(b[n:], p[from:to])
+		} else {
+			clear(b[n : n+to-from])
+		}
+		n, at = n+to-from, at+to-from
+	}
+	return b[:n]
+}
+
+func (c *content) clone() content { return content{c.size, slices.Clone(c.pages)} }
 
 // cut takes the power away, at once and for ever, and returns what is left. With luck some of what was not synced is left too: the first changes
 // of a folder, and any pages of a file.
@@ -117,17 +171,16 @@ func (p *power) cut(luck *rand.Rand) *power {
 // leave copies to what the disk has of n.
 func (n *node) leave(left *power, to *node, copies map[*node]*node, luck *rand.Rand) {
 	if !n.folder() {
-		to.data = slices.Clone(n.disk)
+		to.data, to.disk = n.disk.clone(), n.disk.clone()
 		if luck != nil && n.from < n.to {
-			for at := n.from / page * page; at < min(n.to, len(n.data)); at += page {
+			for at := n.from / page * page; at < min(n.to, n.data.size); at += page {
 				if luck.IntN(2) == 0 {
-					end := min(at+page, len(n.data))
-					to.data = resize(to.data, max(len(to.data), end))
-					copy(to.data[at:end], n.data[at:end])
+					end := min(at+page, n.data.size)
+					to.writeAt(n.data.readAt(make([]byte, end-at), at), at)
 				}
 			}
 		}
-		to.disk = slices.Clone(to.data)
+		to.disk, to.from, to.to = to.data.clone(), 0, 0
 		return
 	}
 	entries := maps.Clone(n.durable)
@@ -162,7 +215,7 @@ func (p *power) at(ino uint64) (*node, fuse.Status) {
 }
 
 func (n *node) attributes(a *fuse.Attr) {
-	*a = fuse.Attr{Ino: n.ino, Mode: n.mode, Nlink: 1, Size: uint64(len(n.data)), Blksize: page, Blocks: uint64(len(n.data)+511) / 512}
+	*a = fuse.Attr{Ino: n.ino, Mode: n.mode, Nlink: 1, Size: uint64(n.data.size), Blksize: page, Blocks: uint64(n.data.size+511) / 512}
 }
 
 func (n *node) entry(out *fuse.EntryOut) {
@@ -207,8 +260,8 @@ func (p *power) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut
 		n.mode = n.mode&syscall.S_IFMT | in.Mode&^syscall.S_IFMT
 	}
 	if size, ok := in.GetSize(); ok {
-		was := len(n.data)
-		n.data = resize(n.data, int(size))
+		was := n.data.size
+		n.data.resize(int(size))
 		n.touched(min(was, int(size)), max(was, int(size)))
 	}
 	out.AttrValid = 60
@@ -314,8 +367,7 @@ func (p *power) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadR
 	if s != fuse.OK {
 		return nil, s
 	}
-	from := min(int(in.Offset), len(n.data))
-	return fuse.ReadResultData(buf[:copy(buf, n.data[from:])]), fuse.OK
+	return fuse.ReadResultData(n.data.readAt(buf, int(in.Offset))), fuse.OK
 }
 
 func (p *power) Write(_ <-chan struct{}, in *fuse.WriteIn, b []byte) (uint32, fuse.Status) {
@@ -325,10 +377,7 @@ func (p *power) Write(_ <-chan struct{}, in *fuse.WriteIn, b []byte) (uint32, fu
 	if s != fuse.OK {
 		return 0, s
 	}
-	from, to := int(in.Offset), int(in.Offset)+len(b)
-	n.data = resize(n.data, max(len(n.data), to))
-	copy(n.data[from:to], b)
-	n.touched(from, to)
+	n.writeAt(b, int(in.Offset))
 	return uint32(len(b)), fuse.OK
 }
 

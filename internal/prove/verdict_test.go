@@ -45,7 +45,7 @@ func (w *witness) examine(ctx context.Context, base string, d *deed, j *judge, e
 	if d.door == "poe" && d.id == "" {
 		return "" // its URI was never received
 	}
-	state, err := w.rest(ctx, base, d)
+	state, told, err := w.rest(ctx, base, d)
 	if err != nil {
 		return err.Error()
 	}
@@ -55,6 +55,8 @@ func (w *witness) examine(ctx context.Context, base string, d *deed, j *judge, e
 		return fmt.Sprintf("it was executed %d times", n)
 	case d.acked != "" && (state != "done" || n != 1):
 		return fmt.Sprintf("it was acknowledged, is %s, and was executed %d times", state, n)
+	case d.acked != "" && d.door == "poe" && told != d.acked:
+		return fmt.Sprintf("it was acknowledged with %.100q, and its outcome is %.100q", d.acked, told)
 	case state == "done" && n != 1, state == "unused" && n != 0, state == "burned" && n != 0:
 		return fmt.Sprintf("it is %s, and was executed %d times", state, n)
 	case state != "done" && state != "unknown" && (state != "unused" || d.door != "poe"):
@@ -80,31 +82,30 @@ func (w *witness) examine(ctx context.Context, base string, d *deed, j *judge, e
 	return ""
 }
 
-// rest returns where the deed stands, and waits until that is final.
-func (w *witness) rest(ctx context.Context, base string, d *deed) (string, error) {
+// rest returns where the deed stands, and what is told of it, and waits until that is final.
+func (w *witness) rest(ctx context.Context, base string, d *deed) (state, told string, err error) {
 	for {
 		var res *http.Response
-		var err error
 		switch {
 		case d.door == "poe":
-			res, _, err = w.do(ctx, http.MethodGet, base+d.target, nil)
+			res, told, err = w.do(ctx, http.MethodGet, base+d.target, nil)
 		case d.outcome != "":
-			res, _, err = w.do(ctx, http.MethodGet, base+d.outcome, nil)
+			res, told, err = w.do(ctx, http.MethodGet, base+d.outcome, nil)
 		default: // what has no address is asked for by sending it again
 			if err = w.post(ctx, base, d); err == nil {
-				res, _, err = w.do(ctx, http.MethodPost, base+d.target, d)
+				res, told, err = w.do(ctx, http.MethodPost, base+d.target, d)
 			}
 		}
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
 		state, _, _ := strings.Cut(res.Header.Get("POE-State"), ";")
 		if state != "accepted" && state != "sent" && state != "running" {
-			return state, nil
+			return state, told, nil
 		}
 		pause(ctx)
 		if ctx.Err() != nil {
-			return "", fmt.Errorf("it is still %s: %w", state, ctx.Err())
+			return "", "", fmt.Errorf("it is still %s: %w", state, ctx.Err())
 		}
 	}
 }

@@ -2,12 +2,15 @@ package prove_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -32,7 +35,8 @@ type witness struct {
 	client *http.Client
 	hook   string // address to be called back; "": nobody is
 	doors  []string
-	once   bool // nothing is repeated
+	once   bool        // nothing is repeated
+	dark   atomic.Bool // the power is off: a process that has not ended yet may say that it cannot read
 
 	mu       sync.Mutex
 	pending  []*deed // no definite answer yet
@@ -129,6 +133,9 @@ func (w *witness) post(ctx context.Context, base string, d *deed) error {
 	if err != nil {
 		return err
 	}
+	if res.StatusCode == http.StatusServiceUnavailable && w.dark.Load() {
+		return errDark
+	}
 	_, rest, _ := strings.Cut(res.Header.Get("POE-State"), `id="`)
 	id, _, _ := strings.Cut(rest, `"`)
 	w.mu.Lock()
@@ -153,6 +160,8 @@ func (w *witness) post(ctx context.Context, base string, d *deed) error {
 	}
 	return nil
 }
+
+var errDark = errors.New("the power is off")
 
 // do sends a request. Its host is always the same one, as keys belong to a host and every process has another port.
 func (w *witness) do(ctx context.Context, method, url string, d *deed) (*http.Response, string, error) {
@@ -180,5 +189,13 @@ func (w *witness) do(ctx context.Context, method, url string, d *deed) (*http.Re
 	}
 	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(res.Body)
-	return res, string(body), err
+	return res, gist(body), err
+}
+
+// gist is a body as a witness remembers it: a long one by its digest.
+func gist(body []byte) string {
+	if len(body) > 4096 {
+		return fmt.Sprintf("%d bytes, %x", len(body), sha256.Sum256(body))
+	}
+	return string(body)
 }
