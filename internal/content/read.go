@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
+	"net/textproto"
 	"net/url"
 	"strings"
 
@@ -64,6 +65,11 @@ func (r *reader) value(p Place) (string, error) {
 			var err error
 			if r.form, err = r.parseForm(); err != nil {
 				return "", err
+			}
+		}
+		for name := range r.form { // some applications take another case for the same member
+			if name != p.name && strings.EqualFold(name, p.name) {
+				return "", malformed("has a member whose name differs from that of %s in case alone", p)
 			}
 		}
 		return only(p, r.form[p.name])
@@ -157,10 +163,8 @@ func parts(in *multipart.Reader) (map[string][]string, error) {
 		if err != nil {
 			return nil, malformed("is not a form")
 		}
-		switch strings.ToLower(p.Header.Get("Content-Transfer-Encoding")) {
-		case "", "7bit", "8bit", "binary":
-		default: // RFC 7578, section 4.7; some applications decode it, others do not
-			return nil, malformed("is a form with a Content-Transfer-Encoding")
+		if err := plainPart(p.Header); err != nil {
+			return nil, err
 		}
 		value, err := io.ReadAll(p)
 		if err != nil {
@@ -170,4 +174,27 @@ func parts(in *multipart.Reader) (map[string][]string, error) {
 			form[p.FormName()] = append(form[p.FormName()], string(value))
 		}
 	}
+}
+
+// plainPart wants a part of a form that all read alike: with one name, said once, as RFC 7578 has it, and uncoded.
+func plainPart(h textproto.MIMEHeader) error {
+	if coding := h["Content-Transfer-Encoding"]; len(coding) > 0 {
+		switch strings.ToLower(coding[0]) {
+		case "7bit", "8bit", "binary":
+		default: // RFC 7578, section 4.7; some applications decode it, others do not
+			return malformed("is a form with a Content-Transfer-Encoding")
+		}
+		if len(coding) > 1 {
+			return malformed("is a form with a part that has two Content-Transfer-Encodings")
+		}
+	}
+	lines := h["Content-Disposition"]
+	if len(lines) != 1 {
+		return malformed("is a form with a part that does not have one name")
+	}
+	disposition, params, err := mime.ParseMediaType(lines[0])
+	if err != nil || disposition != "form-data" || params["name"] == "" || strings.Contains(strings.ToLower(lines[0]), "name*") {
+		return malformed("is a form with a part that does not have one name")
+	}
+	return nil
 }

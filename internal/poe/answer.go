@@ -194,7 +194,9 @@ func (c *call) inform(status int, h http.Header) {
 	for name, values := range h {
 		own[name] = values
 	}
+	limit := limitWrite(c.w, c.g.cfg.Patience) // the execution waits for it
 	c.w.WriteHeader(status)
+	limit.Stop()
 	clear(own)
 	for name, values := range before {
 		own[name] = values
@@ -210,7 +212,7 @@ func (c *call) stream(s *status, head *replay.Answer) (http.ResponseWriter, erro
 	}
 	c.decorate(s, head.Status)
 	replay.SendHead(c.w, c.r, head)
-	return c.w, nil
+	return &streamWriter{c.w, c.g.cfg.Patience}, nil
 }
 
 // decorate puts on the first answer what it says of the action.
@@ -220,7 +222,7 @@ func (c *call) decorate(s *status, code int) {
 	g.linkOutcome(h, s)
 	if code >= 200 && code < 300 && c.route.has(doorPOE) && poeVersion(c.r.Header) {
 		m := MintRequest{Target: c.target, Method: c.method, TTL: c.route.TTL, Principal: c.principal}
-		if next, err := g.mint(c.route, &m); err == nil {
+		if next, err := g.Mint(c.r.Context(), m); err == nil { // a target that can be executed need not be one that can be signed
 			g.addLinks(h, []Minted{next})
 		}
 	}

@@ -230,7 +230,7 @@ func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.R
 // deletedLater frees what the creation of a resource guarded, if an action that no client waits for has deleted it.
 func (g *Gate) deletedLater(ctx context.Context, host string, s *status) {
 	if r := &s.record; r.Method == http.MethodDelete && s.phase == done && r.Status < 300 && g.routes.watchDeletions() {
-		g.deleted(ctx, host, pathOf(r.Target))
+		g.deleted(ctx, host, pathOf(r.Target), time.Time{})
 	}
 }
 
@@ -277,6 +277,15 @@ func (g *Gate) void(ctx context.Context, r store.Record, who, why string) (store
 
 // withoutContent is what is kept of a request that will not be sent any more: what it may be compared by, and none of its credentials.
 func withoutContent(b store.Blob) store.Blob { return store.Blob{Size: b.Size, Digest: b.Digest} }
+
+// idle is the same of an action that is unused again. One with a POE URI keeps the address that was signed with it, for who goes on with it by its key.
+func idle(r *store.Record) store.Blob {
+	b := withoutContent(r.Request)
+	if address := keptCallback(r); address != "" && r.Door == doorPOE {
+		b.Head = replay.EncodeRequestHead(http.Header{callbackKept: {address}}, nil)
+	}
+	return b
+}
 
 // later decides what becomes of an accepted action after an attempt that surely did nothing: another one, with growing pauses, or as
 // Retry-After says; or, when the time for that is over, the answer that there is.

@@ -23,7 +23,10 @@ const blindBody = 64 << 10
 // announced. It answers and returns false where it is not.
 func (c *call) complete(s *status) bool {
 	g := c.g
-	c.say(s)
+	guessed := c.guesses(s) != nil
+	if !guessed {
+		c.say(s)
+	}
 	var p *problem
 	switch err := c.readBody(); {
 	case err == nil && c.digestsMatch(c.body):
@@ -33,15 +36,26 @@ func (c *call) complete(s *status) bool {
 	default:
 		p = c.unread(err)
 	}
-	g.write(c.w, c.r, p.about(g, s))
+	if !guessed {
+		p = p.about(g, s)
+	}
+	g.write(c.w, c.r, p)
 	return false
 }
 
 // source is the request, for who looks into it. Its body has been read.
 func (c *call) source() content.Source {
 	return content.Source{
-		Header: c.r.Header, Vars: c.route.vars(c.path()), Body: func() io.Reader { return c.body.Reader() }, Size: c.body.Size(), Digest: c.digest,
+		Header: c.r.Header, Vars: c.route.vars(c.found()), Body: func() io.Reader { return c.body.Reader() }, Size: c.body.Size(), Digest: c.digest,
 	}
+}
+
+// found is the path that the route was found by.
+func (c *call) found() string {
+	if c.at == "" { // by a POE URI
+		return c.path()
+	}
+	return cleanPath(c.at)
 }
 
 // readBody reads the body into the spool, once; how that ended is remembered.
@@ -58,7 +72,7 @@ func (c *call) readBody() error {
 		_, c.bodyErr = c.body.CopyLimited(c.incoming(), g.cfg.MaxBody)
 		c.bodyErr = overLimit(c.bodyErr)
 		lift()
-		if c.bodyErr == nil && c.readBefore() {
+		if c.bodyErr == nil && c.readBefore(c.body.Size()) {
 			g.log.Error().Str("route", c.route.Name).Msg("the body of a request was read before the gate could: it is refused, since it cannot be compared with another; put Once in front of what reads it")
 			c.bodyErr = errReadBefore
 		}
@@ -70,10 +84,10 @@ func (c *call) readBody() error {
 // errReadBefore: somebody between the server and the gate has taken the body, or a part of it.
 var errReadBefore = errors.New("the body was read before")
 
-// readBefore tells whether less of the body was there than was announced. A form that was parsed is one that was read.
-func (c *call) readBefore() bool {
+// readBefore tells whether less of the body was there, size bytes, than was announced. A form that was parsed is one that was read.
+func (c *call) readBefore(size int64) bool {
 	parsed := c.r.PostForm != nil || c.r.MultipartForm != nil
-	return c.body.Size() < c.r.ContentLength || parsed && c.body.Size() == 0 && c.r.ContentLength != 0
+	return size < c.r.ContentLength || parsed && size == 0 && c.r.ContentLength != 0
 }
 
 // digestsMatch compares the body with the digest in the token, and with what the client says in Content-Digest
@@ -207,6 +221,8 @@ func (c *call) bodySum() ([32]byte, error) {
 		return [32]byte{}, overLimit(err)
 	case n > c.g.cfg.MaxBody:
 		return [32]byte{}, replay.ErrTooLarge
+	case c.readBefore(n):
+		return [32]byte{}, errReadBefore
 	}
 	return sum, nil
 }

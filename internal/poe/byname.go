@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/postonce/poe/internal/store"
@@ -28,7 +27,7 @@ func (c *call) newName(door, value string, shared bool) *byName {
 	if shared {
 		who = nil
 	}
-	name := c.g.name(naming_, door, strings.ToLower(c.r.Host), c.route.Name, string(who), value)
+	name := c.g.name(naming_, door, hostScope(c.r.Host), c.route.Name, string(who), value)
 	return &byName{call: c, door: door, name: name, shared: shared, reused: problemKeyReused}
 }
 

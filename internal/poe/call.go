@@ -22,6 +22,7 @@ type call struct {
 	method    string // of the action, as the application is to see it
 	exec      Executor
 	pass      http.Handler
+	at        string // the path that the route was found by; "": that of the target
 	route     *route
 	principal [32]byte // who asks
 	owner     [32]byte // whose action it is, if it becomes one
@@ -38,13 +39,14 @@ type call struct {
 	end    ending // where the action stands, and how executing it ended
 	action action
 
-	body    *replay.Body // nil until it was read
-	bodyErr error        // how reading it ended
-	digest  [32]byte     // SHA-256 of what was read
-	waits   time.Time    // until when the client is willing to wait; zero: not at all
-	salt    string       // what else tells this request from another under its name
-	late    bool         // the ledger has refused a claim as expired
-	blind   bool         // nobody has looked yet where the action stands
+	body     *replay.Body // nil until it was read
+	bodyErr  error        // how reading it ended
+	digest   [32]byte     // SHA-256 of what was read
+	waits    time.Time    // until when the client is willing to wait; zero: not at all
+	callback string       // the address that an action with a POE URI was to tell, where it goes on under its key
+	salt     string       // what else tells this request from another under its name
+	late     bool         // the ledger has refused a claim as expired
+	blind    bool         // nobody has looked yet where the action stands
 }
 
 // inbound returns the client's request as the application may see it: without our parameter, with the action's method, under ctx.
@@ -87,7 +89,7 @@ func (c *call) once() {
 			}
 		}
 		if s.phase == unused {
-			if c.complete(s) && c.resumes(s) && c.attempt() {
+			if c.mayResume(s) && c.complete(s) && c.resumes(s) && c.attempt() {
 				continue // somebody else was quicker: look again
 			}
 			return
@@ -110,6 +112,17 @@ func (c *call) once() {
 	}
 }
 
+// mayResume tells whether an action that is unused again is the client's to go on with, and answers where it is not. It is asked before
+// anything is said of the action.
+func (c *call) mayResume(s *status) bool {
+	r := &s.record
+	if r.ID.IsZero() || c.viaURI() || r.Door != doorPOE || r.Principal == [32]byte{} || r.Principal == c.principal {
+		return true
+	}
+	c.g.write(c.w, c.r, c.g.problem(problemPrincipalChanged))
+	return false
+}
+
 // resumes tells whether the request may be the next attempt of an action that is unused again, and answers where it may not. Under a name of
 // the client's alone it may be another request, and the action is that one from then on. An action with a POE URI stays what was signed:
 // what comes under the key that was sent along with it must be the same request, and leaves it whose it is.
@@ -121,16 +134,34 @@ func (c *call) resumes(s *status) bool {
 	case r.Door != doorPOE:
 		r.Method, r.Target = c.method, c.target
 		return true
-	case r.Principal != [32]byte{} && r.Principal != c.principal:
-		c.g.write(c.w, c.r, c.g.problem(problemPrincipalChanged)) // and nothing is said of the action
-		return false
 	}
-	if p := c.unlessSame(s, problemKeyReused); p != nil {
+	if n := c.guesses(s); n != nil {
+		same, trouble := n.same(r)
+		switch {
+		case trouble != nil:
+			c.g.write(c.w, c.r, trouble)
+			return false
+		case !same:
+			c.g.write(c.w, c.r, n.tell(problemKeyReused, s, false))
+			return false
+		}
+		c.say(s)
+	} else if p := c.unlessSame(s, problemKeyReused); p != nil {
 		c.g.write(c.w, c.r, p)
 		return false
 	}
-	c.owner = r.Principal
+	c.owner, c.callback = r.Principal, keptCallback(r)
 	return true
+}
+
+// guesses returns the naming of a request that may have guessed the key of an action with a POE URI that is nobody's; nil: it has not. Nothing is
+// said of the action before the request is known to be the same.
+func (c *call) guesses(s *status) *byName {
+	n, ok := c.naming.(*byName)
+	if !ok || s.record.ID.IsZero() || s.record.Door != doorPOE || !n.guessable(&s.record) {
+		return nil
+	}
+	return n
 }
 
 // underWay tells whether an action's end is still to come, without anybody's help.

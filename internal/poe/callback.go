@@ -32,6 +32,9 @@ func (c *call) wantsCallback() (string, *problem) {
 	if c.claims.Callback != "" {
 		return c.claims.Callback, nil
 	}
+	if c.callback != "" {
+		return c.callback, nil
+	}
 	lines := c.r.Header[callbackField]
 	if len(lines) == 0 {
 		return "", nil
@@ -43,6 +46,18 @@ func (c *call) wantsCallback() (string, *problem) {
 		return "", c.g.callbackRefused("Callback-URL", err.Error())
 	}
 	return lines[0], nil
+}
+
+// keptCallback returns the address that a record has; "": none.
+func keptCallback(r *store.Record) string {
+	if len(r.Request.Head) == 0 {
+		return ""
+	}
+	h, _, err := replay.DecodeHead(r.Request.Head)
+	if err != nil {
+		return ""
+	}
+	return h.Get(callbackKept)
 }
 
 // callable tells whether an address may be called back.
@@ -80,12 +95,11 @@ func ended(r *store.Record) bool {
 
 // calls returns the delivery that goes with the end of an action.
 func (g *Gate) calls(claimed, next *store.Record) []store.Record {
-	if len(claimed.Request.Head) == 0 || !ended(next) || claimed.State == next.State && ended(claimed) {
+	if !ended(next) || claimed.State == next.State && ended(claimed) {
 		return nil
 	}
-	h, _, err := replay.DecodeHead(claimed.Request.Head)
-	address := h.Get(callbackKept)
-	if err != nil || address == "" {
+	address := keptCallback(claimed)
+	if address == "" {
 		return nil
 	}
 	now := g.now()

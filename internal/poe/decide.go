@@ -222,7 +222,7 @@ func (g *Gate) decided(ctx context.Context, d *Decision, r *store.Record) (store
 	case AsUnused:
 		next.State, next.Status = store.Unused, 0
 		if !promised(r) {
-			next.Request = withoutContent(r.Request)
+			next.Request = idle(r)
 		} else {
 			next.State, next.Claimed, next.Due, next.Undo = store.Queued, next.Finished, next.Finished, store.ID{}
 		}

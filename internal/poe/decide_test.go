@@ -221,7 +221,7 @@ func TestDecided(t *testing.T) {
 			keys = append(keys, r.Header.Get("Poe-Id")+" "+r.Header.Get("Idempotency-Key"))
 			w.WriteHeader(201)
 		}
-		res := b2.do("POST", i.URI, "pears")
+		res := b2.do("POST", i.URI, "apples") // another request would go with another key
 		if res.StatusCode != 201 || b2.executed.Load()-before != 1 {
 			t.Errorf("%d, executed %d times", res.StatusCode, b2.executed.Load()-before)
 		}

@@ -321,7 +321,7 @@ func (g *Gate) settle(ctx context.Context, a *action, end *ending, answer *repla
 		next.Request = withoutContent(claimed.Request)
 		next.Response = g.keep(ctx, &next, answer)
 	case store.Unused:
-		next.Request = withoutContent(claimed.Request)
+		next.Request = idle(&claimed)
 	case store.Unknown:
 		g.unresolved(&next)
 	default:

@@ -30,7 +30,7 @@ func guardMatch(c *call) guard {
 	if len(lines) != 1 || !strongTag.MatchString(lines[0]) {
 		return nil
 	}
-	return &oneShot{call: c, name: c.g.name(match, strings.ToLower(c.r.Host), c.method, c.target, lines[0]), lastOnly: true}
+	return &oneShot{call: c, name: c.g.name(match, hostScope(c.r.Host), c.method, c.target, lines[0]), lastOnly: true}
 }
 
 func guardNoneMatch(c *call) guard {

@@ -163,8 +163,8 @@ func (g *Gate) let(w http.ResponseWriter, r *http.Request, exec Executor, pass h
 		g.door(&call{g: g, w: w, r: r, target: rest, token: token, wellFormed: ok, exec: exec, pass: pass})
 		return
 	}
-	rt := g.routes.protecting(r, target)
-	if rt != nil && g.enter(&call{g: g, w: w, r: r, target: target, route: rt, exec: exec, pass: pass}) {
+	rt, at := g.routes.protecting(r, target)
+	if rt != nil && g.enter(&call{g: g, w: w, r: r, target: target, route: rt, at: at, exec: exec, pass: pass}) {
 		return
 	}
 	g.metrics.viaNone.Inc()

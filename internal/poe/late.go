@@ -71,7 +71,8 @@ func (g *Gate) late(ctx context.Context, claimed *store.Record, stands, next sto
 // afterwards is the record with a late end in it: next in the place of stands, or stands with a line more.
 func (g *Gate) afterwards(claimed, stands *store.Record, next store.Record) store.Record {
 	r := *stands
-	if settles(claimed, stands, &next) || next.State == store.Done && stands.Doubted() {
+	another := next.Method != stands.Method || next.Target != stands.Target || next.Principal != stands.Principal // request under the same name, since then
+	if settles(claimed, stands, &next) || next.State == store.Done && stands.Doubted() && !another {
 		r = next
 		r.Names, r.History, r.Attempt = stands.Names, stands.History, max(stands.Attempt, next.Attempt)
 		r.Resent, r.Undo = stands.Resent, stands.Undo

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,9 +19,12 @@ func (g *Gate) mark(ctx context.Context, claimed store.Record) (store.Record, er
 	next := claimed
 	next.State, next.Term, next.Due = store.Sent, g.newTerm(), g.now().Add(g.cfg.Timeout+claimMargin)
 	got, err := g.writeAdvance(ctx, claimed.Term, next, store.Also{})
-	if err == nil {
+	switch {
+	case err == nil:
 		killpoint.Hit("marked")
 		return got, nil
+	case errors.Is(err, store.ErrStale) && got.State == store.Running && same(&claimed, &got):
+		return g.mark(ctx, got) // somebody wrote a line beside it: it is still ours
 	}
 	g.orphans.add(claimed.ID, claimed.Term, next.Term)
 	g.log.Error().Err(err).Stringer("id", claimed.ID).Msg("marking an action as sent: it is not sent")
@@ -42,6 +46,6 @@ func (g *Gate) unsent(r *store.Record) store.Record {
 		return next
 	}
 	next.State, next.Finished, next.Due = store.Unused, g.now(), time.Time{}
-	next.Request = withoutContent(r.Request)
+	next.Request = idle(r)
 	return next
 }

@@ -33,7 +33,19 @@ func (g *Gate) name(u use, parts ...string) store.Name {
 
 // resource is the name of what lies at a path of a host: two hosts have nothing in common.
 func (g *Gate) resource(u use, host, path string) store.Name {
-	return g.name(u, strings.ToLower(host), path)
+	return g.name(u, hostScope(host), path)
+}
+
+// hostScope is the host that a request asked for, in one spelling: names are of one host (RFC 9110, section 4.2.3; RFC 3986, section 3.2.2).
+func hostScope(host string) string {
+	host = strings.ToLower(host)
+	for _, port := range []string{":80", ":443", ":"} {
+		if without, ok := strings.CutSuffix(host, port); ok {
+			host = without
+			break
+		}
+	}
+	return strings.TrimSuffix(host, ".")
 }
 
 func useOf(n store.Name) use { return use(n[0]) }

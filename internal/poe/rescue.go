@@ -165,7 +165,7 @@ func (g *Gate) conclude(ctx context.Context, a *action, end *ending, answer *rep
 func notDone(r *store.Record, now time.Time) {
 	void := promised(r)
 	r.State, r.Finished, r.Due = store.Unused, now, time.Time{}
-	r.Request = withoutContent(r.Request)
+	r.Request = idle(r)
 	r.Attempt = oneMore(r.Attempt)
 	if void {
 		r.State = store.Burned

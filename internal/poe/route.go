@@ -244,17 +244,18 @@ func (rs routes) find(method, decoded string) *route {
 
 // protecting returns the route of an unsafe request to target, or nil. Routes are about the paths that clients use; where something in front of us has
 // rewritten that (http.StripPrefix), a route for what it has become counts too, so that nothing is left unguarded by mistake.
-func (rs routes) protecting(r *http.Request, target string) *route {
+// at is the path that it was found by.
+func (rs routes) protecting(r *http.Request, target string) (rt *route, at string) {
 	if !slices.Contains(unsafeMethods, r.Method) {
-		return nil
+		return nil, ""
 	}
 	asked, ok := targetPath(target)
 	if ok {
 		if rt := rs.find(r.Method, asked); rt != nil || asked == r.URL.Path {
-			return rt
+			return rt, asked
 		}
 	}
-	return rs.find(r.Method, r.URL.Path)
+	return rs.find(r.Method, r.URL.Path), r.URL.Path
 }
 
 // watchDeletions tells whether it matters to any route that a resource is deleted.

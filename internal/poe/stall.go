@@ -16,8 +16,9 @@ func limitRead(w http.ResponseWriter, d time.Duration) (lift func() bool) {
 	return time.AfterFunc(d, func() { _ = http.NewResponseController(w).SetReadDeadline(longAgo) }).Stop
 }
 
-// smallAnswer is what a connection's buffers take without the client: below it nothing can stall us.
-const smallAnswer = 64 << 10
+// smallAnswer is what net/http keeps until its handler has returned: below it nothing can stall us. What a connection's own buffers take does not
+// count: they may be full already, and HTTP/2 has a window for each answer.
+const smallAnswer = 2 << 10
 
 // A stallWriter ends a connection whose client takes nothing for a while, so that it cannot hold an answer for ever.
 type stallWriter struct {
@@ -31,7 +32,7 @@ func unlessStalled(w http.ResponseWriter, size int64, limit time.Duration) (http
 	if size <= smallAnswer {
 		return w, func() {}
 	}
-	timer := time.AfterFunc(limit, func() { _ = http.NewResponseController(w).SetWriteDeadline(longAgo) })
+	timer := limitWrite(w, limit)
 	return &stallWriter{ResponseWriter: w, limit: limit, timer: timer}, func() { timer.Stop() }
 }
 
@@ -43,3 +44,29 @@ func (s *stallWriter) Write(p []byte) (int, error) {
 
 // Unwrap lets http.ResponseController reach what the server offers.
 func (s *stallWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }
+
+// limitWrite ends writing to the client after d, unless it is stopped.
+func limitWrite(w http.ResponseWriter, d time.Duration) *time.Timer {
+	return time.AfterFunc(d, func() { _ = http.NewResponseController(w).SetWriteDeadline(longAgo) })
+}
+
+// A streamWriter is a stallWriter for an answer that may be silent for as long as it likes: only what is being written has to be taken.
+type streamWriter struct {
+	http.ResponseWriter
+	limit time.Duration
+}
+
+// Write passes on.
+func (s *streamWriter) Write(p []byte) (int, error) {
+	defer limitWrite(s.ResponseWriter, s.limit).Stop()
+	return s.ResponseWriter.Write(p)
+}
+
+// FlushError passes on what was written.
+func (s *streamWriter) FlushError() error {
+	defer limitWrite(s.ResponseWriter, s.limit).Stop()
+	return http.NewResponseController(s.ResponseWriter).Flush()
+}
+
+// Unwrap lets http.ResponseController reach what the server offers.
+func (s *streamWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }

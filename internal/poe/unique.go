@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/postonce/poe/internal/content"
 	"github.com/postonce/poe/internal/replay"
@@ -32,7 +33,7 @@ func (u *businessKey) names() ([]store.Name, *problem) {
 	if p != nil {
 		return nil, p
 	}
-	parts := append([]string{strings.ToLower(u.r.Host), u.route.Name}, values...)
+	parts := append([]string{hostScope(u.r.Host), u.route.Name}, values...)
 	u.got = []store.Name{u.g.name(unique, parts...)}
 	return u.got, nil
 }
@@ -83,10 +84,10 @@ func createdAt(claimed, next *store.Record) (string, bool) {
 		return "", false
 	}
 	at, err := url.Parse(h.Get("Location"))
-	if err != nil || h.Get("Location") == "" || at.Host != "" && !strings.EqualFold(at.Host, asked.Get("Host")) {
+	if err != nil || h.Get("Location") == "" || at.Host != "" && hostScope(at.Host) != hostScope(asked.Get("Host")) {
 		return "", false
 	}
-	base, err := url.Parse(next.Target)
+	base, err := url.ParseRequestURI(next.Target)
 	if err != nil {
 		return "", false
 	}
@@ -97,19 +98,31 @@ func createdAt(claimed, next *store.Record) (string, bool) {
 func (g *Gate) deletion(w http.ResponseWriter, r *http.Request) *linkWriter {
 	ctx := context.WithoutCancel(r.Context())
 	return &linkWriter{ResponseWriter: w, add: func(h http.Header, code int) {
-		// An answer of ours tells what became of an action: that it is still to be done, was cancelled, or was done before, deletes nothing now.
-		state, _, _ := strings.Cut(h.Get("Poe-State"), ";")
-		ours := state != "" && state != string(done) && state != string(unknown) || strings.HasSuffix(h.Get("Poe-State"), replayedFlag)
-		if code >= 200 && code < 300 && !ours {
-			g.deleted(ctx, r.Host, pathOf(requestTarget(r)))
+		// An answer of ours tells what became of an action: that it is still to be done, or was cancelled, deletes nothing now. That it was done before
+		// gives back what was there then: whoever did it may have come no further.
+		said := h.Get("Poe-State")
+		state, rest, _ := strings.Cut(said, ";")
+		switch {
+		case code < 200 || code >= 300 || state != "" && state != string(done) && state != string(unknown):
+		case strings.HasSuffix(said, replayedFlag):
+			_, id, _ := strings.Cut(rest, `id="`)
+			id, _, _ = strings.Cut(id, `"`)
+			if was, err := g.record(ctx, id); err == nil && was.Method == http.MethodDelete {
+				g.deleted(ctx, r.Host, pathOf(was.Target), was.Claimed)
+			}
+		default:
+			g.deleted(ctx, r.Host, pathOf(requestTarget(r)), time.Time{})
 		}
 	}}
 }
 
-// deleted frees what the creation of a resource guarded.
-func (g *Gate) deleted(ctx context.Context, host, path string) {
+// deleted frees what the creation of a resource guarded; if before is a time, only of one that had ended by then.
+func (g *Gate) deleted(ctx context.Context, host, path string, before time.Time) {
 	for _, u := range []use{location, noneMatch} {
 		r, err := g.store.Lookup(ctx, store.ByName(g.resource(u, host, path)))
+		if err == nil && !before.IsZero() && (r.Finished.IsZero() || !r.Finished.Before(before)) {
+			continue
+		}
 		if err == nil {
 			err = g.free(ctx, &r, "client", "the resource was deleted")
 		}

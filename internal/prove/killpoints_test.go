@@ -75,13 +75,16 @@ func (c *campaign) kill(point string, n int, env ...string) error {
 		p.kill()
 	}
 	if p.killedAt != point {
-		return fmt.Errorf("it was to be killed at %s, visit %d, and was not:\n%s", point, n, strings.Join(p.said, "\n"))
+		return fmt.Errorf("%w at %s, visit %d:\n%s", errSpared, point, n, strings.Join(p.said, "\n"))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.hits[point]++
 	return nil
 }
+
+// errSpared: the process did not come by the point at which it was to be killed.
+var errSpared = errors.New("it was to be killed, and was not")
 
 // traffic kills once at every point that requests come by.
 func (c *campaign) traffic() error {

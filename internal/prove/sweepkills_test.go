@@ -1,6 +1,7 @@
 package prove_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -44,11 +45,16 @@ func (c *campaign) sow(day int) error {
 
 func ahead(day int) string { return fmt.Sprintf("POE_CLOCK_AHEAD=%dh", 24*day) }
 
-// reap kills the sweeps of what was sown three days ago.
+// reap kills the sweeps of what was sown three days ago. A write that was queued when its process was killed may have been made all the same, by the thread that
+// commits; if it was the last one, the next process has none to be killed at.
 func (c *campaign) reap(day int) error {
 	c.turn++
 	for _, point := range sweepPoints[c.turn%len(sweepPoints)] {
-		if err := c.kill(point, 1, ahead(day)); err != nil {
+		err := c.kill(point, 1, ahead(day))
+		if errors.Is(err, errSpared) && point == "upkeep-unsynced" {
+			continue
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -97,7 +103,7 @@ func TestKillSweeps(t *testing.T) {
 	defer receiver.Close()
 	config := settings(t, app.URL, receiver.URL, "ttl: 1s\nretention: 1s\n")
 	n := &tally{hits: map[string]int{}, states: map[string]int{}}
-	ledgers, days := form{20, 2, 1}.size(), form{22, 4, 3}.size()
+	ledgers, days := form{20, 2, 1}.size(), form{26, 4, 3}.size()
 	lanes(random, ledgers, func(i int, random *rand.Rand) {
 		c := &campaign{
 			t: t, random: random, judge: j, ear: e, witness: newWitness(fmt.Sprintf("sown-%d", i), "", "poe", "key"),

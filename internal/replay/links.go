@@ -9,7 +9,7 @@ import (
 // resolveLinks makes the references in h that are relative to target absolute enough to hold at any address of
 // the same origin. What does not depend on the target's path, or is no reference, stays as it is, byte for byte.
 func resolveLinks(h http.Header, target string) {
-	base, err := url.Parse(target)
+	base, err := url.ParseRequestURI(target) // which has no authority, also where it begins with two slashes
 	if err != nil {
 		return
 	}
@@ -40,7 +40,11 @@ func resolve(base *url.URL, ref string) string {
 	if err != nil || u.IsAbs() {
 		return ref
 	}
-	return base.ResolveReference(u).String()
+	r := base.ResolveReference(u)
+	if r.Host == "" && strings.HasPrefix(r.Path, "//") { // RFC 3986, section 4.2: a path, and no authority
+		return "/.//" + strings.TrimLeft(r.String(), "/")
+	}
+	return r.String()
 }
 
 // resolveLink resolves every link target, <…> outside quoted strings, of a Link field (RFC 8288 section 3).

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 )
@@ -74,6 +75,9 @@ func DecideClaim(v View, r *Record, now time.Time, c *Change) (got *Record, err 
 			return nil, err
 		}
 		was, r.Attempt, r.History, r.Names = held.Due, held.Attempt, held.History, names
+		if held.lastGivenUp() && !again(held, r) && r.Attempt < math.MaxUint16 {
+			r.Attempt++ // an application that knows keys must not take it for the request that is in doubt
+		}
 	}
 	if err := claimable(r, now); err != nil {
 		return nil, err
@@ -88,6 +92,14 @@ func DecideClaim(v View, r *Record, now time.Time, c *Change) (got *Record, err 
 		return holder, err
 	}
 	return r, nil
+}
+
+// again tells whether r asks for what held did.
+func again(held, r *Record) bool {
+	if held.Method != r.Method || held.Target != r.Target {
+		return false
+	}
+	return held.Request.Digest == r.Request.Digest || r.Digest != [32]byte{} && held.Digest == r.Digest
 }
 
 // stillOwn returns names with those of held that lead to it. One that was taken over is another's now.

@@ -173,6 +173,11 @@ func (e *Event) givenUp() bool {
 	return e.From == Unknown && (e.To == Unused || e.To == Queued || e.To == Burned) && strings.HasPrefix(e.Who, "operator")
 }
 
+// lastGivenUp tells whether that is the last that is known of r: its attempt keeps the number of the one that is in doubt.
+func (r *Record) lastGivenUp() bool {
+	return len(r.History) > 0 && r.History[len(r.History)-1].givenUp()
+}
+
 // Note appends e to the history. Where there are more than MaxHistory it drops the oldest one but the first, of those that neither began nor
 // ended a doubt if there are any: what somebody decided about an unknown action stays.
 // It never writes into the array of the history that r came with, so copies of r stay what they were.
