@@ -14,7 +14,7 @@ type restoreCmd struct {
 	Dir  string `arg:"" optional:"" help:"Folder that poe backup has made."`
 	AsIs bool   `name:"as-is" help:"Take the ledger that is there, though it is older than it was, or has lost its high-water file."`
 	ledgerFlags
-	AcceptLostKeys bool `help:"What was done under keys after the backup may be done again."`
+	AcceptLostKeys bool `env:"-" help:"What was done under keys after the backup may be done again."`
 }
 
 // Help is shown after the flags.

@@ -45,6 +45,9 @@ func (c *serveCmd) Run(ctx context.Context, t terminal, parsed *kong.Context) er
 	if err != nil {
 		return err
 	}
+	if os.Getenv("POE_ACCEPT_LOST_KEYS") != "" {
+		log.Warn().Msg("POE_ACCEPT_LOST_KEYS does nothing: it would count for the next restore as well, so it is a flag alone (--accept-lost-keys)")
+	}
 	if odd := strayVariables(parsed); len(odd) > 0 {
 		log.Warn().Strs("variables", odd).Msg("these environment variables look like settings, and no flag is called so: they do nothing")
 	}
@@ -105,7 +108,7 @@ func given(parsed *kong.Context) []serve.Given {
 // strayVariables lists what somebody may have meant as a setting, misspelled. POE_PORT and POE_SERVICE are what Kubernetes
 // tells every container about a service that is called poe.
 func strayVariables(parsed *kong.Context) (names []string) {
-	known := map[string]bool{}
+	known := map[string]bool{"POE_ACCEPT_LOST_KEYS": true} // of which more is said
 	for _, f := range parsed.Flags() {
 		for _, name := range f.Envs {
 			known[name] = true
@@ -137,8 +140,9 @@ func newLog(w io.Writer, cfg serve.Config) (zerolog.Logger, error) {
 func unusable(err error) error {
 	var keys *tokens.HintError
 	var open *serve.OpenAdminError
+	var file *serve.FileError
 	switch {
-	case errors.As(err, &keys), errors.As(err, &open), errors.Is(err, store.ErrCorrupt), errors.Is(err, pebblestore.ErrForeign),
+	case errors.As(err, &keys), errors.As(err, &open), errors.As(err, &file), errors.Is(err, store.ErrCorrupt), errors.Is(err, pebblestore.ErrForeign),
 		errors.Is(err, store.ErrRolledBack), errors.Is(err, store.ErrAnother), errors.Is(err, pebblestore.ErrNoBackup):
 		return &configError{err}
 	case errors.Is(err, store.ErrLocked):

@@ -112,10 +112,22 @@ func checkOrigin(d *decoder, path, text string) {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || u.Host == "" || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
+		if strings.Contains(text, "@") { // it may have a password
+			d.wrong(path, "is not a URL (write http://host:port)")
+			return
+		}
 		d.wrong(path, "%q is not a URL (write http://host:port)", text)
+	case !validPort(u.Port()):
+		d.wrong(path, "%q has no port from 1 to 65535", u.Redacted())
 	case u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"):
 		d.wrong(path, "%q says more than scheme, host and port", u.Redacted())
 	}
+}
+
+// validPort tells whether a port can be dialled; "" is the scheme's.
+func validPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
 }
 
 // checkState looks at where things are kept.

@@ -88,6 +88,15 @@ func Run(ctx context.Context, cfg Config, opt Options) (err error) {
 	return s.serve(ctx, public, admin)
 }
 
+// A FileError is a file that the configuration names and that cannot be used as it is: starting again does not help.
+type FileError struct{ Err error }
+
+// Error says which, and why.
+func (e *FileError) Error() string { return e.Err.Error() }
+
+// Unwrap returns that.
+func (e *FileError) Unwrap() error { return e.Err }
+
 // loadCertificate reads the certificate, where there is to be TLS.
 func (s *server) loadCertificate() error {
 	if s.cfg.TLSCert == "" {
@@ -95,7 +104,7 @@ func (s *server) loadCertificate() error {
 	}
 	cert, err := tls.LoadX509KeyPair(s.cfg.TLSCert, s.cfg.TLSKey)
 	if err != nil {
-		return fmt.Errorf("loading the certificate (--tls-cert, --tls-key): %w", err)
+		return &FileError{fmt.Errorf("loading the certificate (--tls-cert, --tls-key): %w", err)}
 	}
 	s.cert = &cert
 	return nil
@@ -137,7 +146,7 @@ func (s *server) open(ctx context.Context) (err error) {
 		return err
 	}
 	if s.keys, err = ledger.OpenKeys(ledger.KeysConfig{URL: s.cfg.Store, File: s.cfg.Keys, Store: s.store, Log: log, Clock: s.opt.Clock}); err != nil {
-		return err
+		return &FileError{err}
 	}
 	spool, err := replay.NewSpool(replay.SpoolConfig{Disk: int64(s.cfg.Spool)})
 	if err != nil {
@@ -178,7 +187,7 @@ func (s *server) openRiders(cfg *core.Config) (err error) {
 	}
 	if s.cfg.JWKS != "" {
 		if s.bearer, err = bearer.Open(bearer.Config{File: s.cfg.JWKS, Audience: s.cfg.JWTAudience, Clock: s.opt.Clock}); err != nil {
-			return err
+			return &FileError{fmt.Errorf("--jwks: %w", err)}
 		}
 	}
 	cfg.Bearer = s.bearer

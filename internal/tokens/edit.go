@@ -159,7 +159,7 @@ func LedgerOf(path string) (string, error) {
 	}
 	keys, err := ParseKeys(content)
 	if err != nil {
-		return "", fmt.Errorf("reading %s: %w", path, err)
+		return "", unreadable(path, err)
 	}
 	return keys.ledger, nil
 }
@@ -172,7 +172,7 @@ func ListFile(path string) ([]KeyInfo, error) {
 	}
 	keys, err := ParseKeys(content)
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
+		return nil, unreadable(path, err)
 	}
 	return keys.List(), nil
 }
@@ -211,7 +211,7 @@ func edit(path string, by func(*jwkSet) error) error {
 			return nil, err
 		}
 		if _, err := ParseKeys(content); err != nil {
-			return nil, err
+			return nil, unreadable(target, err)
 		}
 		set, err := decodeSet(content)
 		if err != nil {

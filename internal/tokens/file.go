@@ -144,7 +144,7 @@ func (f *File) read() (*Keys, error) {
 	}
 	keys, err := ParseKeys(content)
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", f.path, err)
+		return nil, unreadable(f.path, err)
 	}
 	if keys.ledger != "" && keys.ledger != f.audience {
 		return nil, &HintError{
@@ -167,4 +167,9 @@ func readKeyFile(path string) ([]byte, fs.FileInfo, error) {
 
 func noKeyFile(path string, err error) error {
 	return &HintError{err, "poe keys new " + Quoted(path)}
+}
+
+// unreadable is the error for a key file that holds no keys. Without them every POE URI of before is worth nothing, so none are made in their place.
+func unreadable(path string, err error) error {
+	return &HintError{fmt.Errorf("reading %s: %w", path, err), "put back the file as it was; only if it is lost for good, move it away: mv " + Quoted(path) + " " + Quoted(path+".damaged")}
 }

@@ -89,7 +89,8 @@ func TestOpenFileRefuses(t *testing.T) {
 			t.Helper()
 			write(t, path, append(good, make([]byte, 1<<20)...))
 		}, "more than 1048576 bytes", ""},
-		{"no keys", "keys.json", func(t *testing.T, path string) { t.Helper(); write(t, path, []byte("{}")) }, "there are none", ""},
+		{"no keys", "keys.json", func(t *testing.T, path string) { t.Helper(); write(t, path, []byte("{}")) }, "there are none",
+			"put back the file as it was; only if it is lost for good, move it away: mv DIR/keys.json DIR/keys.json.damaged"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

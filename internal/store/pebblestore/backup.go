@@ -264,7 +264,8 @@ func eachFile(disk vfs.FS, root, below string, do func(path string) error) error
 func readOnly(disk vfs.FS, dir string, do func(*pebble.DB) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v", store.ErrCorrupt, p)
+			said, _, _ := strings.Cut(fmt.Sprint(p), "\n") // Pebble has a stack behind it
+			err = fmt.Errorf("%w: %s", store.ErrCorrupt, said)
 		}
 		if e := disk.Remove(disk.PathJoin(dir, "LOCK")); e != nil && !gone(e) {
 			err = errors.Join(err, e)
@@ -272,10 +273,7 @@ func readOnly(disk vfs.FS, dir string, do func(*pebble.DB) error) (err error) {
 	}()
 	db, err := pebble.Open(dir, &pebble.Options{FS: disk, ReadOnly: true, FormatMajorVersion: pebble.FormatNewest, Logger: panics{}})
 	if err != nil {
-		if pebble.IsCorruptionError(err) {
-			return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
-		}
-		return fmt.Errorf("opening %q: %w", dir, err)
+		return fmt.Errorf("opening %q: %w", dir, unopened(err))
 	}
 	return errors.Join(do(db), db.Close())
 }

@@ -306,6 +306,17 @@ func TestRestoreRefuses(t *testing.T) {
 			}
 		}
 	}
+	c := config(whole)
+	c.Dir, c.HighWater = backup, ""
+	if _, err := pebblestore.Open(t.Context(), c); !errors.Is(err, pebblestore.ErrForeign) {
+		t.Errorf("a backup is opened: %v", err)
+	}
+	if _, err := pebblestore.Put(t.Context(), c, store.Restore{}); !errors.Is(err, pebblestore.ErrForeign) {
+		t.Errorf("a backup is taken as it is: %v", err)
+	}
+	if found, err := pebblestore.Check(t.Context(), c, nil); err != nil || found.Faults > 0 {
+		t.Errorf("it is not sound: %v %v", found, err)
+	}
 	if !slices.Contains(parts, backup+"/backup.json") || len(parts) < 4 {
 		t.Fatalf("the backup has only %q", parts)
 	}
@@ -320,6 +331,13 @@ func TestRestoreRefuses(t *testing.T) {
 		} {
 			disk := copyOf(t, whole)
 			change(disk)
+			if path != backup+"/backup.json" {
+				c := config(disk)
+				c.Dir, c.HighWater = backup, ""
+				if found, err := pebblestore.Check(t.Context(), c, nil); err == nil && found.Faults == 0 {
+					t.Errorf("%s %s: sound", path, what)
+				}
+			}
 			if _, err := pebblestore.Put(t.Context(), config(disk), store.Restore{From: backup}); err == nil && path != backup+"/backup.json" {
 				t.Errorf("%s %s: restored", path, what)
 			}

@@ -31,6 +31,12 @@ func Check(ctx context.Context, cfg Config, progress func(store.Progress)) (foun
 			err = fmt.Errorf("checking the ledger in %q: %w", cfg.Dir, e)
 		}
 	}()
+	if s.isBackup() {
+		s.c.HighWater = besideDir(s.c.Dir) + ".high-water" // what the ledger in use has come to says nothing of it
+		if found, err = s.asBackedUp(ctx, progress); err != nil || found.Faults > 0 {
+			return found, err
+		}
+	}
 	dir := s.c.FS.PathJoin(s.c.Dir, "ledger")
 	if _, err := s.c.FS.Stat(dir); err != nil {
 		return found, errors.Join(s.guard.before(s, dir), err)
@@ -76,6 +82,32 @@ func (s *Store) asItWas() error {
 		return nil
 	}
 	return s.guard.compare(s)
+}
+
+// asBackedUp compares every file of a backup with what the backup says of it.
+func (s *Store) asBackedUp(ctx context.Context, progress func(store.Progress)) (found store.Findings, err error) {
+	r, err := readReceipt(s.c.FS, s.c.Dir)
+	if err != nil {
+		return found, err
+	}
+	c := checker{found: store.Findings{Ledger: r.Ledger, Sequence: r.Sequence}}
+	var done int64
+	for _, f := range r.Contents {
+		if err := ctx.Err(); err != nil {
+			return c.found, err
+		}
+		switch size, sum, err := digestOf(s.c.FS, s.c.FS.PathJoin(s.c.Dir, f.Path)); {
+		case gone(err):
+			c.wrong("%s is not there", f.Path)
+		case err != nil:
+			c.wrong("%s: %v", f.Path, err)
+		case size != f.Size || sum != f.SHA256:
+			c.wrong("%s is not what was backed up", f.Path)
+		}
+		done += f.Size
+		progress(store.Progress{Step: "comparing files", Done: done, Total: r.Bytes, Unit: "bytes"})
+	}
+	return c.found, nil
 }
 
 // A checker reads a ledger, and counts.

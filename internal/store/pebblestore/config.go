@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -43,12 +44,15 @@ type Config struct {
 	// acknowledged, and calls may hang. The default logs the reason, or prints it where nothing is logged, and
 	// exits with status 1.
 	Fatal func(reason string)
+
+	opening *atomic.Bool // it is not open yet
 }
 
 func (c Config) withDefaults() Config {
 	if c.FS == nil {
 		c.FS = vfs.Default
 	}
+	c.opening = new(atomic.Bool)
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}

@@ -1,7 +1,10 @@
 package pebblestore
 
 import (
+	"errors"
 	"fmt"
+	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -24,9 +27,7 @@ func (l logger) Fatalf(format string, args ...any) {
 // listener logs what an operator should know, and ends the process where stored data turns out to be damaged.
 func (c *Config) listener() *pebble.EventListener {
 	return &pebble.EventListener{
-		BackgroundError: func(err error) {
-			c.Log.Error().Err(err).Msg("the ledger's upkeep failed and is tried again")
-		},
+		BackgroundError: c.upkeepFailed(),
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
 			c.fatal(fmt.Sprintf("%s is damaged: %v", i.Path, i.Details))
 		},
@@ -34,5 +35,24 @@ func (c *Config) listener() *pebble.EventListener {
 			c.Log.Warn().Str("reason", i.Reason).Msg("writes wait for the ledger's upkeep")
 		},
 		WriteStallEnd: func() { c.Log.Warn().Msg("writes go on") },
+	}
+}
+
+// upkeepPause is between two tries of upkeep that fails. Pebble itself makes none.
+const upkeepPause = 50 * time.Millisecond
+
+// upkeepFailed tells of upkeep that fails, once a second at most. A disk that is full before the ledger is open stays so: nobody is there yet to
+// give up the reserve, and nothing else would end the wait.
+func (c *Config) upkeepFailed() func(error) {
+	var told time.Time // Pebble calls it under a lock
+	return func(err error) {
+		if errors.Is(err, syscall.ENOSPC) && c.opening.Load() {
+			c.fatal(fmt.Sprintf("the ledger cannot be opened, since its disk is full: make room on it (%v)", err))
+		}
+		if now := time.Now(); now.Sub(told) > time.Second {
+			told = now
+			c.Log.Error().Err(err).Msg("the ledger's upkeep failed and is tried again")
+		}
+		time.Sleep(upkeepPause)
 	}
 }

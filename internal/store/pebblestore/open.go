@@ -75,7 +75,12 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 }
 
 func (s *Store) open() (err error) {
+	s.c.opening.Store(true)
+	defer s.c.opening.Store(false)
 	dir := s.c.FS.PathJoin(s.c.Dir, "ledger")
+	if err := s.notBackup(); err != nil {
+		return err
+	}
 	if err := s.guard.before(s, dir); err != nil {
 		return err
 	}
@@ -105,10 +110,7 @@ func (s *Store) open() (err error) {
 		s.c.Log.Warn().Str("folder", dir).Msg("the MANIFEST ends in a record that is not whole, as after a power cut: nothing is missing because of it")
 	}
 	if s.db, err = pebble.Open(dir, s.c.options(s.cache)); err != nil {
-		if pebble.IsCorruptionError(err) {
-			return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
-		}
-		return err
+		return unopened(err)
 	}
 	if s.meta, err = readMeta(s.db); err != nil {
 		return err
@@ -136,6 +138,14 @@ func (s *Store) open() (err error) {
 	s.house.Go(func() { s.every(markEvery, s.watch) })
 	s.house.Go(func() { s.every(lookEvery, s.lookAround) })
 	return nil
+}
+
+// unopened tells a database that is damaged, or lacks a file, from one that cannot be opened for another reason.
+func unopened(err error) error {
+	if pebble.IsCorruptionError(err) || errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
+	}
+	return err
 }
 
 // enterFolder makes the folder, or finds it, and locks it.
@@ -204,6 +214,22 @@ func (s *Store) notForeign() error {
 		}
 	}
 	return nil
+}
+
+// notBackup refuses a folder that a backup lies in: opened for writing it would not be that backup any more.
+func (s *Store) notBackup() error {
+	if !s.isBackup() {
+		return nil
+	}
+	return &store.HintError{
+		Err:  fmt.Errorf("%w: it is a backup, which stays as it is", ErrForeign),
+		What: "put it into a folder of its own: poe restore " + quoted(s.given.Dir) + " --store pebble:DIR",
+	}
+}
+
+func (s *Store) isBackup() bool {
+	_, err := s.c.FS.Stat(s.c.FS.PathJoin(s.c.Dir, backupFile))
+	return err == nil
 }
 
 // mkdir makes dir, readable by nobody else, and what is missing above it, and syncs each folder that got an entry. Where dir is there it

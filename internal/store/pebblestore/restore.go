@@ -39,6 +39,9 @@ func Put(ctx context.Context, cfg Config, r store.Restore) (store.Copied, error)
 
 func (s *Store) putBack(ctx context.Context, r store.Restore) (did store.Copied, err error) {
 	if r.From == "" {
+		if err := s.notBackup(); err != nil {
+			return did, err
+		}
 		if _, err := s.c.FS.Stat(s.c.FS.PathJoin(s.c.Dir, "ledger")); err != nil {
 			return did, fmt.Errorf("looking for the ledger: %w", err)
 		}
