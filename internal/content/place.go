@@ -24,6 +24,9 @@ type Place struct {
 // String returns the place as it was written.
 func (p Place) String() string { return p.text }
 
+// Variable returns the name of the path's variable that p is; false: it is something else.
+func (p Place) Variable() (string, bool) { return p.name, p.kind == "path" }
+
 var wordList = []string{"lower", "trim", "squash"}
 
 // ParsePlace reads a place. The error says what is wrong with it.

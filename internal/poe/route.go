@@ -134,6 +134,12 @@ func (c *route) parseDoors() error {
 			errs = append(errs, fmt.Errorf("door %q is there twice", word))
 		}
 	}
+	if c.KeyHeaders != nil && !c.has(doorKey) {
+		errs = append(errs, errors.New("key headers, and no door key: what comes under them would be executed again"))
+	}
+	if c.Require && c.ClientID == "" && !slices.ContainsFunc(c.Doors, func(word string) bool { return word != doorAsync && word != doorCallback }) {
+		errs = append(errs, errors.New("require, and no door that names an action: nothing could come in"))
+	}
 	if c.KeyHeaders == nil {
 		c.KeyHeaders = []string{"Idempotency-Key"}
 	}
@@ -145,12 +151,24 @@ func (c *route) parseDoors() error {
 	return errors.Join(errs...)
 }
 
+// hasVariable tells whether the route's path has a variable of that name.
+func (c *route) hasVariable(name string) bool {
+	if c.template == nil {
+		return false
+	}
+	names, err := c.template.GetVarNames()
+	return err == nil && slices.Contains(names, name)
+}
+
 // parsePlaces reads where a request carries an id or a business key. An action with a business key is kept until the key is given back.
 func (c *route) parsePlaces() error {
 	var errs []error
 	parse := func(text string) content.Place {
 		p, err := content.ParsePlace(text)
 		errs = append(errs, err)
+		if name, ok := p.Variable(); ok && !c.hasVariable(name) {
+			errs = append(errs, fmt.Errorf("place %q: the path has no variable of that name", text))
+		}
 		return p
 	}
 	if c.ClientID != "" {

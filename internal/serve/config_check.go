@@ -267,9 +267,19 @@ func checkDoors(c *Config, r *Route, d *decoder, path string) {
 // checkContent wants places where a request can say something.
 func checkContent(d *decoder, path string, r *Route) {
 	look := func(at, text string) {
-		if _, err := content.ParsePlace(text); err != nil {
+		p, err := content.ParsePlace(text)
+		if err != nil {
 			d.wrong(at, "%s", strings.TrimPrefix(err.Error(), "place "))
 		}
+		if name, ok := p.Variable(); ok && !strings.Contains(r.Match, "{"+name+"}") && !strings.Contains(r.Match, "{"+name+":") {
+			d.wrong(at, "%q is no variable of the path in match", text)
+		}
+	}
+	if r.KeyHeaders != nil && r.Doors != nil && !slices.Contains(r.Doors, "key") {
+		d.wrong(path+"key_headers", "is here without the door key: what comes under them would be executed again")
+	}
+	if r.Repeats == "refuse" && r.ClientID == "" {
+		d.wrong(path+"repeats", "is here without client_id")
 	}
 	if r.ClientID != "" {
 		look(path+"client_id", r.ClientID)
@@ -288,9 +298,7 @@ func checkCallbacks(c *Config, d *decoder) {
 		return
 	}
 	if _, err := webhook.New(webhook.Config{Allow: b.Allow, Secrets: b.Secrets}); err != nil {
-		for line := range strings.Lines(err.Error()) {
-			d.wrong("callbacks", "%s", strings.TrimSpace(line))
-		}
+		d.wrong("callbacks", "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 }
 

@@ -46,7 +46,7 @@ routes:
     doors: [poe, key, callback]
     key_headers: [Tracking-Id]
     compare: ["json:/amount"]
-    client_id: "path:id|lower"
+    client_id: "header:X-Id|lower"
     repeats: refuse
     unique: ["json:/email|lower", "header:X-Tenant"]
     free_on: [DELETE]
@@ -95,7 +95,7 @@ func TestParseReadsEveryKey(t *testing.T) {
 		Routes: []serve.Route{
 			{
 				Name: "orders", Match: "POST /orders", Doors: []string{"poe", "key", "callback"}, KeyHeaders: []string{"Tracking-Id"},
-				Compare: []string{"json:/amount"}, ClientID: "path:id|lower", Repeats: "refuse", Unique: []string{"json:/email|lower", "header:X-Tenant"},
+				Compare: []string{"json:/amount"}, ClientID: "header:X-Id|lower", Repeats: "refuse", Unique: []string{"json:/email|lower", "header:X-Tenant"},
 				FreeOn: []string{"DELETE"}, Async: true, RetryFor: 5 * time.Minute, Authorize: "/auth", Consume: "any", Release: []int{429, 503},
 				Principal: "header:X-User", Origins: []string{"https://shop.example.com"},
 				TTL: 10 * time.Minute, Retention: 24 * time.Hour,
@@ -234,6 +234,9 @@ func TestMistakesOneByOne(t *testing.T) {
 		{"authorize", "routes: [{match: POST /a, authorize: auth}]", `p:2:38: authorize: "auth" is not a path (write /auth)`},
 		{"retry for", "routes: [{match: POST /a, retry_for: 0s}]", `p:2:38: retry_for: must be more than nothing`},
 		{"audience without keys", "jwt_audience: a", `p:2:15: jwt_audience: is here without jwks: there are no keys to verify tokens with`},
+		{"no such variable", "routes: [{match: 'POST /a/{b}', client_id: 'path:c'}]", `p:2:44: client_id: "path:c" is no variable of the path in match`},
+		{"keys without a door", "routes: [{match: POST /a, doors: [poe], key_headers: [X-Key]}]", `p:2:54: key_headers: is here without the door key: what comes under them would be executed again`},
+		{"refused repeats of nothing", "routes: [{match: POST /a, repeats: refuse}]", `p:2:36: repeats: is here without client_id`},
 		{"jwt without keys", "routes: [{match: POST /a, principal: 'jwt:sub'}]", `p:2:38: principal: "jwt:sub" needs jwks, the keys to verify tokens with`},
 		{"workers", "workers: 0", `p:2:10: workers: must be at least 1`},
 		{"no door", "routes: [{match: POST /a, doors: []}]", `p:2:34: doors: is empty: nobody could come in`},

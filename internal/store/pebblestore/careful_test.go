@@ -256,3 +256,25 @@ func TestBothSlots(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A ledger whose folder somebody has removed takes nothing new: it would go into files that nobody finds again.
+func TestFolderIsGone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "ledger")
+	s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }() // it has nothing to close any more
+	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ready(t.Context()); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("ready: %v", err)
+	}
+	if _, err := s.Claim(t.Context(), claim(t)); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("a claim: %v", err)
+	}
+}

@@ -44,15 +44,16 @@ const upkeepPause = 50 * time.Millisecond
 // upkeepFailed tells of upkeep that fails, once a second at most. A disk that is full before the ledger is open stays so: nobody is there yet to
 // give up the reserve, and nothing else would end the wait.
 func (c *Config) upkeepFailed() func(error) {
-	var told time.Time // Pebble calls it under a lock
+	failed := 0 // Pebble calls it under a lock
 	return func(err error) {
 		if errors.Is(err, syscall.ENOSPC) && c.opening.Load() {
 			c.fatal(fmt.Sprintf("the ledger cannot be opened, since its disk is full: make room on it (%v)", err))
 		}
-		if now := time.Now(); now.Sub(told) > time.Second {
-			told = now
+		if failed++; failed%int(time.Second/upkeepPause) == 1 {
 			c.Log.Error().Err(err).Msg("the ledger's upkeep failed and is tried again")
 		}
-		time.Sleep(upkeepPause)
+		pause := time.NewTimer(upkeepPause)
+		defer pause.Stop()
+		<-pause.C
 	}
 }

@@ -25,6 +25,7 @@ type room struct {
 
 	free  atomic.Int64 // bytes; -1: nobody knows
 	want  atomic.Uint64
+	away  atomic.Bool // the disk did not answer when it was asked last
 	short atomic.Bool // claims are refused
 
 	mu    sync.Mutex
@@ -63,8 +64,18 @@ func (r *room) begin(s *Store, disk vfs.FS) {
 
 func (r *room) path() string { return r.disk.PathJoin(r.dir, reserveName) }
 
-// look asks the system. A disk that cannot say how much is left is taken for one with room.
+// look asks the system. A disk that cannot say how much is left is taken for one with room; one that does not answer, or has the ledger no more, takes
+// nothing new: what is written to files that nobody will find again is lost.
 func (r *room) look() error {
+	err := r.ask()
+	r.away.Store(err != nil)
+	return err
+}
+
+func (r *room) ask() error {
+	if _, err := r.disk.Stat(r.disk.PathJoin(r.dir, "LOCK")); err != nil {
+		return fmt.Errorf("looking for the ledger's folder: %w", err)
+	}
 	usage, err := r.disk.GetDiskUsage(r.dir)
 	if errors.Is(err, vfs.ErrUnsupported) {
 		return nil
@@ -84,6 +95,9 @@ func (r *room) look() error {
 
 // refuses says why nothing new is taken; nil: it is.
 func (r *room) refuses() error {
+	if r.away.Load() {
+		return fmt.Errorf("%w: its disk does not answer, or its folder is gone", store.ErrUnavailable)
+	}
 	if !r.short.Load() {
 		return nil
 	}

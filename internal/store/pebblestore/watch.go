@@ -45,10 +45,15 @@ func (s *Store) watch() {
 
 // lookAround looks at the room on the disk.
 func (s *Store) lookAround() {
-	was := s.room.short.Load()
+	was, away := s.room.short.Load(), s.room.away.Load()
 	if err := s.room.look(); err != nil {
-		s.c.Log.Error().Err(err).Msg("looking at the ledger's disk")
+		if !away {
+			s.c.Log.Error().Err(err).Msg("the ledger's disk does not answer, or its folder is gone: nothing new is taken")
+		}
 		return
+	}
+	if away {
+		s.c.Log.Warn().Msg("the ledger's disk answers again")
 	}
 	switch err := s.room.refuses(); {
 	case err != nil && !was:
