@@ -49,8 +49,8 @@ type Route struct {
 	Async bool
 	// RetryFor is how long an accepted action is tried again while it is surely not done. 0: one hour.
 	RetryFor time.Duration
-	// Principal says who is asking: "authorization", the whole field, "none", "jwt:CLAIM" of a bearer token that Config.JWKS verifies,
-	// "header:NAME" or "cookie:NAME". "": "authorization".
+	// Principal says who is asking: "none", "authorization" (the user of Basic, the issuer and subject of a bearer token that Config.JWKS verifies,
+	// otherwise the whole field), "jwt:CLAIM" of such a token, "header:NAME" or "cookie:NAME". "": "authorization".
 	Principal string
 	// Authorize is a path of Config.App that is asked, with GET and the client's credentials, whether it may have a stored answer. "": that the principal is
 	// the same is enough.

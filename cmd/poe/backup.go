@@ -41,7 +41,7 @@ type backupCmd struct {
 // Help is shown after the flags.
 func (backupCmd) Help() string {
 	return `A server that has the ledger open copies it itself, while it goes on serving: the folder is one of its machine.
-With --admin, and without --store, it is the ledger of the server there.
+With --admin, typed here, and without --store, it is the ledger of the server there.
 Where folder and ledger are on one disk the copy takes links and little room; copy it to another disk or machine then.
 The keys are in the copy where they lie in the ledger's folder. Keep it as you keep the ledger: whoever has it can read what is in it.`
 }

@@ -45,6 +45,9 @@ func (c *serveCmd) Run(ctx context.Context, t terminal, parsed *kong.Context) er
 	if err != nil {
 		return err
 	}
+	if cfg.Callbacks.DangerouslyInsecure {
+		log.Warn().Msg("callbacks may go to http and to addresses of the own network (callbacks.dangerously_insecure): this is for tests")
+	}
 	if os.Getenv("POE_ACCEPT_LOST_KEYS") != "" {
 		log.Warn().Msg("POE_ACCEPT_LOST_KEYS does nothing: it would count for the next restore as well, so it is a flag alone (--accept-lost-keys)")
 	}

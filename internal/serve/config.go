@@ -36,7 +36,7 @@ type Config struct {
 	MaxResponse     Size          `yaml:"max_response" usual:"32MiB" placeholder:"SIZE" group:"limits" help:"Largest answer that is kept."`
 	Spool           Size          `yaml:"spool" usual:"1GiB" placeholder:"SIZE" group:"limits" help:"Disk for what is on its way; full: 503."`
 	Front           Size          `yaml:"front" usual:"32MiB" placeholder:"SIZE" group:"limits" help:"Memory for finished actions."`
-	MinFree         Size          `yaml:"min_free" placeholder:"SIZE" group:"limits" help:"Must be left on the ledger's disk, or nothing new is taken (503); empty: 1 GiB, or 5 % where that is less."`
+	MinFree         Size          `yaml:"min_free" placeholder:"SIZE" group:"limits" help:"Must be left on the ledger's disk, or nothing new is taken (503); not given: 1 GiB, or 5 % where that is less."`
 	UpstreamTimeout time.Duration `yaml:"upstream_timeout" usual:"30s" placeholder:"TIME" group:"limits" help:"For one execution."`
 	MaxWait         time.Duration `yaml:"max_wait" usual:"30s" placeholder:"TIME" group:"limits" help:"Longest Prefer: wait."`
 	MaxRunning      int           `yaml:"max_running" usual:"1024" placeholder:"N" group:"limits" help:"Executions at one time; above: 503."`
