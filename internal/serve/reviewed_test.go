@@ -21,6 +21,28 @@ import (
 	"github.com/postonce/poe/internal/tokens"
 )
 
+// lone is a gate that executes one request at a time, and its spool in dir.
+func lone(t *testing.T, dir string) (*core.Gate, *replay.Spool) {
+	t.Helper()
+	st, err := memstore.New(memstore.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := tokens.Ephemeral(tokens.Config{Audience: st.Identity().String()}, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spool, err := replay.NewSpool(replay.SpoolConfig{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate, err := core.New(t.Context(), core.Config{Store: st, Keys: ring, Spool: spool, MaxRunning: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return gate, spool
+}
+
 // A client of HTTP/2 that opens no window takes nothing of a small answer: it must not hold it for ever.
 func TestNoWindow(t *testing.T) {
 	for name, tc := range map[string]struct {
@@ -30,22 +52,7 @@ func TestNoWindow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
-				st, err := memstore.New(memstore.Config{})
-				if err != nil {
-					t.Fatal(err)
-				}
-				ring, err := tokens.Ephemeral(tokens.Config{Audience: st.Identity().String()}, rand.Reader)
-				if err != nil {
-					t.Fatal(err)
-				}
-				spool, err := replay.NewSpool(replay.SpoolConfig{Dir: dir})
-				if err != nil {
-					t.Fatal(err)
-				}
-				gate, err := core.New(t.Context(), core.Config{Store: st, Keys: ring, Spool: spool, MaxRunning: 1})
-				if err != nil {
-					t.Fatal(err)
-				}
+				gate, spool := lone(t, dir)
 				app := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					w.Header().Set("Content-Type", tc.kind)
 					_, _ = w.Write(make([]byte, tc.size))
@@ -105,22 +112,7 @@ func TestSmallAnswer(t *testing.T) { overHTTP1(t, false) }
 func overHTTP1(t *testing.T, hints bool) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		st, err := memstore.New(memstore.Config{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ring, err := tokens.Ephemeral(tokens.Config{Audience: st.Identity().String()}, rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		spool, err := replay.NewSpool(replay.SpoolConfig{Dir: dir})
-		if err != nil {
-			t.Fatal(err)
-		}
-		gate, err := core.New(t.Context(), core.Config{Store: st, Keys: ring, Spool: spool, MaxRunning: 1})
-		if err != nil {
-			t.Fatal(err)
-		}
+		gate, spool := lone(t, dir)
 		app := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if hints {
 				w.Header().Set("Link", "</style.css>; rel=preload")
