@@ -135,7 +135,7 @@ func (g *Gate) abandon(ctx context.Context, id store.ID, due time.Time) (bool, e
 	}
 	killpoint.Hit("recovering")
 	next, why := g.unsent(&r), nothingSent
-	if r.State != store.Running || r.Way != store.Marked {
+	if r.State != store.Running || r.Way != store.Marked || g.outdated(&r) {
 		why = "the process that executed it ended before an answer was recorded"
 		next = r
 		next.State, next.Term, next.Finished = store.Unknown, g.newTerm(), g.now()

@@ -33,7 +33,8 @@ type rescued struct {
 	why   string
 }
 
-// policyOf returns how an action may be recovered: as its route says now, if what that takes is there.
+// policyOf returns how an action may be recovered: as its route says now, if what that takes is there. On the word of an old backup nothing is
+// sent again and nothing is taken back.
 func (g *Gate) policyOf(r *store.Record) Recovery {
 	rt := g.routes.named(r.Route)
 	switch {
@@ -41,6 +42,8 @@ func (g *Gate) policyOf(r *store.Record) Recovery {
 		return RecoveryHold
 	case rt.Recovery == RecoveryRepeat && r.Request.Where == store.Nowhere:
 		return RecoveryHold // it was claimed when the route said otherwise, and its request is not here
+	case (rt.Recovery == RecoveryRepeat || rt.Recovery == RecoveryCompensate) && g.outdated(r):
+		return RecoveryHold
 	default:
 		return rt.Recovery
 	}

@@ -13,6 +13,8 @@ import (
 //   - an id that was minted before the restore, whether it has no record or one that calls it unused, is gone: the id says when it was
 //     minted, and nobody can say that it was not executed since;
 //   - an action that was accepted and not yet sent may have been sent since: it is unknown;
+//   - an action that was under way, or unknown, may have come to any end since: it may have been answered, tried again and answered with something
+//     else. It is unknown, and neither repeated nor taken back; only what asks the application how it ended may go on;
 //   - a name that a client chose says nothing of its age. One that is free, or that led to nothing, may have been used since: 503, until
 //     somebody has accepted that such actions may be executed again (Floor.Lost).
 
@@ -43,9 +45,12 @@ func (g *Gate) doubt(ctx context.Context, r *store.Record) (store.Record, error)
 	return store.Record{}, errLostKeys
 }
 
+// outdated tells whether more may have become of r since the backup than it says: its latest attempt began before the ledger was put back.
+func (g *Gate) outdated(r *store.Record) bool { return r.Claimed.Before(g.restored) }
+
 // inDoubt tells whether an accepted action may have been sent after the backup. A callback may be sent twice.
 func (g *Gate) inDoubt(r *store.Record) bool {
-	return r.State == store.Queued && r.Kind != store.Callback && g.beforeRestore(r.ID)
+	return r.State == store.Queued && r.Kind != store.Callback && g.outdated(r)
 }
 
 // doubtAccepted marks an accepted action as one that may have been sent, which is what recovery makes an unknown one of.
