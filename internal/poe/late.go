@@ -14,12 +14,8 @@ import (
 // lateTries is how often a late end is written beside a record that keeps moving.
 const lateTries = 8
 
-// same tells whether r is still about the attempt that claimed is the claim of: since then nobody has said that it may be executed again.
-func same(claimed, r *store.Record) bool {
-	n := len(claimed.History)
-	return r.Claimed.Equal(claimed.Claimed) && len(r.History) >= n && slices.EqualFunc(r.History[:n], claimed.History, sameEvent) &&
-		!slices.ContainsFunc(r.History[n:], func(e store.Event) bool { return e.From != e.To && (e.To == store.Unused || e.To == store.Queued) })
-}
+// same tells whether r is still about the attempt that claimed is about: since then nobody has said that it may be executed again.
+func same(claimed, r *store.Record) bool { return r.Attempted() == claimed.Attempted() }
 
 func sameEvent(a, b store.Event) bool {
 	at := a.At
@@ -34,15 +30,17 @@ func retold(claimed, stands, next *store.Record) store.Record {
 	r.Names = stands.Names
 	r.Resent = stands.Resent
 	r.History = stands.History
-	for _, e := range next.History[min(len(claimed.History), len(next.History)):] {
-		r.Note(e)
+	for _, e := range next.History {
+		if !slices.ContainsFunc(claimed.History, func(c store.Event) bool { return sameEvent(c, e) }) {
+			r.Note(e)
+		}
 	}
 	return r
 }
 
 // late records an end that comes when the action was declared unknown, or decided about. An attempt that is still unknown is settled by it.
-// What a person has called undone, and an answer shows to be done, is done: it must not be executed again. Everything else stays what it
-// is, with the answer in its history; and somebody must hear of it.
+// What a person has called undone, and an answer shows to be done, is done: it must not be executed again. What was taken back since, and everything
+// else, stays what it is, with the answer in its history; and somebody must hear of it.
 func (g *Gate) late(ctx context.Context, claimed *store.Record, stands, next store.Record) status {
 	if next.State == store.Unknown && (next.Status == 0 || claimed.State == store.Unknown || stands.State == store.Unknown) {
 		return status{phase: phaseOf(stands.State), record: stands} // it has learned nothing
@@ -72,7 +70,8 @@ func (g *Gate) late(ctx context.Context, claimed *store.Record, stands, next sto
 func (g *Gate) afterwards(claimed, stands *store.Record, next store.Record) store.Record {
 	r := *stands
 	another := next.Method != stands.Method || next.Target != stands.Target || next.Principal != stands.Principal // request under the same name, since then
-	if settles(claimed, stands, &next) || next.State == store.Done && stands.Doubted() && !another {
+	wrong := stands.Doubted() && stands.Undo.IsZero() && !another // what was taken back is not done, whatever its answer was
+	if settles(claimed, stands, &next) || next.State == store.Done && wrong {
 		r = next
 		r.Names, r.History, r.Attempt = stands.Names, stands.History, max(stands.Attempt, next.Attempt)
 		r.Resent, r.Undo = stands.Resent, stands.Undo

@@ -63,7 +63,7 @@ var guards = []guard{
 	{"the request is whole before it is claimed", engine + "body.go", "switch err := c.readBody(); {\n\tcase err == nil && c.digestsMatch(c.body):", "switch err := c.readBody(); {\n\tcase err != replay.ErrTooLarge:", engine, "TestBodyCutOff"},
 	{"a claim that nobody confirmed is not executed", engine + "engine.go", "\t\treturn got, fmt.Errorf(\"%w: %w\", store.ErrUnavailable, err)\n", "\t\treturn r, nil\n", engine, "TestLedgerTrouble"},
 	{"a stored answer is what was stored", engine + "outcome.go", "if n != b.Size || [32]byte(h.Sum(nil)) != b.Digest {", "if n != b.Size {", engine, "TestDamagedAnswer"},
-	{"what lost its owner is unknown", engine + "recovery.go", "if r.State != store.Running || r.Way != store.Marked {", "if r.State != store.Running {", engine, "TestRecovery"},
+	{"what lost its owner is unknown", engine + "recovery.go", "if r.State != store.Running || r.Way != store.Marked || g.outdated(&r) {", "if r.State != store.Running {", engine, "TestRecovery"},
 	{"what recovers is leased", engine + "rescue.go", "\tleased, err = g.writeAdvance(ctx, r.Term, leased, store.Also{})\n",
 		"", engine, "TestRepeatByOneOfMany"},
 	{"what was forgotten by a restore is not claimed", pebbles + "write.go", "if id.Minted().Before(s.meta.restored) {", "if false {", pebbles, "TestBackupAndRestore"},

@@ -37,6 +37,10 @@ const (
 	fWay       protowire.Number = 21
 	fResent    protowire.Number = 22
 	fUndo      protowire.Number = 23
+	fBegan     protowire.Number = 24
+	fAsked     protowire.Number = 25
+	fCompared  protowire.Number = 26
+	fAskedAs   protowire.Number = 27
 )
 
 const (
@@ -156,7 +160,11 @@ func (r *Record) Append(b []byte) []byte {
 	}
 	b = putInt(b, fWay, uint64(r.Way))
 	b = putInt(b, fResent, uint64(r.Resent))
-	return putFixed(b, fUndo, r.Undo[:])
+	b = putFixed(b, fUndo, r.Undo[:])
+	b = putFixed(b, fBegan, r.Began[:])
+	b = putFixed(b, fAsked, r.Doubt.Request[:])
+	b = putFixed(b, fCompared, r.Doubt.Digest[:])
+	return putInt(b, fAskedAs, uint64(r.Doubt.Attempt))
 }
 
 func (p *Blob) append(b []byte) []byte {
@@ -358,6 +366,15 @@ func (r *Record) field(v value) (err error) {
 		r.Resent = uint16(i) //nolint:gosec // limited above
 	case fUndo:
 		return v.fixed(r.Undo[:])
+	case fBegan:
+		return v.fixed(r.Began[:])
+	case fAsked:
+		return v.fixed(r.Doubt.Request[:])
+	case fCompared:
+		return v.fixed(r.Doubt.Digest[:])
+	case fAskedAs:
+		i, err = v.small(1<<16 - 1)
+		r.Doubt.Attempt = uint16(i) //nolint:gosec // limited above
 	default:
 		return fmt.Errorf("no such field in version %d", Version)
 	}

@@ -63,6 +63,10 @@ var (
 		}
 		if rapid.Bool().Draw(t, "recovered") {
 			r.Way = store.Way(rapid.IntRange(0, int(store.Accepted)).Draw(t, "way"))
+			r.Doubt.Attempt = rapid.Uint16().Draw(t, "doubted")
+			copy(r.Doubt.Request[:], some(t, "asked"))
+			copy(r.Doubt.Digest[:], some(t, "compared"))
+			copy(r.Began[:], some(t, "began"))
 			r.Resent, r.Undo = rapid.Uint16().Draw(t, "resent"), ids.Draw(t, "undo")
 		}
 		for i := range rapid.IntRange(0, 3).Draw(t, "names") {

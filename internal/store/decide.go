@@ -3,7 +3,6 @@ package store
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 )
@@ -58,6 +57,7 @@ func DecideClaim(v View, r *Record, now time.Time, c *Change) (got *Record, err 
 		return nil, invalid("claimed as %s", r.State)
 	}
 	r.round()
+	r.Began, r.Doubt = Term{}, Doubt{}
 	var was time.Time
 	brought := r.Names
 	held, err := v.Record(r.ID)
@@ -74,10 +74,8 @@ func DecideClaim(v View, r *Record, now time.Time, c *Change) (got *Record, err 
 		if err != nil { // perhaps for another try, with the names that r came with
 			return nil, err
 		}
-		was, r.Attempt, r.History, r.Names = held.Due, held.Attempt, held.History, names
-		if held.lastGivenUp() && !again(held, r) && r.Attempt < math.MaxUint16 {
-			r.Attempt++ // an application that knows keys must not take it for the request that is in doubt
-		}
+		was, r.History, r.Names, r.Doubt = held.Due, held.History, names, held.Doubt
+		r.Attempt = held.nextAttempt(r)
 	}
 	if err := claimable(r, now); err != nil {
 		return nil, err
@@ -94,12 +92,34 @@ func DecideClaim(v View, r *Record, now time.Time, c *Change) (got *Record, err 
 	return r, nil
 }
 
-// again tells whether r asks for what held did.
-func again(held, r *Record) bool {
-	if held.Method != r.Method || held.Target != r.Target {
-		return false
+// nextAttempt is the number of the attempt in which r asks for something of the unused action held. An application that knows keys must not take
+// it for the request that is in doubt, unless it is that.
+func (held *Record) nextAttempt(r *Record) uint16 {
+	d := &held.Doubt
+	switch {
+	case d.Request == [32]byte{}:
+		return held.Attempt
+	case d.about(r):
+		return d.Attempt
+	default:
+		return max(held.Attempt, d.Attempt, d.Attempt+1) // the last of all numbers stays
 	}
-	return held.Request.Digest == r.Request.Digest || r.Digest != [32]byte{} && held.Digest == r.Digest
+}
+
+// remember completes r, which is about to replace held, with what the ledger keeps of attempts.
+func (r *Record) remember(held *Record) {
+	r.Began, r.Doubt = Term{}, held.Doubt
+	switch {
+	case held.State == Queued: // what it becomes is a new attempt, or none
+	case r.State == Running, r.State == Sent, r.State == Unknown:
+		r.Began = held.Attempted()
+	}
+	switch {
+	case r.Attempt > held.Attempt: // an answer has settled it
+		r.Doubt = Doubt{}
+	case held.State == Unknown && r.State == Unused && r.lastGivenUp():
+		r.Doubt = Doubt{Request: held.asks(), Digest: held.Digest, Attempt: held.Attempt}
+	}
 }
 
 // stillOwn returns names with those of held that lead to it. One that was taken over is another's now.
@@ -206,6 +226,7 @@ func DecideAdvance(v View, w *Advance, now time.Time, c *Change) (got *Record, e
 	if err := follows(held, r); err != nil {
 		return nil, err
 	}
+	r.remember(held)
 	names, err := c.leave(v, held, w.Also.Free)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -125,6 +126,7 @@ type Record struct {
 	State     State
 	Way       Way
 	Term      Term   // of the write that made the record what it is
+	Began     Term   // of the write that began the attempt which is under way or unknown; zero: Term. The ledger keeps it
 	Attempt   uint16 // complete answers so far that meant "not done"
 	Door      string
 	Route     string
@@ -142,7 +144,21 @@ type Record struct {
 	Due       time.Time // when somebody must look at it; zero: never again
 	Resent    uint16    // how often recovery has sent this attempt's request again since it became unknown
 	Undo      ID        // the child that takes this attempt back, or zero: then that child says how it ends
+	Doubt     Doubt     // the ledger keeps it
 	History   []Event
+}
+
+// A Doubt is the latest attempt of an unused action of which an operator has said, and no answer, that it was not done. Whoever asks for the same again
+// does so under the number of that attempt, so that an application which knows keys can tell; whoever asks for something else must not.
+type Doubt struct {
+	Request [32]byte // its method, target and content, hashed; zero: there is no doubt
+	Digest  [32]byte // its Digest
+	Attempt uint16   // its Attempt
+}
+
+// about tells whether r asks for what is in doubt: for the very same, or for what its door takes for the same.
+func (d *Doubt) about(r *Record) bool {
+	return d.Request == r.asks() || d.Digest != [32]byte{} && d.Digest == r.Digest
 }
 
 // Skew is how far apart clocks are allowed to be: an action may still be claimed that long after Expires.
@@ -173,7 +189,20 @@ func (e *Event) givenUp() bool {
 	return e.From == Unknown && (e.To == Unused || e.To == Queued || e.To == Burned) && strings.HasPrefix(e.Who, "operator")
 }
 
-// lastGivenUp tells whether that is the last that is known of r: its attempt keeps the number of the one that is in doubt.
+// Attempted returns what names the attempt that is under way or unknown, and no other one of any action: whoever made it can tell it from a later one.
+func (r *Record) Attempted() Term {
+	if r.Began != (Term{}) {
+		return r.Began
+	}
+	return r.Term
+}
+
+// asks is a digest of what r asks for: method, target and content.
+func (r *Record) asks() [32]byte {
+	return sha256.Sum256([]byte(r.Method + "\x00" + r.Target + "\x00" + string(r.Request.Digest[:])))
+}
+
+// lastGivenUp tells whether that is the last that is known of r.
 func (r *Record) lastGivenUp() bool {
 	return len(r.History) > 0 && r.History[len(r.History)-1].givenUp()
 }

@@ -17,7 +17,7 @@ import (
 // checkModel runs random sequences against a ledger and, beside it, against a few maps.
 func checkModel(t *testing.T, open Open) {
 	rapid.Check(t, func(rt *rapid.T) {
-		m := &model{rt: rt, names: names(5), held: map[store.ID]store.Record{}, leads: map[store.Name]store.ID{}}
+		m := &model{rt: rt, names: names(5), held: map[store.ID]store.Record{}, leads: map[store.Name]store.ID{}, began: map[store.ID]store.Term{}}
 		m.kit = &kit{t: t}
 		m.now.Store(start.UnixMilli())
 		m.in = open(t, m.clock)
@@ -44,6 +44,7 @@ type model struct {
 	names []store.Name
 	held  map[store.ID]store.Record
 	leads map[store.Name]store.ID
+	began map[store.ID]store.Term // the writes that began the latest attempts
 }
 
 // holder returns who holds n.
@@ -75,7 +76,7 @@ func (m *model) claimAny(rt *rapid.T) {
 		rt.Fatalf("claiming got %v, want %v", err, reason)
 	}
 	if reason == nil {
-		m.held[r.ID] = want
+		m.held[r.ID], m.began[r.ID] = want, want.Term
 		for _, n := range want.Names {
 			m.leads[n] = r.ID
 		}
@@ -156,7 +157,9 @@ func (m *model) advanceAny(rt *rapid.T) {
 	if len(next.Names) == 0 {
 		next.Names = nil
 	}
-	m.held[r.ID] = next
+	if m.held[r.ID] = next; r.State == store.Queued {
+		m.began[r.ID] = next.Term
+	}
 	m.equal(rt, got, next)
 }
 
@@ -228,6 +231,13 @@ func (m *model) agrees(rt *rapid.T) {
 }
 
 func (m *model) equal(rt *rapid.T, got, want store.Record) {
+	switch s := got.State; {
+	case (s == store.Running || s == store.Sent || s == store.Unknown) && got.Attempted() != m.began[got.ID]:
+		rt.Fatalf("the attempt is %x, want %x: %+v", got.Attempted(), m.began[got.ID], got)
+	case got.Doubt != store.Doubt{}:
+		rt.Fatalf("there is a doubt, and nobody has decided anything: %+v", got)
+	}
+	want.Began = got.Began
 	if !bytes.Equal(got.Append(nil), want.Append(nil)) || got.ID != want.ID {
 		rt.Fatalf("the ledger has\n%+v\nwant\n%+v", got, want)
 	}
