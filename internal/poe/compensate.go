@@ -17,7 +17,7 @@ import (
 // The policy of compensating: one POST takes back whatever the action may have done. It is an action of its own, spawned in the write that
 // makes its parent unknown, and executed as what is accepted is: with a durable mark before its first byte, at most once, and again only
 // where it surely was not done. How it ends decides what its parent is, in a write of its own. A crash between the two loses nothing: the
-// parent is on the agenda until it has moved.
+// parent is on the agenda until it has moved, or was left to a person; and a person's decision puts it there again.
 
 // doorCompensation is the word of a compensation in its record. No client comes through it.
 const doorCompensation = "compensation"
@@ -94,6 +94,24 @@ func (g *Gate) followUp(ctx context.Context, child *store.Record) {
 	if parent.State == store.Unknown && parent.Undo == child.ID {
 		g.compensated(ctx, parent)
 	}
+}
+
+// announce puts the parent of a compensation about which a person is deciding back on the agenda: should the process end right behind the decision,
+// the parent is looked at all the same.
+func (g *Gate) announce(ctx context.Context, child *store.Record) error {
+	if child.Kind != store.Compensation {
+		return nil
+	}
+	parent, err := g.store.Lookup(ctx, store.ByID(child.Parent))
+	if err == nil && parent.State == store.Unknown && parent.Undo == child.ID && parent.Due.Equal(store.Person) {
+		next := parent
+		next.Term, next.Due = g.newTerm(), g.now().Add(time.Minute)
+		_, err = g.writeAdvance(ctx, parent.Term, next, store.Also{})
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrStale) { // stale: it has moved by itself
+		return fmt.Errorf("looking after what %s takes back: %w", child.ID, err)
+	}
+	return nil
 }
 
 // compensated does with an unknown action what the end of its compensation says.

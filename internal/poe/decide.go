@@ -95,6 +95,9 @@ func (g *Gate) Decide(ctx context.Context, d Decision) (Action, error) {
 		return Action{}, err
 	}
 	ctx = context.WithoutCancel(ctx)
+	if err := g.announce(ctx, &r); err != nil {
+		return Action{}, err
+	}
 	got, err := g.writeAdvance(ctx, r.Term, next, also)
 	switch {
 	case errors.Is(err, store.ErrStale) && !got.ID.IsZero():
@@ -189,6 +192,11 @@ func (g *Gate) takenBack(ctx context.Context, r *store.Record) error {
 		return nil
 	case err != nil:
 		return fmt.Errorf("looking up what takes %s back: %w", r.ID, err)
+	case child.State == store.Done: // its end has not come here yet
+		g.compensated(context.WithoutCancel(ctx), *r)
+		if now, err := g.store.Lookup(ctx, store.ByID(r.ID)); err == nil {
+			return g.conflict(&now, "it was taken back by "+child.ID.String()+": ")
+		}
 	}
 	return g.conflict(r, "it is being taken back by "+child.ID.String()+", which is "+child.State.String()+": decide about that one first, or burn it; ")
 }

@@ -81,3 +81,71 @@ func TestDecideThatAcceptedIsTakenBackAgain(t *testing.T) {
 	b.wantState(second.String(), store.Done)
 	b.wantState(id, store.Done)
 }
+
+// Between what a person decides about a compensation and what becomes of the action that it takes back the process may end, or the ledger be away.
+func TestDecidedCompensationThenCrash(t *testing.T) {
+	for name, tc := range map[string]struct {
+		d     func(id string) core.Decision
+		state store.State
+	}{
+		"done":   {func(id string) core.Decision { return decision(id, core.AsDone) }, store.Done},
+		"failed": {func(id string) core.Decision { return decision(id, core.AsFailed) }, store.Unknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, ledger := newTampered(t, one(compensating))
+			u := &upstream{}
+			b.behind(u)
+			u.says(breaks)
+			i := b.issue("/orders?x=1", alice)
+			b.do("POST", i.URI, "apples", alice)
+			b.work()
+			child := b.wantState(b.lookup(i.ID).Undo.String(), store.Unknown)
+			if r := b.wantState(i.ID, store.Unknown); !r.Due.Equal(store.Person) {
+				t.Fatalf("due %s", r.Due)
+			}
+			decided := false
+			ledger.moving = func(r store.Record) error {
+				if decided = decided || r.ID == child.ID; decided && r.ID != child.ID {
+					return store.ErrUnavailable
+				}
+				return nil
+			}
+			b.decide(tc.d(child.ID.String()))
+			ledger.moving = nil
+			b.wantState(i.ID, store.Unknown)
+			next := b.again(compensating, u)
+			next.pass(2*time.Minute, time.Second)
+			r := next.wantState(i.ID, tc.state)
+			if tc.state == store.Unknown && !r.Due.Equal(store.Person) {
+				t.Errorf("due %s", r.Due)
+			}
+		})
+	}
+}
+
+// What was taken back and has not been told yet is settled as soon as somebody wants to decide about it.
+func TestDecidedAfterItWasTakenBack(t *testing.T) {
+	b, ledger := newTampered(t, one(compensating))
+	u := &upstream{}
+	b.behind(u)
+	u.says(onCompensation(answers(204, "")))
+	i := b.issue("/orders?x=1", alice)
+	b.do("POST", i.URI, "apples", alice)
+	ledger.moving = func(r store.Record) error { // the parent does not hear of it
+		if r.ID.String() == i.ID {
+			return store.ErrUnavailable
+		}
+		return nil
+	}
+	b.work()
+	b.wantState(b.wantState(i.ID, store.Unknown).Undo.String(), store.Done)
+	ledger.moving = nil
+	_, err := b.gate.Decide(t.Context(), decision(i.ID, core.AsUnused))
+	var conflict *core.ConflictError
+	if !errors.As(err, &conflict) || conflict.State != "done" {
+		t.Errorf("%v", err)
+	}
+	if r := b.wantState(i.ID, store.Done); r.Status != 409 {
+		t.Errorf("%d", r.Status)
+	}
+}
