@@ -22,15 +22,15 @@ type asked struct {
 	state Resolved
 }
 
-// Execute returns Complete where the function has found something out.
+// Execute returns Complete where the function says that it was done.
 func (x *asked) Execute(ctx context.Context, _ *replay.Request, rec *replay.Recorder) (replay.Proof, error) {
 	found, err := x.find(ctx, x.about)
 	switch {
 	case err != nil:
 		return replay.Broken, err
 	case found.State == WasNotDone:
-		x.state = WasNotDone
-		return replay.Complete, nil
+		x.state = WasNotDone // which is no answer
+		return replay.Broken, nil
 	case found.State != WasDone:
 		return replay.Broken, errNothingYet
 	}
@@ -60,13 +60,13 @@ func (g *Gate) asking(a *action, r *store.Record) *action {
 	a.request = func(store.ID, uint16) *replay.Request { return nil }
 	a.rescue = &rescue{policy: recoveryFunction, did: "the program was asked", whole: true, verdict: func(end *ending, answer *replay.Answer) rescued {
 		switch {
+		case x.state == WasNotDone:
+			return rescued{store.Unused, "it was not done"}
 		case answer == nil:
 			if end.err != nil && !errors.Is(end.err, errNothingYet) {
 				g.log.Error().Err(end.err).Stringer("id", r.ID).Msg("asking the program what became of an action")
 			}
 			return rescued{store.Unknown, "nothing is known yet"}
-		case x.state == WasNotDone:
-			return rescued{store.Unused, "it was not done"}
 		default:
 			return rescued{store.Done, "it was done"}
 		}

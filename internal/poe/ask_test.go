@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	core "github.com/postonce/poe/internal/poe"
+	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
 )
 
@@ -125,5 +126,52 @@ func TestRecoveryMistakes(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
+	}
+}
+
+// What a function calls not done has had no answer: none stands in its state or its history.
+func TestNotDoneHasNoStatus(t *testing.T) {
+	b, u := recovering(t, core.Route{Recover: func(context.Context, core.Unresolved) (core.Resolution, error) {
+		return core.Resolution{State: core.WasNotDone}, nil
+	}})
+	u.says(breaks)
+	i := b.issue("/orders")
+	b.do("POST", i.URI, "apples")
+	b.pass(time.Minute, time.Second)
+	r := b.wantState(i.ID, store.Unused)
+	if last := r.History[len(r.History)-1]; r.Status != 0 || last.Status != 0 {
+		t.Errorf("%d: %+v", r.Status, last)
+	}
+}
+
+// Who was promised an execution that surely did not happen may ask for it anew.
+func TestPromisedAndNotDone(t *testing.T) {
+	taken := compensating
+	taken.Compensated = core.CompensatedUnused
+	for name, route := range map[string]core.Route{
+		"a fence": {Recovery: core.RecoveryProbe, Probe: "/orders/{id}", ProbeFences: true}, "taken back": taken,
+		"a function": {Recover: func(context.Context, core.Unresolved) (core.Resolution, error) {
+			return core.Resolution{State: core.WasNotDone}, nil
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, u := recovering(t, route)
+			u.says(func(n int, s sending, rec *replay.Recorder) (replay.Proof, error) {
+				switch {
+				case s.method == "GET":
+					return answers(404, "")(n, s, rec)
+				case strings.Contains(s.target, "compensate"):
+					return answers(204, "")(n, s, rec)
+				}
+				return breaks(n, s, rec)
+			})
+			i := b.issue("/orders")
+			b.do("POST", i.URI, "apples", later)
+			b.pass(time.Minute, time.Second)
+			b.wantState(i.ID, store.Burned)
+			if p := wantProblem(t, b.do("POST", i.URI, "apples"), 410, "burned"); p["retry"] != "new" || p["detail"] != nil {
+				t.Errorf("retry %v, %v", p["retry"], p["detail"])
+			}
+		})
 	}
 }

@@ -242,10 +242,11 @@ func (c *call) refuse(s *status) {
 	g.write(c.w, c.r, p.about(g, s))
 }
 
-// burned says that an action was cancelled. Of one that was unknown then nobody knows whether it was executed before.
+// burned says that an action was cancelled. Of one that was unknown when a person did it nobody knows whether it was executed before. Recovery does it
+// only to what surely was not done.
 func (g *Gate) burned(r *store.Record) *problem {
 	p := g.problem(problemBurned)
-	if slices.ContainsFunc(r.History, func(e store.Event) bool { return e.From == store.Unknown && e.To == store.Burned }) {
+	if slices.ContainsFunc(r.History, func(e store.Event) bool { return e.From == store.Unknown && e.To == store.Burned && e.Who != "recovery" }) {
 		p.Retry, p.Detail = retryNever, "it was sent before, and nobody knows whether it was executed then"
 	}
 	return p
