@@ -26,6 +26,8 @@ func (c *call) attempt() (lost bool) {
 	delete(c.w.Header(), "Poe-State") // it said unused
 	ctx := context.WithoutCancel(c.r.Context())
 	switch holder, err := c.g.doubt(ctx, &s.record); {
+	case len(c.route.unique) > 0 && s.record.ID.Days() != 0: // named before the route had business keys: it would be forgotten before them
+		end.refused = store.ErrExpired
 	case errors.Is(err, store.ErrTaken):
 		end.lost, *s = true, status{phase: phaseOf(holder.State), record: holder}
 	case err != nil:

@@ -582,3 +582,30 @@ func TestGuardsAfterRetention(t *testing.T) {
 		t.Errorf("executed %d times", n)
 	}
 }
+
+// An action that was named before its route had business keys is forgotten some day, and its business key with it. So it is not executed any more.
+func TestNamedBeforeTheRouteHadBusinessKeys(t *testing.T) {
+	plain := core.Route{Name: "orders", Doors: []string{"poe", "key"}}
+	b, u := recovering(t, plain)
+	used, unused := b.issue("/orders"), b.issue("/orders")
+	u.says(answers(429, ""))
+	b.do("POST", used.URI, "apples", "X-Order: 7")
+	b.do("POST", "/orders", "apples", "X-Order: 7", "Idempotency-Key: k")
+	route := plain
+	route.Unique = []string{"header:X-Order"}
+	u.says(nil)
+	next := b.again(route, u)
+	n := len(u.sent())
+	wantProblem(t, next.do("POST", unused.URI, "apples", "X-Order: 7"), 410, "never-used")
+	wantProblem(t, next.do("POST", used.URI, "apples", "X-Order: 7"), 410, "expired")
+	wantProblem(t, next.do("POST", "/orders", "apples", "X-Order: 7", "Idempotency-Key: k"), 409, "key-expired")
+	if len(u.sent()) != n {
+		t.Errorf("sent: %v", u.sent()[n:])
+	}
+	if res := next.do("POST", next.mint("/orders"), "apples", "X-Order: 7"); res.StatusCode != 201 {
+		t.Errorf("a new one: %d", res.StatusCode)
+	}
+	next.advance(100 * 24 * time.Hour)
+	core.Housekeeping(t.Context(), next.gate)
+	wantProblem(t, next.do("POST", next.mint("/orders"), "apples", "X-Order: 7"), 409, "duplicate")
+}

@@ -169,7 +169,7 @@ func TestCallbackWithoutDoorIsNotSent(t *testing.T) {
 func TestBurnFreesGuards(t *testing.T) {
 	b := newBench(t, func(c *core.Config) {
 		c.Routes = []core.Route{
-			{Match: "POST /users", Doors: []string{"key"}, Unique: []string{"json:/email"}, FreeOn: []string{"DELETE"}},
+			{Name: "own", Match: "POST /users", Doors: []string{"key"}, Unique: []string{"json:/email"}, FreeOn: []string{"DELETE"}},
 			{Match: "POST *", Doors: []string{"poe"}},
 		}
 	})
@@ -198,7 +198,7 @@ func TestBurnFreesGuards(t *testing.T) {
 // A DELETE whose handler panics has deleted nothing that we know of.
 func TestPanickingDeleteFreesGuards(t *testing.T) {
 	b := newBench(t, func(c *core.Config) {
-		c.Routes = []core.Route{{Match: "POST /users", Doors: []string{"key"}, Unique: []string{"json:/email"}, FreeOn: []string{"DELETE"}}}
+		c.Routes = []core.Route{{Name: "own", Match: "POST /users", Doors: []string{"key"}, Unique: []string{"json:/email"}, FreeOn: []string{"DELETE"}}}
 	})
 	b.app = func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == "DELETE" {
@@ -225,7 +225,7 @@ func TestPanickingDeleteFreesGuards(t *testing.T) {
 // A DELETE whose handler writes nothing has been answered 200.
 func TestSilentDeleteFreesGuards(t *testing.T) {
 	b := newBench(t, func(c *core.Config) {
-		c.Routes = []core.Route{{Match: "POST /users", Doors: []string{"key"}, Unique: []string{"json:/email"}, FreeOn: []string{"DELETE"}}}
+		c.Routes = []core.Route{{Name: "own", Match: "POST /users", Doors: []string{"key"}, Unique: []string{"json:/email"}, FreeOn: []string{"DELETE"}}}
 	})
 	b.app = func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
@@ -310,7 +310,7 @@ func TestStreamed405(t *testing.T) {
 func TestRepeatedAsyncDeleteFrees(t *testing.T) {
 	b := deferring(t, func(c *core.Config) {
 		c.Routes = []core.Route{
-			{Match: "POST /users", Doors: []string{"key"}, Unique: []string{"json:/email"}, FreeOn: []string{"DELETE"}},
+			{Name: "own", Match: "POST /users", Doors: []string{"key"}, Unique: []string{"json:/email"}, FreeOn: []string{"DELETE"}},
 			{Match: "DELETE /users/{id}", Doors: []string{"key", "async"}},
 		}
 	})

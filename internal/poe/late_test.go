@@ -180,7 +180,7 @@ func TestLateAnswerToTheNextAttempt(t *testing.T) {
 // Whoever gives back what a running action guards does not take its outcome away.
 func TestFreeWhileItRuns(t *testing.T) {
 	b := newBench(t, func(c *core.Config) {
-		c.Routes = []core.Route{{Match: "POST /orders", Unique: []string{"header:X-Item"}}}
+		c.Routes = []core.Route{{Name: "own", Match: "POST /orders", Unique: []string{"header:X-Item"}}}
 	})
 	entered, leave := b.stopped()
 	var all sync.WaitGroup

@@ -188,7 +188,7 @@ func problemBench(t *testing.T) (*bench, *tampered) {
 		c.Authorizer = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { b.serve(w, r) })
 		c.Routes = []core.Route{{Match: "POST /required", Require: true}, {Match: "POST /watched", Authorize: "/auth"},
 			{Match: "POST /undone", Recovery: core.RecoveryCompensate, Compensate: "/back"}, {Match: "POST /keyed", Doors: []string{"key"}, Require: true},
-			{Match: "POST /unique/{id}", Unique: []string{"path:id"}}, {Match: "PUT /tagged", Doors: []string{"if-match"}, Require: true},
+			{Name: "unique", Match: "POST /unique/{id}", Unique: []string{"path:id"}}, {Match: "PUT /tagged", Doors: []string{"if-match"}, Require: true},
 			{Name: "default", Match: "POST,PUT *"}}
 	})
 	return b, ledger
@@ -274,7 +274,7 @@ func TestLogsTellNoSecrets(t *testing.T) {
 		b, ledger := newTampered(t, func(c *core.Config) {
 			c.MaxBody, c.MaxResponse, c.Log = 1000, 1000, zerolog.New(&log).Level(zerolog.TraceLevel)
 			c.Routes = []core.Route{{Match: "POST /required", Require: true}, {Match: "POST /keyed", Doors: []string{"key"}, Require: true},
-				{Match: "POST /unique/{id}", Unique: []string{"path:id"}}, {Match: "PUT /tagged", Doors: []string{"if-match"}, Require: true},
+				{Name: "unique", Match: "POST /unique/{id}", Unique: []string{"path:id"}}, {Match: "PUT /tagged", Doors: []string{"if-match"}, Require: true},
 				{Name: "default", Match: "POST,PUT *"}}
 		})
 		tc.produce(b, ledger, "Authorization: Basic "+credentials)

@@ -187,7 +187,7 @@ func TestLinksOfOddTarget(t *testing.T) {
 // A route that counts behind http.StripPrefix, "so that nothing is left unguarded by mistake", can be used there.
 func TestStripPrefixVars(t *testing.T) {
 	for _, r := range []core.Route{
-		{Match: "POST /orders/{id}/payment", Unique: []string{"path:id"}, Doors: []string{"key"}},
+		{Name: "own", Match: "POST /orders/{id}/payment", Unique: []string{"path:id"}, Doors: []string{"key"}},
 		{Match: "POST /orders/{id}/payment", ClientID: "path:id", Doors: []string{"key"}},
 	} {
 		b := newBench(t, func(c *core.Config) { c.Routes = []core.Route{r} })
@@ -202,7 +202,7 @@ func TestStripPrefixVars(t *testing.T) {
 func TestHostSpellings(t *testing.T) {
 	for _, host := range []string{"example.com:80", "EXAMPLE.com", "example.com."} {
 		b := newBench(t, func(c *core.Config) {
-			c.Routes = []core.Route{{Match: "POST /users", Doors: []string{"key"}, Unique: []string{"json:/email"}}}
+			c.Routes = []core.Route{{Name: "own", Match: "POST /users", Doors: []string{"key"}, Unique: []string{"json:/email"}}}
 		})
 		create := func(host string) *http.Response {
 			r := httptest.NewRequest("POST", "/users", strings.NewReader(`{"email":"a@example.com"}`))

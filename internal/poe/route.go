@@ -66,6 +66,9 @@ func newRoute(cfg *Config, r Route) (*route, error) {
 	c := &route{Route: r}
 	var errs []error
 	errs = append(errs, c.parseMatch())
+	if r.Name == "" && len(r.Unique) > 0 {
+		errs = append(errs, errors.New("unique, and no name: business keys are those of a name, and would all be free under another match"))
+	}
 	setDefault(&c.Name, r.Match)
 	setDefault(&c.TTL, cfg.TTL)
 	setDefault(&c.Retention, cfg.Retention)

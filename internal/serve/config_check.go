@@ -253,6 +253,9 @@ func checkDoors(c *Config, r *Route, d *decoder, path string) {
 	for i, method := range r.FreeOn {
 		oneOf(d, fmt.Sprintf("%sfree_on[%d]", path, i), method, http.MethodDelete)
 	}
+	if len(r.Unique) > 0 && r.Name == "" {
+		d.wrong(path+"unique", "needs a name beside it: business keys are those of the name, and without one a change of match would free them all")
+	}
 	if len(r.FreeOn) > 0 && len(r.Unique) == 0 {
 		d.wrong(path+"free_on", "is here without unique: there is nothing to free")
 	}
