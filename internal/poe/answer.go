@@ -242,6 +242,10 @@ func (c *call) answer(end *ending) {
 	case end.streamed && end.proof != replay.Complete:
 		panic(http.ErrAbortHandler) // the client must not take half a stream for a whole one
 	case end.streamed:
+	case end.proof == replay.Unsent && s.phase == done: // as somebody has decided meanwhile
+		c.naming.repeat(s)
+	case end.proof == replay.Unsent && s.phase == burned:
+		c.refuse(s)
 	case end.proof == replay.Unsent:
 		c.notExecuted(unsentStatus(end), s)
 	case end.proof == replay.Broken:

@@ -279,3 +279,18 @@ func TestCompensationInTheReceipt(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// An answer that is still being produced does not prove that a compensation was not done: it is not sent again.
+func TestStreamedAnswerToACompensation(t *testing.T) {
+	b, u := recovering(t, compensating)
+	u.says(onCompensation(answers(429, "data: x", "Content-Type: text/event-stream")))
+	i := b.issue("/orders?x=1", alice)
+	b.do("POST", i.URI, "apples", alice)
+	b.pass(10*time.Minute, 10*time.Second)
+	if r := b.wantState(i.ID, store.Unknown); !r.Due.Equal(store.Person) {
+		t.Errorf("due %s", r.Due)
+	}
+	if sent := u.sent(); len(sent) != 2 {
+		t.Errorf("sent: %v", sent)
+	}
+}

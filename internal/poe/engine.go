@@ -60,6 +60,9 @@ func (e *ending) release() {
 // errPanicked is the reason of an execution that ended in a panic.
 var errPanicked = errors.New("the handler panicked")
 
+// errHeldUp is the reason of an execution that was not begun in time.
+var errHeldUp = errors.New("the process was held up until its claim was over")
+
 // execute runs a at most once: claim, attempt, settle. It returns when the outcome is durable, or surely nothing
 // happened. The client's context ends with the client, detached carries its values and does not end.
 func (g *Gate) execute(client, detached context.Context, a *action, end *ending) {
@@ -285,6 +288,10 @@ func (g *Gate) attempt(ctx context.Context, a *action, end *ending) {
 			}
 		}
 	}()
+	if r := &end.status.record; !g.now().Before(r.Due) { // others may take it for abandoned by now, and decide about it
+		end.proof, end.err = replay.Unsent, errHeldUp
+		return
+	}
 	end.proof, end.err = a.exec.Execute(ctx, a.message(end.status.record.ID, end.status.record.Attempt), end.recorder)
 	end.timedOut = timedOut(end.err) || errors.Is(context.Cause(ctx), context.DeadlineExceeded)
 	if end.proof != replay.Complete {
@@ -349,12 +356,15 @@ func oneMore(n uint16) uint16 { return max(n, n+1) }
 // verdict combines proof and answer.
 func (c *route) verdict(end *ending, answer *replay.Answer) store.State {
 	switch {
-	case answer != nil && end.status.record.Kind == store.Compensation:
-		return c.judgeCompensation(answer)
-	case answer != nil && answer.Where == store.Streamed:
-		return streamedVerdict(c.judge(answer.Status, answer.Header.Get("Retry-After") != ""))
 	case answer != nil:
-		return c.judge(answer.Status, answer.Header.Get("Retry-After") != "")
+		s := c.judge(answer.Status, answer.Header.Get("Retry-After") != "")
+		if end.status.record.Kind == store.Compensation {
+			s = c.judgeCompensation(answer)
+		}
+		if answer.Where == store.Streamed {
+			return streamedVerdict(s)
+		}
+		return s
 	case end.proof == replay.Unsent:
 		return store.Unused
 	default:
@@ -428,6 +438,8 @@ func reason(end *ending, answer *replay.Answer) string {
 	switch {
 	case answer != nil:
 		return "answered " + statusText(answer.Status)
+	case errors.Is(end.err, errHeldUp):
+		return "nothing was sent: " + errHeldUp.Error()
 	case end.proof == replay.Unsent && end.timedOut:
 		return "nothing was sent: no connection in time"
 	case end.proof == replay.Unsent:

@@ -228,3 +228,41 @@ func TestAbandonedThatTheLedgerRefuses(t *testing.T) {
 	}
 	b.restarts(nil)
 }
+
+// A process that was held up behind its claim until others may take that for abandoned does not send any more: they may have decided about it.
+func TestHeldUpBehindItsClaim(t *testing.T) {
+	for name, as := range map[string]core.Verdict{"and nobody looked": "", "and somebody burned it": core.AsBurned, "and somebody called it done": core.AsDone} {
+		t.Run(name, func(t *testing.T) {
+			b, h := hookedBench(t, one(core.Route{}))
+			u := &upstream{}
+			b.behind(u)
+			i := b.issue("/orders")
+			h.claim = func(r store.Record, next func(context.Context, store.Record) (store.Record, error)) (store.Record, error) {
+				h.claim = nil
+				got, err := next(t.Context(), r)
+				b.advance(10 * time.Minute)
+				if as != "" {
+					other := b.again(core.Route{}, u)
+					other.wantState(i.ID, store.Unknown)
+					other.decide(decision(i.ID, as))
+				}
+				return got, err
+			}
+			res := b.do("POST", i.URI, "apples")
+			switch as {
+			case core.AsBurned:
+				wantProblem(t, res, 410, "burned")
+				b.wantState(i.ID, store.Burned)
+			case core.AsDone:
+				wantProblem(t, res, 405, "consumed")
+				b.wantState(i.ID, store.Done)
+			default:
+				wantProblem(t, res, 502, "not-executed")
+				b.wantState(i.ID, store.Unused)
+			}
+			if sent := u.sent(); len(sent) > 0 {
+				t.Errorf("sent: %v", sent)
+			}
+		})
+	}
+}
