@@ -72,7 +72,10 @@ func (c *actionsListCmd) Run(ctx context.Context, t terminal) error {
 		}
 	}
 	if c.JSON {
-		doc, err := json.Marshal(map[string]any{"actions": all, "next": next})
+		doc, err := json.Marshal(struct {
+			Actions []json.RawMessage `json:"actions"`
+			Next    string            `json:"next,omitempty"`
+		}{all, next})
 		if err != nil {
 			return fmt.Errorf("writing the list: %w", err)
 		}

@@ -18,6 +18,9 @@ type getCmd struct {
 
 // Run prints an outcome or a receipt.
 func (c *getCmd) Run(ctx context.Context, t terminal) error {
+	if err := positive("poe get", map[string]time.Duration{"--timeout": c.Timeout}); err != nil {
+		return err
+	}
 	cfg, err := c.Remote.config(c.Timeout)
 	if err != nil {
 		return err

@@ -25,6 +25,9 @@ func (c *mintCmd) Run(ctx context.Context, t terminal) error {
 	if c.Count < 1 {
 		return &usageError{err: fmt.Errorf("--count: %d is less than one", c.Count), command: "poe mint"}
 	}
+	if err := positive("poe mint", map[string]time.Duration{"--timeout": c.Timeout}); err != nil {
+		return err
+	}
 	cfg, err := c.Remote.config(c.Timeout)
 	if err != nil {
 		return err

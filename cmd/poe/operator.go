@@ -33,6 +33,9 @@ type order struct {
 
 // ask sends an order and returns the content of a 2xx.
 func (o operator) ask(ctx context.Context, what order) (string, error) {
+	if err := positive(o.command, map[string]time.Duration{"--timeout": o.timeout}); err != nil {
+		return "", err
+	}
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 	res, err := o.send(ctx, what)
@@ -72,7 +75,7 @@ func (o operator) send(ctx context.Context, what order) (*http.Response, error) 
 	if o.tokenFile != "" {
 		token, err := serve.ReadAdminToken(o.tokenFile)
 		if err != nil {
-			return nil, err
+			return nil, &hinted{err: err, hint: "it is a copy of the file that the server names as admin_token_file"}
 		}
 		r.Header.Set("Authorization", "Bearer "+token)
 	}

@@ -16,7 +16,7 @@ import (
 // postCmd is poe post.
 type postCmd struct {
 	URL         string        `arg:"" help:"Where to POST, or a POE URI for it."`
-	Data        string        `short:"d" placeholder:"DATA" help:"Body: itself, @FILE, or @- for the standard input; sent as it is."`
+	Data        []string      `short:"d" sep:"none" placeholder:"DATA" help:"Body: itself, @FILE, or @- for the standard input; sent as it is. Repeated, all of them with & between."`
 	ContentType string        `placeholder:"TYPE" help:"Its type; application/json if it is JSON, otherwise a form's."`
 	Include     bool          `short:"i" help:"Print status and fields as well."`
 	MaxTime     time.Duration `default:"5m" placeholder:"TIME" help:"For everything, repeats included (${default})."`
@@ -32,6 +32,9 @@ is not done again: then the outcome is fetched and printed. Exit code 0: the out
 
 // Run posts once.
 func (c *postCmd) Run(ctx context.Context, t terminal) error {
+	if err := positive("poe post", map[string]time.Duration{"--timeout": c.Timeout, "--max-time": c.MaxTime}); err != nil {
+		return err
+	}
 	cfg, err := c.Remote.config(c.Timeout)
 	if err != nil {
 		return err
@@ -58,17 +61,23 @@ func (c *postCmd) Run(ctx context.Context, t terminal) error {
 
 // body reads what is to be sent, whole: every repeat must be the same request.
 func (c *postCmd) body(in io.Reader, contentType string) (b client.Body, err error) {
-	name, isFile := strings.CutPrefix(c.Data, "@")
-	switch {
-	case !isFile:
-		b.Data = []byte(c.Data)
-	case name == "-":
-		b.Data, err = io.ReadAll(in)
-	default:
-		b.Data, err = os.ReadFile(name) //nolint:gosec // the user names it
-	}
-	if err != nil {
-		return b, fmt.Errorf("reading the body: %w", err)
+	for i, said := range c.Data {
+		part := []byte(said)
+		name, isFile := strings.CutPrefix(said, "@")
+		switch {
+		case !isFile:
+		case name == "-":
+			part, err = io.ReadAll(in)
+		default:
+			part, err = os.ReadFile(name) //nolint:gosec // the user names it
+		}
+		if err != nil {
+			return b, fmt.Errorf("reading the body: %w", err)
+		}
+		if i > 0 {
+			b.Data = append(b.Data, '&')
+		}
+		b.Data = append(b.Data, part...)
 	}
 	switch {
 	case c.ContentType != "":

@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,6 +32,16 @@ func (r remote) config(attempt time.Duration) (client.Config, error) {
 		h.Add(name, value)
 	}
 	return client.Config{Header: h, Prefix: r.Prefix, Param: r.Param, Attempt: attempt}, nil
+}
+
+// positive wants times that are not over before they begin.
+func positive(command string, times map[string]time.Duration) error {
+	for _, name := range slices.Sorted(maps.Keys(times)) {
+		if d := times[name]; d <= 0 {
+			return &usageError{err: fmt.Errorf("%s: %s is no time to wait", name, d), command: command}
+		}
+	}
+	return nil
 }
 
 // show prints an answer as curl does: the body, after status and fields if they are wanted.

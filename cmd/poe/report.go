@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/postonce/poe/internal/client"
+	"github.com/postonce/poe/internal/ledger"
 )
 
 // The exit codes. 78 is EX_CONFIG of sysexits(3).
@@ -26,10 +29,15 @@ func (t terminal) report(err error) int {
 		t.say("hint: %s", hint.Hint())
 	}
 	var code interface{ ExitCode() int }
-	if errors.As(err, &code) {
+	var address *client.URLError
+	switch {
+	case errors.As(err, &code):
 		return code.ExitCode()
+	case errors.As(err, &address), errors.Is(err, ledger.ErrNoFolder):
+		return exitUsage
+	default:
+		return exitError
 	}
-	return exitError
 }
 
 // say writes one line for people.

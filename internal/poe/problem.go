@@ -90,7 +90,7 @@ var (
 		"Nothing was executed and no link was made. The server's configuration allows no callback to that address."}
 	problemMethodRefused = &kind{"method-refused", 501, retryNever, "The application does not take this method there",
 		"The application answered 405, and did nothing. It is not passed on as 405 because that would mean, on a link of ours, that it has been done."}
-	problemNotExecuted = &kind{"not-executed", 502, retrySame, "The application could not be reached",
+	problemNotExecuted = &kind{"not-executed", 502, retrySame, "This was not executed",
 		"Surely nothing was executed: not one byte of the request was sent. A link or key that came with it is still unused: repeat the same request."}
 	problemLedgerUnavailable = &kind{"ledger-unavailable", 503, retrySame, "The server cannot keep its records right now",
 		"Nothing was executed, because nothing is ever executed without a record. Repeat the same request in a moment."}

@@ -45,6 +45,8 @@ func (s *Store) putBack(ctx context.Context, r store.Restore) (did store.Copied,
 		if _, err := s.c.FS.Stat(s.c.FS.PathJoin(s.c.Dir, "ledger")); err != nil {
 			return did, fmt.Errorf("looking for the ledger: %w", err)
 		}
+	} else if _, err := readReceipt(s.c.FS, r.From); err != nil { // before there is a folder for it
+		return did, err
 	}
 	if err := s.enterFolder(); err != nil {
 		return did, err
