@@ -13,6 +13,7 @@ import (
 // A Source is a request that is here as a whole.
 type Source struct {
 	Header http.Header
+	Host   string            // the host that was asked for, in one spelling: what a place header:Host means
 	Vars   map[string]string // the variables of its path, by the route's template; may be nil
 	Body   func() io.Reader  // the body from its beginning, each time
 	Size   int64             // of the body, in bytes

@@ -74,6 +74,9 @@ func (r *reader) value(p Place) (string, error) {
 		}
 		return only(p, r.form[p.name])
 	case "header":
+		if strings.EqualFold(p.name, "Host") { // net/http keeps it out of the fields
+			return only(p, []string{r.src.Host})
+		}
 		return only(p, r.src.Header.Values(p.name))
 	default:
 		v, ok := r.src.Vars[p.name]

@@ -246,7 +246,9 @@ func (c *call) refuse(s *status) {
 // only to what surely was not done.
 func (g *Gate) burned(r *store.Record) *problem {
 	p := g.problem(problemBurned)
-	if slices.ContainsFunc(r.History, func(e store.Event) bool { return e.From == store.Unknown && e.To == store.Burned && e.Who != "recovery" }) {
+	if slices.ContainsFunc(r.History, func(e store.Event) bool {
+		return e.From == store.Unknown && e.To == store.Burned && e.Who != "recovery"
+	}) {
 		p.Retry, p.Detail = retryNever, "it was sent before, and nobody knows whether it was executed then"
 	}
 	return p

@@ -198,21 +198,49 @@ func TestStripPrefixVars(t *testing.T) {
 	}
 }
 
-// The same host in another spelling is the same host (RFC 9110, section 4.2.3): business keys and keys are not evaded by it.
-func TestHostSpellings(t *testing.T) {
-	for _, host := range []string{"example.com:80", "EXAMPLE.com", "example.com."} {
-		b := newBench(t, func(c *core.Config) {
-			c.Routes = []core.Route{{Name: "own", Match: "POST /users", Doors: []string{"key"}, Unique: []string{"json:/email"}}}
+// A host is the same in every spelling, and a business key is the same at every host: a client may name any.
+func TestHosts(t *testing.T) {
+	for name, tc := range map[string]struct {
+		unique, host string
+		other        bool
+	}{
+		"port": {"json:/email", "example.com:80", false}, "case": {"json:/email", "EXAMPLE.com", false}, "dot": {"json:/email", "example.com.", false},
+		"another": {"json:/email", "example.org", false}, "a tenant": {"header:Host", "example.org", true}, "the same tenant": {"header:host", "EXAMPLE.com.", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, func(c *core.Config) {
+				c.Routes = []core.Route{{Name: "own", Match: "POST /users", Doors: []string{"key"}, Unique: []string{"json:/email", tc.unique}}}
+			})
+			create := func(host string, fields ...string) *http.Response {
+				r := httptest.NewRequest("POST", "/users", strings.NewReader(`{"email":"a@example.com"}`))
+				r.Host = host
+				r.Header.Set("Content-Type", "application/json")
+				for _, f := range fields {
+					name, value, _ := strings.Cut(f, ": ")
+					r.Header.Set(name, value)
+				}
+				return b.send(r)
+			}
+			create("example.com")
+			want := 409
+			if tc.other {
+				want = 201
+			}
+			if res := create(tc.host); res.StatusCode != want {
+				t.Errorf("at %s the same e-mail: %d, executed %d times", tc.host, res.StatusCode, b.executed.Load())
+			}
 		})
-		create := func(host string) *http.Response {
-			r := httptest.NewRequest("POST", "/users", strings.NewReader(`{"email":"a@example.com"}`))
-			r.Host = host
-			r.Header.Set("Content-Type", "application/json")
-			return b.send(r)
+	}
+	for _, host := range []string{"example.com:80", "EXAMPLE.com", "example.com."} {
+		b := newBench(t, func(c *core.Config) { c.Routes = []core.Route{{Match: "POST /users", Doors: []string{"key"}}} })
+		for _, h := range []string{"example.com", host} {
+			r := httptest.NewRequest("POST", "/users", strings.NewReader("x"))
+			r.Host = h
+			r.Header.Set("Idempotency-Key", "k")
+			b.send(r)
 		}
-		create("example.com")
-		if res := create(host); res.StatusCode != 409 {
-			t.Errorf("at %s the same e-mail is created again: %d, executed %d times", host, res.StatusCode, b.executed.Load())
+		if n := b.executed.Load(); n != 1 {
+			t.Errorf("at %s: executed %d times", host, n)
 		}
 	}
 }

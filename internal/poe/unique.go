@@ -14,7 +14,8 @@ import (
 )
 
 // The guard of unique business keys: what the route names, members of the body, fields, or variables of the path, is together one key that
-// only one action has, until it is given back.
+// only one action has, until it is given back. It is one for all hosts, since a client may name any; a route that serves several tenants by their
+// hosts has header:Host in its key.
 
 type businessKey struct {
 	*call
@@ -33,7 +34,7 @@ func (u *businessKey) names() ([]store.Name, *problem) {
 	if p != nil {
 		return nil, p
 	}
-	parts := append([]string{hostScope(u.r.Host), u.route.Name}, values...)
+	parts := append([]string{u.route.Name}, values...)
 	u.got = []store.Name{u.g.name(unique, parts...)}
 	return u.got, nil
 }
