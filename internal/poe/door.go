@@ -111,7 +111,7 @@ func (g *Gate) enter(c *call) bool {
 }
 
 // unnamed tells whether a request without a name is an action all the same: something guards it, it is to be executed later, or the
-// next one's precondition depends on it. Where a name is required a precondition that the client made counts as one.
+// next one's precondition depends on it. Where a name is required a precondition that holds for one write counts as one.
 func (c *call) unnamed() bool {
 	if c.route.Require && !c.conditional() {
 		return false

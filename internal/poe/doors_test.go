@@ -447,9 +447,27 @@ func TestIfMatchRequired(t *testing.T) {
 	if p := wantProblem(t, b.do("PUT", "/orders", "apples"), 428, "precondition-required"); p["retry"] != "new" {
 		t.Errorf("%v", p)
 	}
-	for _, tag := range []string{`"v1"`, `W/"v1"`, "*"} {
+	for _, tag := range []string{`W/"v1"`, "*", `"v1", "v2"`, "v1", `"`, `"v 1"`, "\"v\x7f\""} { // they would allow any number of writes
+		wantProblem(t, b.do("PUT", "/orders", "apples", "If-Match: "+tag), 428, "precondition-required")
+	}
+	for _, tag := range []string{`"v1"`, `""`} {
 		if res := b.do("PUT", "/orders", "apples", "If-Match: "+tag); res.StatusCode != 201 {
 			t.Errorf("%s: %d", tag, res.StatusCode)
+		}
+	}
+}
+
+// A tag is bytes: those from 80 to FF are good for one write as well, whether they are UTF-8 or not.
+func TestIfMatchOfAnyBytes(t *testing.T) {
+	for name, tag := range map[string]string{"Latin-1": "\"\xe9\"", "accent": `"é"`, "kanji": `"日"`} {
+		b := newBench(t, doors("if-match"))
+		for range 2 {
+			if res := b.do("POST", "/orders", "apples", "If-Match: "+tag, alice); res.StatusCode != 201 {
+				t.Errorf("%s: %d", name, res.StatusCode)
+			}
+		}
+		if n := b.executed.Load(); n != 1 {
+			t.Errorf("%s: one tag allowed %d POSTs", name, n)
 		}
 	}
 }

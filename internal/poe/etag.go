@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/postonce/poe/internal/store"
@@ -14,8 +14,18 @@ import (
 // If-None-Match: * by the creation. A retry of the same write gets its answer, as section 13.1.1 permits, where the application alone
 // would have to say 412.
 
-// strongTag is one strong entity tag (RFC 9110, section 8.8.3).
-var strongTag = regexp.MustCompile(`^"[\x21\x23-\x7e\x80-\xff]*"$`)
+// strongTag tells whether s is one strong entity tag. RFC 9110, section 8.8.3, allows bytes from 80 to FF in it, whatever characters they are.
+func strongTag(s string) bool {
+	if len(s) < 2 || s[0] != '"' || s[len(s)-1] != '"' {
+		return false
+	}
+	for _, b := range []byte(s[1 : len(s)-1]) {
+		if b <= ' ' || b == '"' || b == 0x7f {
+			return false
+		}
+	}
+	return true
+}
 
 // oneShot is a precondition that holds for one write.
 type oneShot struct {
@@ -27,7 +37,7 @@ type oneShot struct {
 // guardMatch takes one strong tag. Everything else, weak tags, lists and the asterisk, is between client and application.
 func guardMatch(c *call) guard {
 	lines := c.r.Header["If-Match"]
-	if len(lines) != 1 || !strongTag.MatchString(lines[0]) {
+	if len(lines) != 1 || !strongTag(lines[0]) {
 		return nil
 	}
 	return &oneShot{call: c, name: c.g.name(match, hostScope(c.r.Host), c.method, c.target, lines[0]), lastOnly: true}
@@ -101,9 +111,10 @@ func (c *call) tell(k *kind, s *status, mine bool) *problem {
 	return c.g.problem(k)
 }
 
-// conditional tells whether the client made a condition that the route uses up, or leaves to the application.
+// conditional tells whether the client made a condition that holds for one write. With If-Match: * (RFC 9110, section 13.1.1) any number of them
+// would be allowed, and a weak tag matches nothing there.
 func (c *call) conditional() bool {
-	return c.route.has(doorMatch) && len(c.r.Header["If-Match"]) > 0 || c.route.has(doorNoneMatch) && len(c.r.Header["If-None-Match"]) > 0
+	return slices.ContainsFunc(c.guards, func(one guard) bool { _, is := one.(*oneShot); return is })
 }
 
 // path is the resource that the request is for, without its query.
