@@ -223,14 +223,13 @@ func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.R
 		q.Forward = forwarded(q.Header, id, attempt)
 		return q
 	}}
+	var there []store.Record
+	if r.Method == http.MethodDelete && g.routes.watchDeletions() {
+		there = g.created(ctx, q.Host, pathOf(r.Target))
+	}
 	g.run(flown{flight: fl, client: ctx, detached: ctx}, a, end)
-	g.deletedLater(ctx, q.Host, &end.status)
-}
-
-// deletedLater frees what the creation of a resource guarded, if an action that no client waits for has deleted it.
-func (g *Gate) deletedLater(ctx context.Context, host string, s *status) {
-	if r := &s.record; r.Method == http.MethodDelete && s.phase == done && r.Status < 300 && g.routes.watchDeletions() {
-		g.deleted(ctx, host, pathOf(r.Target), time.Time{})
+	if g.hasDeleted(&end.status) {
+		g.deleted(ctx, there)
 	}
 }
 

@@ -121,7 +121,9 @@ func (g *Gate) follow(ctx context.Context, host string, r *store.Record, also st
 	if len(also.Spawn) > 0 || r.State == store.Queued {
 		g.nudge()
 	}
-	g.deletedLater(ctx, host, &status{phase: phaseOf(r.State), record: *r})
+	if g.hasDeleted(&status{phase: phaseOf(r.State), record: *r}) {
+		g.deleted(ctx, g.createdBefore(ctx, host, r))
+	}
 	if r.Kind == store.Compensation {
 		g.followUp(ctx, r)
 	}

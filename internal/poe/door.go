@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 
@@ -194,7 +195,11 @@ func (c *call) movedOn(s *status) (bool, error) {
 	case running, accepted, sent:
 		return c.g.await(c.r.Context(), s.record.ID, c.waits), nil
 	case unused, neverUsed, expired, gone, burned: // its ending has not freed the name: nobody was there to do it
-		return true, c.g.free(context.WithoutCancel(c.r.Context()), &holder, "engine", "the action has ended, and guards nothing")
+		_, err := c.g.free(context.WithoutCancel(c.r.Context()), &holder, &freeing{uses: guarding, who: "engine", why: "the action has ended, and guards nothing"})
+		if errors.Is(err, store.ErrStale) {
+			return true, nil // it may be at work again, and then it guards
+		}
+		return true, err
 	default:
 		return false, nil
 	}

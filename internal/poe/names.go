@@ -107,43 +107,67 @@ func freesAt(u use, r *store.Record) bool {
 	}
 }
 
-// free takes the names that guard off an action, wherever it stands, and writes down who did it and why. An action that has moved on meanwhile
-// is left alone.
-func (g *Gate) free(ctx context.Context, r *store.Record, who, why string) error {
+// A freeing says which names an action loses though it does not come to rest, and how its history tells that.
+type freeing struct {
+	uses     []use
+	who, why string
+}
+
+// guarding lists the uses of names that guard.
+var guarding = []use{unique, match, noneMatch, location}
+
+// free takes names off an action, wherever it stands. store.ErrStale: it has moved on, and is what is returned.
+func (g *Gate) free(ctx context.Context, r *store.Record, f *freeing) (store.Record, error) {
 	var names []store.Name
 	for _, n := range r.Names {
-		if u := useOf(n); u == unique || u == match || u == noneMatch || u == location {
+		if slices.Contains(f.uses, useOf(n)) {
 			names = append(names, n)
 		}
 	}
 	if len(names) == 0 {
-		return nil
+		return *r, nil
 	}
 	next := *r
 	next.Term = g.newTerm()
-	next.Note(store.Event{At: g.now(), From: r.State, To: r.State, Who: who, Why: "its guards are free: " + why, Status: r.Status})
+	next.Note(store.Event{At: g.now(), From: r.State, To: r.State, Who: f.who, Why: "its guards are free: " + f.why, Status: r.Status})
 	got, err := g.writeAdvance(ctx, r.Term, next, store.Also{Free: names})
-	if errors.Is(err, store.ErrStale) {
-		return nil
+	if err == nil {
+		g.front.Add(got)
 	}
-	if err != nil {
-		return err
+	return got, err
+}
+
+// freeAnyhow is free for one that may move on meanwhile.
+func (g *Gate) freeAnyhow(ctx context.Context, r *store.Record, f *freeing) (err error) {
+	stands := *r
+	for range lateTries {
+		if stands, err = g.free(ctx, &stands, f); !errors.Is(err, store.ErrStale) {
+			return err
+		}
+		if stands.ID.IsZero() {
+			return nil // it is forgotten, and holds nothing
+		}
 	}
-	g.front.Add(got)
-	return nil
+	return err
 }
 
 // ErrNoAction means that there is no action of that id.
 var ErrNoAction = errors.New("there is no action of that id")
 
 // Free gives back the business keys, tags and creations that an action guards, wherever it stands: another action may have them then. who is
-// written into its history.
+// written into its history. When it returns nil they are free, even if the action has moved on meanwhile; what an action claims after that it holds.
+//
+// Errors: ErrNoAction, and *ConflictError, where it moved on each time.
 func (g *Gate) Free(ctx context.Context, id, who string) error {
 	r, err := g.record(ctx, id)
 	if err != nil {
 		return err
 	}
-	if err := g.free(ctx, &r, who, "a person said so"); err != nil {
+	err = g.freeAnyhow(ctx, &r, &freeing{uses: guarding, who: who, why: "a person said so"})
+	switch {
+	case errors.Is(err, store.ErrStale):
+		return &ConflictError{State: phaseOf(r.State).word(), Why: "it changes all the time: try again"}
+	case err != nil:
 		return fmt.Errorf("freeing what %s guards: %w", id, err)
 	}
 	return nil

@@ -112,7 +112,9 @@ func (g *Gate) try(ctx context.Context, fl *flight, r store.Record) {
 	end := &ending{status: status{phase: unknown, record: leased}}
 	defer end.release()
 	g.run(flown{flight: fl, client: ctx, detached: ctx}, a, end)
-	g.deletedLater(ctx, hostAsked(&leased), &end.status)
+	if g.hasDeleted(&end.status) {
+		g.deleted(ctx, g.createdBefore(ctx, hostAsked(&leased), &leased))
+	}
 }
 
 // errNobodyExecutes: the program has not said yet who executes what has no client.

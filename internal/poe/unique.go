@@ -5,8 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/postonce/poe/internal/content"
 	"github.com/postonce/poe/internal/replay"
@@ -95,9 +95,11 @@ func createdAt(claimed, next *store.Record) (string, bool) {
 	return cleanPath(base.ResolveReference(at).Path), true
 }
 
-// A deletion watches the answer to a DELETE: where the resource is gone, what its creation guarded is free, before the client is told so.
+// A deletion watches the answer to a DELETE: where the resource is gone, what its creation guarded is free, before the client is told so. Only what was
+// done when the DELETE came is free: another creation may be under way, or come between what the application looked at and its answer.
 func (g *Gate) deletion(w http.ResponseWriter, r *http.Request) *linkWriter {
 	ctx := context.WithoutCancel(r.Context())
+	there := g.created(ctx, r.Host, pathOf(requestTarget(r)))
 	return &linkWriter{ResponseWriter: w, add: func(h http.Header, code int) {
 		// An answer of ours tells what became of an action: that it is still to be done, or was cancelled, deletes nothing now. That it was done before
 		// gives back what was there then: whoever did it may have come no further.
@@ -109,26 +111,45 @@ func (g *Gate) deletion(w http.ResponseWriter, r *http.Request) *linkWriter {
 			_, id, _ := strings.Cut(rest, `id="`)
 			id, _, _ = strings.Cut(id, `"`)
 			if was, err := g.record(ctx, id); err == nil && was.Method == http.MethodDelete {
-				g.deleted(ctx, r.Host, pathOf(was.Target), was.Claimed)
+				g.deleted(ctx, g.createdBefore(ctx, r.Host, &was))
 			}
 		default:
-			g.deleted(ctx, r.Host, pathOf(requestTarget(r)), time.Time{})
+			g.deleted(ctx, there)
 		}
 	}}
 }
 
-// deleted frees what the creation of a resource guarded; if before is a time, only of one that had ended by then.
-func (g *Gate) deleted(ctx context.Context, host, path string, before time.Time) {
+// created returns the actions that have created, and are done with it, what lies at a path of host, as far as they guard that.
+func (g *Gate) created(ctx context.Context, host, path string) []store.Record {
+	var all []store.Record
 	for _, u := range []use{location, noneMatch} {
 		r, err := g.store.Lookup(ctx, store.ByName(g.resource(u, host, path)))
-		if err == nil && !before.IsZero() && (r.Finished.IsZero() || !r.Finished.Before(before)) {
-			continue
-		}
-		if err == nil {
-			err = g.free(ctx, &r, "client", "the resource was deleted")
-		}
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			g.log.Error().Err(err).Msg("freeing what a deleted resource guarded")
+		switch {
+		case err == nil && r.State == store.Done:
+			all = append(all, r)
+		case err != nil && !errors.Is(err, store.ErrNotFound):
+			g.log.Error().Err(err).Msg("looking up who created what is to be deleted")
 		}
 	}
+	return all
+}
+
+// createdBefore returns those that had ended when a DELETE, which has ended since, was claimed.
+func (g *Gate) createdBefore(ctx context.Context, host string, was *store.Record) []store.Record {
+	return slices.DeleteFunc(g.created(ctx, host, pathOf(was.Target)), func(r store.Record) bool { return !r.Finished.Before(was.Claimed) })
+}
+
+// deleted frees what the creations of a resource that is gone guarded. A version tag is not among that: it was used up.
+func (g *Gate) deleted(ctx context.Context, there []store.Record) {
+	for i := range there {
+		err := g.freeAnyhow(ctx, &there[i], &freeing{uses: []use{unique, location, noneMatch}, who: "client", why: "the resource was deleted"})
+		if err != nil {
+			g.log.Error().Err(err).Stringer("id", there[i].ID).Msg("freeing what a deleted resource guarded")
+		}
+	}
+}
+
+// hasDeleted tells whether an action that no client waits for is a DELETE that was done.
+func (g *Gate) hasDeleted(s *status) bool {
+	return s.phase == done && s.record.Method == http.MethodDelete && s.record.Status < 300 && g.routes.watchDeletions()
 }

@@ -1,0 +1,139 @@
+package core_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	core "github.com/postonce/poe/internal/poe"
+	"github.com/postonce/poe/internal/store"
+)
+
+// notes is a bench whose application creates with PUT, and answers a DELETE with 204 whether there was something or not.
+func notes(t *testing.T) (b *bench, put func() *http.Response) {
+	b = newBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{{Name: "notes", Match: "PUT,DELETE /notes/{id}", Doors: []string{"key", "if-none-match"}}}
+	})
+	return b, func() *http.Response { return b.do("PUT", "/notes/cake", "plum", "If-None-Match: *", alice) }
+}
+
+// A DELETE that found nothing says nothing of a creation that is still at work: its retry waits for it, and is not executed beside it.
+func TestDeleteBesideACreation(t *testing.T) {
+	b, put := notes(t)
+	entered, leave := b.stopped()
+	var all sync.WaitGroup
+	all.Go(func() { put() })
+	<-entered
+	b.app = answering(204)
+	b.do("DELETE", "/notes/cake", "")
+	wantProblem(t, put(), 409, "running")
+	close(leave)
+	all.Wait()
+	if n := b.executed.Load(); n != 2 {
+		t.Errorf("executed %d times with the DELETE", n)
+	}
+}
+
+// The answer of a DELETE may come after a creation that it did not see.
+func TestDeleteThatEndsAfterACreation(t *testing.T) {
+	b, put := notes(t)
+	entered, leave := b.stopped()
+	var all sync.WaitGroup
+	all.Go(func() { b.do("DELETE", "/notes/cake", "") })
+	<-entered
+	b.app = answering(201)
+	put()
+	close(leave)
+	all.Wait()
+	if res := put(); !strings.HasSuffix(res.Header.Get("POE-State"), ";replayed") {
+		t.Errorf("created again: %d %v", res.StatusCode, res.Header)
+	}
+}
+
+// The same of a DELETE that a worker executes.
+func TestDeleteByAWorkerBesideACreation(t *testing.T) {
+	b := deferring(t, doors("async", "if-none-match"))
+	put := func() *http.Response { return b.do("PUT", "/orders/7", "apples", "If-None-Match: *", alice) }
+	monitor(t, b.do("DELETE", "/orders/7", "", later))
+	b.app = func(w http.ResponseWriter, _ *http.Request) {
+		b.app = nil
+		put()
+		w.WriteHeader(http.StatusNoContent)
+	}
+	b.work()
+	if res := put(); !strings.HasSuffix(res.Header.Get("POE-State"), ";replayed") {
+		t.Errorf("created again: %d %v", res.StatusCode, res.Header)
+	}
+}
+
+// A DELETE of what was created gives back the business key, and not the version tag that the creation has used up.
+func TestDeleteKeepsTheTagUsedUp(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{{Name: "orders", Match: "POST /orders", Doors: []string{"if-match"}, Unique: []string{"header:X-Item"}, FreeOn: []string{"DELETE"}}}
+	})
+	post := func(tag string) *http.Response {
+		return b.do("POST", "/orders", "apples", alice, "If-Match: "+tag, "X-Item: cup")
+	}
+	post(`"v5"`)
+	b.app = answering(204)
+	b.do("DELETE", "/orders/1", "")
+	b.app = nil
+	if res := post(`"v5"`); res.StatusCode == 201 && !strings.HasSuffix(res.Header.Get("POE-State"), ";replayed") {
+		t.Error("one tag has allowed two POSTs")
+	}
+	if res := post(`"v6"`); res.StatusCode != 201 || strings.HasSuffix(res.Header.Get("POE-State"), ";replayed") {
+		t.Errorf("the key is not free: %d %v", res.StatusCode, res.Header)
+	}
+}
+
+// What an operator is told to be free is free, even if the action ends in that moment.
+func TestFreeBesideAnEnd(t *testing.T) {
+	b, ledger := newTampered(t, one(core.Route{Unique: []string{"header:X-Item"}}))
+	post := func(uri string) *http.Response { return b.do("POST", uri, "apples", "X-Item: cup") }
+	entered, leave := b.stopped()
+	i := b.issue("/orders")
+	var all sync.WaitGroup
+	all.Go(func() { post(i.URI) })
+	<-entered
+	ledger.moving = func(r store.Record) error {
+		if r.State == store.Running { // the write that frees: the end is quicker
+			close(leave)
+			all.Wait()
+		}
+		return nil
+	}
+	if err := b.gate.Free(t.Context(), i.ID, "operator"); err != nil {
+		t.Fatal(err)
+	}
+	ledger.moving = nil
+	b.wantState(i.ID, store.Done)
+	b.app = nil
+	if res := post(b.mint("/orders")); res.StatusCode != 201 {
+		t.Errorf("it is not free: %d", res.StatusCode)
+	}
+}
+
+// An operator who cannot be heard, since the action moves on each time, is told so.
+func TestFreeOfWhatMovesAllTheTime(t *testing.T) {
+	b, ledger := newTampered(t, one(core.Route{Unique: []string{"header:X-Item"}}))
+	i := b.issue("/orders")
+	b.do("POST", i.URI, "apples", "X-Item: cup")
+	n := byte(0)
+	ledger.moving = func(store.Record) error { // somebody else writes, in front of each try
+		beside := b.lookup(i.ID)
+		was := beside.Term
+		n++
+		beside.Term = store.Term{n}
+		_, err := ledger.Store.Advance(t.Context(), was, beside, store.Also{})
+		return err
+	}
+	if err := b.gate.Free(t.Context(), i.ID, "operator"); !errors.As(err, new(*core.ConflictError)) {
+		t.Errorf("%v", err)
+	}
+	ledger.moving = nil
+	if res := b.do("POST", b.mint("/orders"), "apples", "X-Item: cup"); res.StatusCode != 409 {
+		t.Errorf("it is free all the same: %d", res.StatusCode)
+	}
+}
