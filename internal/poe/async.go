@@ -265,7 +265,7 @@ func (g *Gate) void(ctx context.Context, r store.Record, who, why string) (store
 	next.State, next.Term, next.Finished, next.Due = store.Burned, g.newTerm(), g.now(), time.Time{}
 	next.Request = withoutContent(r.Request)
 	next.Note(store.Event{At: next.Finished, From: r.State, To: next.State, Who: who, Why: why})
-	also := g.also(&r, &next)
+	also := g.also(ctx, &r, &next)
 	got, err := g.writeAdvance(ctx, r.Term, next, also)
 	if err == nil {
 		g.metrics.rested[burned].Inc()

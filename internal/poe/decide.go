@@ -90,14 +90,11 @@ func (g *Gate) Decide(ctx context.Context, d Decision) (Action, error) {
 	if err != nil {
 		return Action{}, err
 	}
-	also := g.also(&r, &next)
-	if also.Take, err = g.madeAfterAll(ctx, &r, &next); err != nil {
-		return Action{}, err
-	}
 	ctx = context.WithoutCancel(ctx)
 	if err := g.announce(ctx, &r); err != nil {
 		return Action{}, err
 	}
+	also := g.also(ctx, &r, &next)
 	got, err := g.writeAdvance(ctx, r.Term, next, also)
 	switch {
 	case errors.Is(err, store.ErrStale) && !got.ID.IsZero():
@@ -300,26 +297,4 @@ func (g *Gate) recordFailure(rec *replay.Recorder, code int, id store.ID) error 
 		Detail:  "A person has decided that this has failed. The receipt says when and why.",
 		Receipt: g.publicURL + receiptPath(string(g.appendOutcome(nil, id))),
 	})
-}
-
-// madeAfterAll returns the names that an action takes which a person calls done: the place of what it created, unless another action has created
-// it since. It was not the last to write: nobody knows what came after it.
-func (g *Gate) madeAfterAll(ctx context.Context, r, next *store.Record) ([]store.Name, error) {
-	rt := g.routes.named(next.Route)
-	if rt == nil || len(rt.FreeOn) == 0 || next.State != store.Done || next.Status >= 400 {
-		return nil, nil
-	}
-	at, ok := createdAt(r, next)
-	if !ok {
-		return nil, nil
-	}
-	n := g.resource(location, hostAsked(r), at)
-	_, err := g.store.Lookup(ctx, store.ByName(n))
-	if errors.Is(err, store.ErrNotFound) {
-		return []store.Name{n}, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("looking up who created %s: %w", next.Target, err)
-	}
-	return nil, nil
 }

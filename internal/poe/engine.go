@@ -176,7 +176,7 @@ func (g *Gate) advanceAgain(ctx context.Context, was store.Term, next store.Reco
 // writeEnd puts an end, or a step towards one, in the place of claimed, with all that goes with it. What the ledger does not take as it is, it
 // takes without what may be left out: an action that could not come to rest would be in the way of everything for ever.
 func (g *Gate) writeEnd(ctx context.Context, claimed *store.Record, next store.Record) (store.Record, store.Also, error) {
-	also := g.also(claimed, &next)
+	also := g.also(ctx, claimed, &next)
 	got, err := g.writeAdvance(ctx, claimed.Term, next, also)
 	if !errors.Is(err, store.ErrInvalid) {
 		return got, also, err

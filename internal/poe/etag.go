@@ -128,24 +128,37 @@ func pathOf(target string) string {
 	return cleanPath(p)
 }
 
-// takes returns the names that an action takes over, whoever held them, when it has come to rest as next: the last write of its
-// resource, and the resource that it created.
-func (g *Gate) takes(claimed, next *store.Record) []store.Name {
+// takes returns the names that an action takes over when it has come to rest as next: the last write of its resource, whoever held that, and the
+// place of what it created. What turns out to be done after all, by recovery, a late answer or a person's word, was not the last to write: nobody
+// knows what came after it. It has the place of what it created unless another action has created it since.
+func (g *Gate) takes(ctx context.Context, claimed, next *store.Record) []store.Name {
 	rt := g.routes.named(next.Route)
-	if rt == nil || claimed.State != store.Running && claimed.State != store.Sent {
-		return nil // a late answer tells nothing about what came after it
+	if rt == nil || claimed.State == next.State {
+		return nil
 	}
 	var names []store.Name
+	fresh := claimed.State == store.Running || claimed.State == store.Sent
 	wrote := next.State == store.Unknown || next.State == store.Done && (next.Status < 400 || next.Status >= 500)
-	if wrote && rt.has(doorMatch) {
+	if fresh && wrote && rt.has(doorMatch) {
 		names = append(names, g.resource(lastWrite, hostAsked(claimed), pathOf(next.Target)))
 	}
 	if len(rt.FreeOn) > 0 && next.State == store.Done && next.Status < 400 {
 		if at, ok := createdAt(claimed, next); ok {
-			names = append(names, g.resource(location, hostAsked(claimed), at))
+			if n := g.resource(location, hostAsked(claimed), at); fresh || !g.held(ctx, n) {
+				names = append(names, n)
+			}
 		}
 	}
 	return names
+}
+
+// held tells whether an action holds a name, and if the ledger does not say, that one does.
+func (g *Gate) held(ctx context.Context, n store.Name) bool {
+	_, err := g.store.Lookup(ctx, store.ByName(n))
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		g.log.Error().Err(err).Msg("looking up who created a resource")
+	}
+	return !errors.Is(err, store.ErrNotFound)
 }
 
 // wroteLast tells whether no other action has written to the resource of host after r, as far as this gate has seen.

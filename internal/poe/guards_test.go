@@ -6,8 +6,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	core "github.com/postonce/poe/internal/poe"
+	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
 )
 
@@ -135,5 +137,61 @@ func TestFreeOfWhatMovesAllTheTime(t *testing.T) {
 	ledger.moving = nil
 	if res := b.do("POST", b.mint("/orders"), "apples", "X-Item: cup"); res.StatusCode != 409 {
 		t.Errorf("it is free all the same: %d", res.StatusCode)
+	}
+}
+
+// What was found to have been done, by recovery or by an answer that came late, gives back its business key with the DELETE of what it created,
+// as what was answered in time.
+func TestFreeOnAfterUnknown(t *testing.T) {
+	made := answers(201, "made", "Location: /orders/1")
+	for name, tc := range map[string]struct {
+		route core.Route
+		found func(*bench, *upstream) // nil: by its own answer
+	}{
+		"repeated": {core.Route{Recovery: core.RecoveryRepeat}, func(b *bench, u *upstream) { u.says(made); b.pass(time.Minute, time.Second) }},
+		"probed": {core.Route{Recovery: core.RecoveryProbe, Probe: "/orders/by/{id}"}, func(b *bench, u *upstream) {
+			u.says(answers(200, "made", "Location: /orders/1"))
+			b.pass(time.Minute, time.Second)
+		}},
+		"answered late": {core.Route{}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc.route.Unique, tc.route.FreeOn = []string{"header:X-Item"}, []string{"DELETE"}
+			b, u := recovering(t, tc.route)
+			b.app = answering(204) // what is not protected
+			i := b.issue("/orders")
+			if tc.found != nil {
+				u.says(breaks)
+				b.do("POST", i.URI, "apples", "X-Item: cup")
+				tc.found(b, u)
+			} else {
+				entered, leave := make(chan struct{}), make(chan struct{})
+				u.says(func(n int, s sending, rec *replay.Recorder) (replay.Proof, error) {
+					close(entered)
+					<-leave
+					return made(n, s, rec)
+				})
+				var all sync.WaitGroup
+				all.Go(func() { b.do("POST", i.URI, "apples", "X-Item: cup") })
+				<-entered
+				b.advance(time.Hour)
+				core.Housekeeping(t.Context(), b.another().gate)
+				b.wantState(i.ID, store.Unknown)
+				close(leave)
+				all.Wait()
+			}
+			b.wantState(i.ID, store.Done)
+			u.says(made)
+			post := func() int { return b.do("POST", b.mint("/orders"), "pears", "X-Item: cup").StatusCode }
+			if code := post(); code != 409 {
+				t.Fatalf("it guards nothing: %d", code)
+			}
+			if res := b.do("DELETE", "/orders/1", ""); res.StatusCode != 204 {
+				t.Fatal(res.StatusCode)
+			}
+			if code := post(); code != 201 {
+				t.Errorf("after the DELETE: %d", code)
+			}
+		})
 	}
 }

@@ -62,8 +62,8 @@ func withNames(names []store.Name, more ...store.Name) []store.Name {
 }
 
 // also returns what goes with the write that brings an action to rest: next in the place of claimed.
-func (g *Gate) also(claimed, next *store.Record) store.Also {
-	return store.Also{Free: freedBy(next), Take: g.takes(claimed, next), Spawn: g.spawns(claimed, next)}
+func (g *Gate) also(ctx context.Context, claimed, next *store.Record) store.Also {
+	return store.Also{Free: freedBy(next), Take: g.takes(ctx, claimed, next), Spawn: g.spawns(claimed, next)}
 }
 
 // spawns returns the children of that write: the call that tells of the end, and the request that takes the action back.
