@@ -140,7 +140,13 @@ func (g *Gate) takes(ctx context.Context, claimed, next *store.Record) []store.N
 	fresh := claimed.State == store.Running || claimed.State == store.Sent
 	wrote := next.State == store.Unknown || next.State == store.Done && (next.Status < 400 || next.Status >= 500)
 	if fresh && wrote && rt.has(doorMatch) {
-		names = append(names, g.resource(lastWrite, hostAsked(claimed), pathOf(next.Target)))
+		n := g.resource(lastWrite, hostAsked(claimed), pathOf(next.Target))
+		names = append(names, n)
+		if next.State == store.Unknown { // it may turn out to be none: then it matters which one was the last before it
+			if last, err := g.store.Lookup(ctx, store.ByName(n)); err == nil && last.ID != next.ID {
+				names = append(names, g.name(nextWrite, last.ID.String()))
+			}
+		}
 	}
 	if len(rt.FreeOn) > 0 && next.State == store.Done && next.Status < 400 {
 		if at, ok := createdAt(claimed, next); ok {
@@ -161,11 +167,26 @@ func (g *Gate) held(ctx context.Context, n store.Name) bool {
 	return !errors.Is(err, store.ErrNotFound)
 }
 
-// wroteLast tells whether no other action has written to the resource of host after r, as far as this gate has seen.
+// passedOver is how many writes that were none wroteLast passes over at most.
+const passedOver = 8
+
+// wroteLast tells whether no other action has written to the resource of host after r, as far as this gate has seen. What nobody knew of when it
+// ended, and what turned out to have done nothing, is passed over.
 func (g *Gate) wroteLast(ctx context.Context, host string, r *store.Record) (bool, error) {
 	last, err := g.store.Lookup(ctx, store.ByName(g.resource(lastWrite, host, pathOf(r.Target))))
+	at := r.ID
+	for range passedOver {
+		if err != nil || last.ID == at {
+			break
+		}
+		var next store.Record
+		if next, err = g.store.Lookup(ctx, store.ByName(g.name(nextWrite, at.String()))); err == nil && next.State != store.Unused {
+			return false, nil
+		}
+		at = next.ID
+	}
 	if errors.Is(err, store.ErrNotFound) {
 		return false, nil
 	}
-	return last.ID == r.ID, err
+	return last.ID == at, err
 }

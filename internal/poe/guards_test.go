@@ -195,3 +195,30 @@ func TestFreeOnAfterUnknown(t *testing.T) {
 		})
 	}
 }
+
+// A write of which nobody knew, and that surely was none, was not the last one: the one before it is repeated again. While one of several may have
+// written, or another one has, it is not.
+func TestLastWriteBeforeOneThatWasNone(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{{Name: "notes", Match: "PUT /notes/{id}", Doors: []string{"key", "if-match"}}}
+	})
+	put := func(tag string) *http.Response { return b.do("PUT", "/notes/tea", "green", "If-Match: "+tag, alice) }
+	again := func(want bool) {
+		t.Helper()
+		if res := put(`"v1"`); strings.HasSuffix(res.Header.Get("POE-State"), ";replayed") != want {
+			t.Errorf("the retry: %d %v; want it repeated: %t", res.StatusCode, res.Header, want)
+		}
+	}
+	put(`"v1"`)
+	b.app = answering(502)
+	first, _ := readState(t, put(`"v2"`).Header)
+	second, _ := readState(t, put(`"v3"`).Header)
+	again(false)
+	b.decide(decision(second, core.AsUnused))
+	again(false)
+	b.decide(decision(first, core.AsUnused))
+	again(true)
+	b.app = nil
+	put(`"v4"`)
+	again(false)
+}

@@ -22,6 +22,7 @@ const (
 	noneMatch                // the creation of a resource
 	location                 // the resource that the action created
 	lastWrite                // the resource that the action was the last to write
+	nextWrite                // the action whose last write it took over when nobody knew whether it had written itself
 )
 
 // A name is a keyed hash of its parts: nobody can guess one, or tell from it what it was made of.
