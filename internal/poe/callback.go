@@ -187,34 +187,40 @@ type Undelivered struct {
 	Since  time.Time `json:"since"`
 }
 
-// maxUndelivered is how much of the agenda is looked through for them.
+// maxUndelivered is how many of them are listed at most.
 const maxUndelivered = 10_000
 
-// UndeliveredCallbacks lists the callbacks that wait for a person.
+// UndeliveredCallbacks lists the callbacks that wait for a person. They stand at the end of the agenda, behind all that is due.
 func (g *Gate) UndeliveredCallbacks(ctx context.Context) ([]Undelivered, error) {
-	ids, err := g.store.Agenda(ctx, store.Person, maxUndelivered)
-	if err != nil {
-		return nil, fmt.Errorf("reading the agenda: %w", err)
-	}
 	all := []Undelivered{}
-	for _, id := range ids {
-		r, err := g.store.Lookup(ctx, store.ByID(id))
-		if errors.Is(err, store.ErrNotFound) {
-			continue
-		}
+	at := store.Entry{Due: store.Person.Add(-time.Millisecond)}
+	for {
+		page, err := g.store.Entries(ctx, at, agendaPage)
 		if err != nil {
-			return nil, fmt.Errorf("looking up %s: %w", id, err)
+			return nil, fmt.Errorf("reading the agenda: %w", err)
 		}
-		if !undelivered(&r) {
-			continue
+		for _, at = range page {
+			r, err := g.store.Lookup(ctx, store.ByID(at.ID))
+			switch {
+			case errors.Is(err, store.ErrNotFound), err == nil && !undelivered(&r):
+				continue
+			case err != nil:
+				return nil, fmt.Errorf("looking up %s: %w", at.ID, err)
+			}
+			all = append(all, listUndelivered(&r))
 		}
-		u := Undelivered{ID: r.ID.String(), Action: r.Parent.String(), Host: hostOf(r.Target), Tries: int(r.Attempt), Status: r.Status, Since: r.Claimed}
-		if n := len(r.History); n > 0 {
-			u.Why = r.History[n-1].Why
+		if len(page) < agendaPage || len(all) >= maxUndelivered {
+			return all[:min(len(all), maxUndelivered)], nil
 		}
-		all = append(all, u)
 	}
-	return all, nil
+}
+
+func listUndelivered(r *store.Record) Undelivered {
+	u := Undelivered{ID: r.ID.String(), Action: r.Parent.String(), Host: hostOf(r.Target), Tries: int(r.Attempt), Status: r.Status, Since: r.Claimed}
+	if n := len(r.History); n > 0 {
+		u.Why = r.History[n-1].Why
+	}
+	return u
 }
 
 func undelivered(r *store.Record) bool {

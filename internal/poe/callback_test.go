@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"io"
@@ -283,5 +284,29 @@ func TestCallbackRefused(t *testing.T) {
 	b = newBench(t, nil) // a route without the door: the field is the application's
 	if res := b.do("POST", "/orders", "x", "Callback-URL: https://evil.example/"); res.StatusCode != 201 || res.Header.Get("POE-State") != "" {
 		t.Errorf("%d %v", res.StatusCode, res.Header)
+	}
+}
+
+// Callbacks that wait for a person are listed, however much is due before them, and however many there are.
+func TestUndeliveredOnABusyLedger(t *testing.T) {
+	b := newBench(t, nil)
+	queued := func(n int, r store.Record) {
+		t.Helper()
+		for range n {
+			var err error
+			if r.ID, err = store.NewID(b.clock(), 1, rand.Reader); err != nil {
+				t.Fatal(err)
+			}
+			r.State, r.Term, r.Door, r.Route, r.Method = store.Queued, store.Term{1}, "callback", "default", "POST"
+			if _, err := b.store.Claim(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	queued(11_000, store.Record{Target: "/orders", Due: b.clock()})
+	queued(1_500, store.Record{Target: "https://example.com/hook", Kind: store.Callback, Due: store.Person})
+	all, err := b.gate.UndeliveredCallbacks(t.Context())
+	if err != nil || len(all) != 1_500 || all[0].Host != "example.com" {
+		t.Errorf("%d, %v", len(all), err)
 	}
 }
