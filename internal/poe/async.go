@@ -195,8 +195,11 @@ func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.R
 	case rt == nil:
 		g.postpone(ctx, r, "no route has its name any more")
 		return
+	case r.Kind == store.Compensation && rt.Recovery != RecoveryCompensate:
+		g.giveUp(ctx, r, "its route takes nothing back any more")
+		return
 	case !now.Before(r.Claimed.Add(rt.retries(&r))):
-		g.giveUp(ctx, r)
+		g.giveUp(ctx, r, "it could not be executed within the time for that")
 		return
 	}
 	q, err := g.storedRequest(ctx, &r)
@@ -251,10 +254,9 @@ func (g *Gate) postpone(ctx context.Context, r store.Record, why string) {
 	}
 }
 
-// giveUp voids an accepted action of which no byte was ever sent, or which has been answered "not done" each time and is
-// past the time for another try.
-func (g *Gate) giveUp(ctx context.Context, r store.Record) {
-	if _, err := g.void(ctx, r, "engine", "it could not be executed within the time for that"); err != nil {
+// giveUp voids an accepted action of which no byte was ever sent, or which has been answered "not done" each time, and that is not to be tried again.
+func (g *Gate) giveUp(ctx context.Context, r store.Record, why string) {
+	if _, err := g.void(ctx, r, "engine", why); err != nil {
 		g.log.Error().Err(err).Stringer("id", r.ID).Msg("giving up an accepted action")
 	}
 }

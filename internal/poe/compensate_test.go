@@ -294,3 +294,42 @@ func TestStreamedAnswerToACompensation(t *testing.T) {
 		t.Errorf("sent: %v", sent)
 	}
 }
+
+// A compensation is kept as long as what it takes back: a person who decides about that must know how it ended.
+func TestCompensationIsKeptLikeItsParent(t *testing.T) {
+	route := compensating
+	route.Unique = []string{"header:X-Item"}
+	b, u := recovering(t, route)
+	u.says(onCompensation(answers(500, "could not undo: see ticket 7")))
+	i := b.issue("/orders")
+	b.do("POST", i.URI, "apples", "X-Item: cup")
+	b.pass(10*time.Second, time.Second)
+	undo := b.wantState(i.ID, store.Unknown).Undo
+	b.advance(40 * 24 * time.Hour)
+	core.Sweeping(t.Context(), b.gate)
+	b.wantState(i.ID, store.Unknown)
+	if _, err := b.gate.Action(t.Context(), undo.String()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A compensation that was not sent yet is not sent any more once its route says hold, and what it was to take back waits for a person.
+func TestCompensationAfterAChangeToHold(t *testing.T) {
+	b, u := recovering(t, compensating)
+	u.says(onCompensation(refuses))
+	i := b.issue("/orders?x=1", alice)
+	b.do("POST", i.URI, "apples", alice)
+	b.pass(10*time.Second, time.Second)
+	n := len(u.sent())
+	u.says(answers(204, ""))
+	b2 := b.again(core.Route{}, u)
+	b2.pass(time.Hour, time.Minute)
+	if sent := u.sent(); len(sent) != n {
+		t.Errorf("sent after the change: %v", sent[n:])
+	}
+	if r := b2.wantState(i.ID, store.Unknown); !r.Due.Equal(store.Person) {
+		t.Errorf("due %s: %v", r.Due, r.History)
+	}
+	b2.decide(decision(i.ID, core.AsUnused))
+	b2.wantState(i.ID, store.Unused)
+}
