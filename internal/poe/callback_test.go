@@ -65,7 +65,13 @@ func (h *hook) got() int {
 // calling makes a bench with the door of callbacks, which may call the hook.
 func calling(t *testing.T, h *hook) *bench {
 	t.Helper()
+	return callingWith(t, h, func(*core.Config) {})
+}
+
+func callingWith(t *testing.T, h *hook, change func(*core.Config)) *bench {
+	t.Helper()
 	return deferring(t, func(c *core.Config) {
+		change(c)
 		sender, err := webhook.New(webhook.Config{
 			Allow: []string{strings.TrimPrefix(h.URL, "http://")}, Secrets: []string{hookSecret}, DangerouslyInsecure: true, Clock: c.Clock,
 		})
@@ -308,5 +314,42 @@ func TestUndeliveredOnABusyLedger(t *testing.T) {
 	all, err := b.gate.UndeliveredCallbacks(t.Context())
 	if err != nil || len(all) != 1_500 || all[0].Host != "example.com" {
 		t.Errorf("%d, %v", len(all), err)
+	}
+}
+
+// Who was to be called is told that the client has burned the action, used before or not, even if the process ends in between.
+func TestCallbackOfTheBurned(t *testing.T) {
+	for name, tc := range map[string]struct{ tried, crash bool }{"unused": {}, "tried": {tried: true}, "crash": {crash: true}, "tried, and crash": {true, true}} {
+		t.Run(name, func(t *testing.T) {
+			h := newHook(t)
+			var ledger *tampered
+			b := callingWith(t, h, func(c *core.Config) { ledger = &tampered{Store: c.Store}; c.Store = ledger })
+			uri := strings.TrimSpace(text(t, b.do("GET", "/poe/new?for=/orders&callback="+url.QueryEscape(h.URL), "", "Accept: text/plain")))
+			if tc.tried {
+				b.app = answering(422)
+				b.do("POST", uri, "x")
+			}
+			if tc.crash {
+				ledger.advance = func() error { return store.ErrUnavailable }
+			}
+			res := b.do("DELETE", uri, "")
+			if res.StatusCode != 204 {
+				t.Fatal(res.StatusCode)
+			}
+			ledger.advance = nil
+			for range 3 {
+				b.work()
+			}
+			id, _ := readState(t, res.Header)
+			if h.got() != 1 || h.events[0]["type"] != "poe.outcome.burned" {
+				t.Errorf("%v", h.events)
+			}
+			if r := b.wantState(id, store.Burned); !r.Due.IsZero() || len(r.Request.Head) > 0 {
+				t.Errorf("due %s, %d bytes of head", r.Due, len(r.Request.Head))
+			}
+			if b.do("DELETE", uri, ""); h.got() != 1 {
+				t.Errorf("told again: %v", h.events)
+			}
+		})
 	}
 }

@@ -255,6 +255,9 @@ func (c *call) burn() {
 		record := s.record
 		record.Principal = c.owner
 		record.State, record.Term, record.Status, record.Finished = store.Burned, g.newTerm(), 0, g.now()
+		if address := c.signedCallback(&record); address != "" { // a claim has no children: the record is due until it has this one
+			record.Request.Head, record.Due = replay.EncodeRequestHead(http.Header{callbackKept: {address}}, nil), record.Finished
+		}
 		ctx := context.WithoutCancel(c.r.Context())
 		got, err := g.writeClaim(ctx, record)
 		switch {
@@ -267,5 +270,33 @@ func (c *call) burn() {
 		}
 		g.metrics.rested[burned].Inc()
 		g.front.Add(got)
+		if !got.Due.IsZero() {
+			g.tellBurned(ctx, got)
+		}
 	}
+}
+
+// signedCallback is the address that is told of the end of an action with a POE URI: the one that its last attempt came with, or that was signed.
+func (c *call) signedCallback(r *store.Record) string {
+	if !c.route.has(doorCallback) {
+		return ""
+	}
+	if address := keptCallback(r); address != "" {
+		return address
+	}
+	return c.claims.Callback
+}
+
+// tellBurned spawns the call that tells of an action which its client has burned. Until that is written the action stands on the agenda.
+func (g *Gate) tellBurned(ctx context.Context, r store.Record) {
+	was, next := r, r
+	was.State = store.Unused
+	next.Term, next.Due, next.Request = g.newTerm(), time.Time{}, withoutContent(r.Request)
+	got, err := g.writeAdvance(ctx, r.Term, next, store.Also{Spawn: g.calls(&was, &next)})
+	if err != nil {
+		g.quarrel(err, &r, "telling of an action that was burned: it is told later")
+		return
+	}
+	g.front.Add(got)
+	g.nudge()
 }

@@ -94,6 +94,8 @@ func (g *Gate) take(ctx context.Context, id store.ID) {
 	case r.State == store.Unknown:
 		g.flights.quieten(fl)
 		g.resolve(ctx, fl, r)
+	case r.State == store.Burned && !r.Due.IsZero():
+		g.tellBurned(ctx, r)
 	case r.State != store.Queued:
 	case r.Kind == store.Callback:
 		g.deliver(ctx, r)
