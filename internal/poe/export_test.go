@@ -2,7 +2,6 @@ package core
 
 import (
 	"context"
-	"sync"
 
 	"github.com/postonce/poe/internal/store"
 )
@@ -26,12 +25,20 @@ func Sweeping(ctx context.Context, g *Gate) {
 }
 
 // WorkOnce does at once all that a worker finds to do.
-func WorkOnce(ctx context.Context, g *Gate) {
-	var workers sync.WaitGroup
-	if err := g.dispatch(ctx, make(chan struct{}, g.cfg.Workers), &workers); err != nil {
+func WorkOnce(ctx context.Context, g *Gate) { workOnce(ctx, g.newCrew()) }
+
+// WorkOnceCrowded is WorkOnce where no callback may wait in memory.
+func WorkOnceCrowded(ctx context.Context, g *Gate) {
+	c := g.newCrew()
+	c.outbox.room = 0
+	workOnce(ctx, c)
+}
+
+func workOnce(ctx context.Context, c *crew) {
+	if err := c.dispatch(ctx); err != nil {
 		panic(err)
 	}
-	workers.Wait()
+	c.workers.Wait()
 }
 
 // OutcomePath is the address of an action's outcome.

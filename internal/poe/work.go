@@ -16,16 +16,15 @@ func (g *Gate) Defer(exec Executor) {
 	g.nudge()
 }
 
-// Work does what is due of what was accepted to be done later, and of what is unknown, callbacks included, Config.Workers at a time, until ctx
-// ends; it returns when they have finished what they had begun. It reads the agenda, and nothing but the agenda.
+// Work does what is due of what was accepted to be done later, and of what is unknown, Config.Workers at a time, and delivers callbacks beside that, until
+// ctx ends; it returns when they have finished what they had begun. It reads the agenda, and nothing but the agenda.
 func (g *Gate) Work(ctx context.Context) {
 	look := time.NewTicker(time.Second)
 	defer look.Stop()
-	slots := make(chan struct{}, g.cfg.Workers)
-	var workers sync.WaitGroup
-	defer workers.Wait()
+	c := g.newCrew()
+	defer c.workers.Wait()
 	for {
-		if err := g.dispatch(ctx, slots, &workers); err != nil && ctx.Err() == nil {
+		if err := c.dispatch(ctx); err != nil && ctx.Err() == nil {
 			g.log.Error().Err(err).Msg("looking for accepted actions")
 		}
 		select {
@@ -37,6 +36,18 @@ func (g *Gate) Work(ctx context.Context) {
 	}
 }
 
+// A crew is who does what is due.
+type crew struct {
+	g       *Gate
+	slots   chan struct{} // one for each that may be at work
+	outbox  *outbox
+	workers sync.WaitGroup
+}
+
+func (g *Gate) newCrew() *crew {
+	return &crew{g: g, slots: make(chan struct{}, g.cfg.Workers), outbox: newOutbox()}
+}
+
 // nudge tells the workers that there is something to do.
 func (g *Gate) nudge() {
 	select {
@@ -46,49 +57,57 @@ func (g *Gate) nudge() {
 }
 
 // dispatch starts a worker for each action that is due, as far as there are slots; it waits for one, and so for the work, but not for
-// a client.
-func (g *Gate) dispatch(ctx context.Context, slots chan struct{}, workers *sync.WaitGroup) error {
-	ids, err := g.store.Agenda(ctx, g.now(), agendaPage)
+// a client, nor for whoever is called back.
+func (c *crew) dispatch(ctx context.Context) error {
+	g := c.g
+	ids, err := g.store.Agenda(ctx, g.now(), c.outbox.len()+agendaPage)
 	if err != nil {
 		return err
 	}
 	for _, id := range ids {
-		if g.flights.of(id) != nil {
+		if g.flights.of(id) != nil || c.outbox.waits(id) {
 			continue
 		}
 		select {
-		case slots <- struct{}{}:
+		case c.slots <- struct{}{}:
 		case <-ctx.Done():
 			return nil
 		}
 		if g.draining.Load() {
-			<-slots
+			<-c.slots
 			return nil
 		}
-		workers.Go(func() {
-			defer func() { <-slots }()
-			g.take(context.WithoutCancel(ctx), id)
+		c.workers.Go(func() {
+			to, calls := g.take(context.WithoutCancel(ctx), id, c.outbox)
+			<-c.slots
+			for ; calls && ctx.Err() == nil && !g.draining.Load(); id, to, calls = c.outbox.next(to) {
+				g.send(context.WithoutCancel(ctx), id)
+			}
 		})
 	}
 	return nil
 }
 
-// take does what an action on the agenda waits for, if it waits for a worker.
-func (g *Gate) take(ctx context.Context, id store.ID) {
+// due returns an action on the agenda, if it waits for somebody now.
+func (g *Gate) due(ctx context.Context, id store.ID) (store.Record, bool) {
+	r, err := g.store.Lookup(ctx, store.ByID(id))
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		g.log.Error().Err(err).Stringer("id", id).Msg("looking up an accepted action")
+	}
+	return r, err == nil && !r.Due.After(g.now())
+}
+
+// take does what an action on the agenda waits for, if it waits for a worker. A callback it leaves to its caller if there is a slot for it, and returns
+// whom that is to.
+func (g *Gate) take(ctx context.Context, id store.ID, box *outbox) (to string, calls bool) {
 	fl, first := g.flights.begin(id)
 	if !first {
-		return
+		return "", false
 	}
 	defer g.flights.end(id, fl)
-	r, err := g.store.Lookup(ctx, store.ByID(id))
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return
-	case err != nil:
-		g.log.Error().Err(err).Stringer("id", id).Msg("looking up an accepted action")
-		return
-	case r.Due.After(g.now()):
-		return
+	r, ok := g.due(ctx, id)
+	if !ok {
+		return "", false
 	}
 	switch {
 	case r.State == store.Unknown:
@@ -98,7 +117,11 @@ func (g *Gate) take(ctx context.Context, id store.ID) {
 		g.tellBurned(ctx, r)
 	case r.State != store.Queued:
 	case r.Kind == store.Callback:
-		g.deliver(ctx, r)
+		if to = receiver(&r); box.full(to) {
+			g.putOff(ctx, r)
+			return "", false
+		}
+		return to, box.admit(id, to)
 	default:
 		if exec := g.executor.Load(); exec != nil {
 			g.perform(ctx, fl, *exec, r)
@@ -107,4 +130,5 @@ func (g *Gate) take(ctx context.Context, id store.ID) {
 	if r.Kind == store.Compensation {
 		g.followUp(ctx, &r)
 	}
+	return "", false
 }
