@@ -92,17 +92,17 @@ func DecideClaim(v View, r *Record, now time.Time, c *Change) (got *Record, err 
 	return r, nil
 }
 
-// nextAttempt is the number of the attempt in which r asks for something of the unused action held. An application that knows keys must not take
+// nextAttempt is the number of the attempt in which next asks for something of the unused action r. An application that knows keys must not take
 // it for the request that is in doubt, unless it is that.
-func (held *Record) nextAttempt(r *Record) uint16 {
-	d := &held.Doubt
+func (r *Record) nextAttempt(next *Record) uint16 {
+	d := &r.Doubt
 	switch {
 	case d.Request == [32]byte{}:
-		return held.Attempt
-	case d.about(r):
+		return r.Attempt
+	case d.about(next):
 		return d.Attempt
 	default:
-		return max(held.Attempt, d.Attempt, d.Attempt+1) // the last of all numbers stays
+		return max(r.Attempt, d.Attempt, d.Attempt+1) // the last of all numbers stays
 	}
 }
 

@@ -81,6 +81,16 @@ func (k *kit) asking(claim store.Record, what byte) store.Record {
 	return claim
 }
 
+// unsent claims an action, as the attempt of that number, and gives it back: nothing was sent.
+func (k *kit) unsent(claim store.Record, number uint16) store.Record {
+	k.t.Helper()
+	r := k.mustClaim(claim)
+	if r.Attempt != number {
+		k.t.Errorf("%s with %x is attempt %d, want %d", r.Target, r.Request.Digest[:1], r.Attempt, number)
+	}
+	return k.mustMove(r, store.Unused)
+}
+
 func attemptDoubted(t *testing.T, k *kit) {
 	claim := k.asking(k.claim(store.Running), 'a')
 	r := k.gaveUp(k.mustClaim(claim))
@@ -90,34 +100,21 @@ func attemptDoubted(t *testing.T, k *kit) {
 		what   byte
 		number uint16
 	}{{'a', 0}, {'b', 1}, {'a', 0}, {'c', 1}, {'b', 1}} {
-		if r = k.mustClaim(k.asking(claim, step.what)); r.Attempt != step.number {
-			t.Errorf("%c is attempt %d, want %d", step.what, r.Attempt, step.number)
-		}
-		r = k.mustMove(r, store.Unused)
-		k.reads(r)
+		k.reads(k.unsent(k.asking(claim, step.what), step.number))
 	}
 	same := k.asking(claim, 'd')
 	same.Digest = claim.Digest // to its door it is the same, in another spelling
-	if r = k.mustClaim(same); r.Attempt != 0 {
-		t.Errorf("what the door takes for the same is attempt %d", r.Attempt)
-	}
-	r = k.mustMove(r, store.Unused)
+	k.unsent(same, 0)
 	other := k.asking(claim, 'a')
 	other.Target, other.Digest = "/orders?x=2", [32]byte{'a', 2} // in which the target is
-	if r = k.mustClaim(other); r.Attempt != 1 {
-		t.Errorf("the same content for another target is attempt %d", r.Attempt)
-	}
-	r = k.mustMove(r, store.Unused)
+	k.unsent(other, 1)
 	// Now b is in doubt as well.
-	r = k.gaveUp(k.mustClaim(k.asking(claim, 'b')))
+	k.gaveUp(k.mustClaim(k.asking(claim, 'b')))
 	for _, step := range []struct {
 		what   byte
 		number uint16
 	}{{'b', 1}, {'a', 2}, {'c', 2}} {
-		if r = k.mustClaim(k.asking(claim, step.what)); r.Attempt != step.number {
-			t.Errorf("%c is attempt %d, want %d", step.what, r.Attempt, step.number)
-		}
-		r = k.mustMove(r, store.Unused)
+		k.unsent(k.asking(claim, step.what), step.number)
 	}
 }
 
