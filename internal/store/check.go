@@ -13,7 +13,7 @@ const (
 	MaxTarget = 64 << 10 // Target
 	MaxHead   = 1 << 20  // Blob.Head
 	MaxNames  = 64       // Names, Also.Free
-	MaxClaims = 62       // Names of what is claimed, those of earlier attempts included: its end may take more
+	MaxClaims = 60       // Names of what is claimed, those of earlier attempts included: its end may take more
 	MaxSpawn  = 64       // Also.Spawn
 )
 
