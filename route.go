@@ -16,8 +16,9 @@ import (
 type Route struct {
 	// Name is what records, metrics and keys say of the route. It must stay the same over restarts: a key belongs to its route. "": Match.
 	Name string
-	// Match is "METHOD[,METHOD] /path/{template}": one or more of POST, PUT, PATCH and DELETE, and a path as gorilla/mux reads it, or
-	// * for all. Required.
+	// Match is "METHOD[,METHOD] /path/{template}": one or more of POST, PUT, PATCH and DELETE, and a path, decoded, as gorilla/mux reads it
+	// ({id} is one segment, {id:[0-9]+} what the expression says, {path:.*} all that follows), or * for all. Open refuses what can match nothing, and
+	// a route whose requests an earlier one takes. Required.
 	Match string
 	// Doors says how clients may come, of "poe", "key", "repeatability", "post-put", "if-match", "if-none-match", "async" and "callback". Nil: "poe",
 	// "key" and "async".

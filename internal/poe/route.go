@@ -4,14 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/gorilla/mux"
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/postonce/poe/internal/content"
@@ -23,10 +21,8 @@ var unsafeMethods = []string{http.MethodPost, http.MethodPut, http.MethodPatch, 
 // A route is a Route, checked and ready to match.
 type route struct {
 	Route
+	pattern
 	methods   []string
-	literal   string     // the path, where the template has no variables; "" otherwise
-	template  *mux.Route // nil where the path is literal or every path matches
-	every     bool
 	principal principal
 	clientID  []content.Place // one, or none
 	unique    []content.Place
@@ -55,6 +51,9 @@ func newRoutes(cfg *Config) (routes, error) {
 		}
 		if names[compiled.Name] {
 			errs = append(errs, fmt.Errorf("route %q: the name %q is taken by an earlier route", r.Match, compiled.Name))
+		}
+		if by := all.hiding(compiled); by != nil {
+			errs = append(errs, fmt.Errorf("route %q: it would never see a request: route %q takes them, and is before it", r.Match, by.Match))
 		}
 		names[compiled.Name] = true
 		all = append(all, compiled)
@@ -154,15 +153,6 @@ func (c *route) parseDoors() error {
 	return errors.Join(errs...)
 }
 
-// hasVariable tells whether the route's path has a variable of that name.
-func (c *route) hasVariable(name string) bool {
-	if c.template == nil {
-		return false
-	}
-	names, err := c.template.GetVarNames()
-	return err == nil && slices.Contains(names, name)
-}
-
 // parsePlaces reads where a request carries an id or a business key. An action with a business key is kept until the key is given back.
 func (c *route) parsePlaces() error {
 	var errs []error
@@ -195,23 +185,14 @@ func (c *route) parsePlaces() error {
 	return errors.Join(errs...)
 }
 
-// vars returns the variables that the route's template finds in a path.
-func (c *route) vars(cleaned string) map[string]string {
-	var m mux.RouteMatch
-	if c.template != nil {
-		c.template.Match(&http.Request{Method: http.MethodPost, URL: &url.URL{Path: cleaned}}, &m)
-	}
-	return m.Vars
-}
-
 // has tells whether a door leads to the route.
 func (c *route) has(door string) bool { return slices.Contains(c.Doors, door) }
 
 // parseMatch reads "METHOD[,METHOD] /path", or "METHOD *" for every path.
 func (c *route) parseMatch() error {
-	methods, pattern, ok := strings.Cut(strings.TrimSpace(c.Match), " ")
-	pattern = strings.TrimSpace(pattern)
-	if !ok || pattern == "" {
+	methods, text, ok := strings.Cut(strings.TrimSpace(c.Match), " ")
+	text = strings.TrimSpace(text)
+	if !ok || text == "" {
 		return fmt.Errorf("must be METHOD[,METHOD] and a path, such as %q", "POST /orders")
 	}
 	for _, m := range strings.Split(methods, ",") {
@@ -221,33 +202,21 @@ func (c *route) parseMatch() error {
 		}
 		c.methods = append(c.methods, m)
 	}
-	switch {
-	case pattern == "*":
-		c.every = true
-	case !strings.HasPrefix(pattern, "/"):
-		return fmt.Errorf("path %q must begin with a slash", pattern)
-	case !strings.Contains(pattern, "{"):
-		c.literal = pattern
-	default:
-		c.template = mux.NewRouter().SkipClean(true).NewRoute().Path(pattern)
-		if err := c.template.GetError(); err != nil {
-			return fmt.Errorf("path %q: %w", pattern, err)
-		}
-	}
-	return nil
+	var err error
+	c.pattern, err = parsePattern(text)
+	return err
 }
 
-// at tells whether the path, decoded and cleaned, is one of the route's.
-func (c *route) at(cleaned string) bool {
-	switch {
-	case c.every:
-		return true
-	case c.template == nil:
-		return c.literal == cleaned
-	default:
-		var m mux.RouteMatch
-		return c.template.Match(&http.Request{Method: http.MethodPost, URL: &url.URL{Path: cleaned}}, &m)
+// hiding returns the earlier route that takes what c is there for, which c would never see; nil: there is none.
+func (rs routes) hiding(c *route) (by *route) {
+	for _, m := range c.methods {
+		i := slices.IndexFunc(rs, func(r *route) bool { return slices.Contains(r.methods, m) && r.covers(&c.pattern) })
+		if i < 0 {
+			return nil
+		}
+		by = rs[i]
 	}
+	return by
 }
 
 // find returns the first route that protects method on the path (decoded), or nil. The empty method finds the

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gorilla/mux"
 	"golang.org/x/net/http/httpguts"
 
 	core "github.com/postonce/poe/internal/poe"
@@ -324,15 +323,13 @@ func checkMatch(d *decoder, seen map[string]origin, path, match string) {
 		return
 	}
 	methods, template, ok := strings.Cut(match, " ")
-	if !ok || template != "*" && (!strings.HasPrefix(template, "/") || strings.ContainsAny(template, " ?#")) {
+	if !ok || template != "*" && !strings.HasPrefix(template, "/") || strings.Contains(template, " ") {
 		d.wrong(path, `%q is not a method and a path (write "POST /orders")`, match)
 		return
 	}
-	if template != "*" {
-		if err := mux.NewRouter().NewRoute().Path(template).GetError(); err != nil {
-			d.wrong(path, "%q: %s", match, strings.TrimPrefix(err.Error(), "mux: "))
-			return
-		}
+	if err := core.CheckPath(template); err != nil {
+		d.wrong(path, "%q: %s", match, err)
+		return
 	}
 	for method := range strings.SplitSeq(methods, ",") {
 		if !checkMethod(d, path, method) {

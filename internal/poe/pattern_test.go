@@ -1,0 +1,71 @@
+package core_test
+
+import (
+	"strings"
+	"testing"
+
+	core "github.com/postonce/poe/internal/poe"
+)
+
+// A path that can match nothing is refused with the way to write it, and so is one in the notation of another router.
+func TestPathsOfRoutes(t *testing.T) {
+	for text, says := range map[string]string{
+		"*": "", "/": "", "/orders": "", "/orders/": "", "/café": "", "/100%": "", "/a b": "", "/.well-known/x": "", "/orders:cancel": "",
+		"/orders/{id}": "", "/files/{path:.*}": "", "/a/{id:[0-9]{3}}/b": "", "/a/{id:(?:x|y)*}.json": "", "/v{n}": "", "/a/{id:[*?#]}": "",
+		"":                       "must begin with a slash",
+		"orders":                 "must begin with a slash",
+		"example.com/orders":     "must begin with a slash",
+		"/orders/{id":            "unbalanced braces",
+		"/orders/id}":            "unbalanced braces",
+		"/files/{path...}":       "write {path:.*}",
+		"/orders/{$}":            "{$} is not needed",
+		"/orders/{a b}":          `variable "a b"`,
+		"/files/*":               "write {path:.*}",
+		"/files*":                "write {path:.*}",
+		"/orders/:id":            "such as {id}",
+		"/orders?kind=big":       "without a query",
+		"/orders/{id}?kind=big":  "without a query",
+		"/orders#top":            "or a fragment",
+		"//orders":               `write "/orders"`,
+		"/a/../orders":           `write "/orders"`,
+		"/orders/{id:[0-9]+}//x": `write "/orders/{id}/x"`,
+		"/caf%C3%A9":             `write "/café"`,
+		"/a%2Fb":                 `write "/a/b"`,
+	} {
+		err := core.CheckPath(text)
+		if (err == nil) != (says == "") || err != nil && !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v, want %q", text, err, says)
+		}
+	}
+}
+
+// A route that would never see a request is refused: what it says would not hold.
+func TestRoutesBehindOthers(t *testing.T) {
+	var usual core.Config
+	newBench(t, func(c *core.Config) { usual = *c })
+	usual.Metrics = nil
+	for _, tc := range []struct {
+		name   string
+		routes []string
+		hidden bool
+	}{
+		{"behind every path", []string{"POST *", "POST /a"}, true},
+		{"behind a template", []string{"POST /orders/{id}", "POST /orders/new"}, true},
+		{"the same path", []string{"POST,PUT /a/{id}", "PUT /a/{id}"}, true},
+		{"behind two", []string{"POST *", "PUT *", "POST,PUT /a"}, true},
+		{"every path behind a method's", []string{"POST *", "POST,PUT *"}, false},
+		{"before every path", []string{"POST /a", "POST *"}, false},
+		{"before a template", []string{"POST /orders/new", "POST /orders/{id}"}, false},
+		{"another method", []string{"POST /a", "PUT /a"}, false},
+		{"another path", []string{"POST /orders/{id:[0-9]+}", "POST /orders/new"}, false},
+	} {
+		cfg := usual
+		for _, match := range tc.routes {
+			cfg.Routes = append(cfg.Routes, core.Route{Match: match})
+		}
+		_, err := core.New(t.Context(), cfg)
+		if hidden := err != nil && strings.Contains(err.Error(), "would never see a request"); hidden != tc.hidden || err != nil && !hidden {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+	}
+}
