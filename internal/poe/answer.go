@@ -213,6 +213,7 @@ func (c *call) stream(s *status, head *replay.Answer) (http.ResponseWriter, erro
 		head = &own
 	}
 	c.decorate(s, head.Status)
+	giveWay(c.w, head.Header, true)
 	replay.SendHead(c.w, c.r, head)
 	return &streamWriter{c.w, c.g.cfg.Patience}, nil
 }
@@ -255,6 +256,7 @@ func (c *call) answer(end *ending) {
 		g.write(c.w, c.r, g.problem(problemMethodRefused).about(g, s))
 	default:
 		c.decorate(s, end.answer.Status)
+		giveWay(c.w, end.answer.Header, true)
 		w, sent := unlessStalled(c.w, end.answer.Size, g.cfg.Patience)
 		defer sent()
 		if err := replay.Send(w, c.r, end.answer); err != nil {

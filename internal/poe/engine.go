@@ -241,7 +241,7 @@ func (g *Gate) run(f flown, a *action, end *ending) {
 
 	cfg := replay.RecorderConfig{Spool: g.cfg.Spool, Limit: g.cfg.MaxResponse}
 	if a.client != nil {
-		cfg.Inform = a.client.inform
+		cfg.Inform, cfg.Before = a.client.inform, frontFields(a.client.w)
 	}
 	if a.rescue == nil || !a.rescue.whole {
 		cfg.Stream = x.stream
@@ -410,7 +410,7 @@ func (g *Gate) keep(ctx context.Context, r *store.Record, answer *replay.Answer)
 	b, err := answer.Blob()
 	if err != nil {
 		g.log.Error().Err(err).Stringer("id", r.ID).Msg("reading an answer from the spool: it is not kept")
-		b = store.Blob{Head: replay.EncodeHead(answer.Header, answer.Trailer), Where: store.Purged, Size: answer.Size, Digest: answer.Digest}
+		b = store.Blob{Head: answer.Head(), Where: store.Purged, Size: answer.Size, Digest: answer.Digest}
 	}
 	if len(b.Head) > store.MaxHead {
 		g.log.Error().Stringer("id", r.ID).Int("bytes", len(b.Head)).Msg("the fields of an answer are more than a record holds: it is not kept")

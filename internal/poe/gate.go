@@ -131,7 +131,7 @@ func readOnly(next http.Handler) http.Handler {
 }
 
 // ServeHTTP serves what lies under the prefix: minting, outcomes, receipts, problem pages.
-func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.own.ServeHTTP(w, r) }
+func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.own.ServeHTTP(noteFront(w), r) }
 
 // Owns tells whether the path is one of the gate's own resources.
 func (g *Gate) Owns(path string) bool { return strings.HasPrefix(path, g.cfg.Prefix) }
@@ -160,11 +160,11 @@ func (g *Gate) let(w http.ResponseWriter, r *http.Request, exec Executor, pass h
 	rest, token, found, ok := splitToken(target, g.cfg.Param)
 	if found {
 		g.metrics.viaPOE.Inc()
-		g.door(&call{g: g, w: w, r: r, target: rest, token: token, wellFormed: ok, exec: exec, pass: pass})
+		g.door(&call{g: g, w: noteFront(w), r: r, target: rest, token: token, wellFormed: ok, exec: exec, pass: pass})
 		return
 	}
 	rt, at := g.routes.protecting(r, target)
-	if rt != nil && g.enter(&call{g: g, w: w, r: r, target: target, route: rt, at: at, exec: exec, pass: pass}) {
+	if rt != nil && g.enter(&call{g: g, w: noteFront(w), r: r, target: target, route: rt, at: at, exec: exec, pass: pass}) {
 		return
 	}
 	g.metrics.viaNone.Inc()

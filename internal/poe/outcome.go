@@ -193,8 +193,8 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code in
 		g.write(w, r, g.problem(problemLedgerUnavailable))
 		return
 	}
+	giveWay(w, stored.Header, false)
 	h := w.Header()
-	guardHeader(h)
 	s.setState(h, true)
 	if rec.Principal == ([32]byte{}) {
 		// Whoever has the address may open it: what the application wrote must not run as a page of this origin.

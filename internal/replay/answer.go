@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 
 	"github.com/postonce/poe/internal/store"
 )
@@ -17,12 +18,13 @@ type Answer struct {
 	Where   store.Where // Inline, Beside, Purged or Streamed: how it should be kept
 	Size    int64       // of the content, in bytes; what was seen of it where it is Streamed
 	Digest  [32]byte    // SHA-256 of the content; zero where it is Streamed
+	Before  http.Header // of the recorder's configuration
 }
 
 // Blob returns what a record keeps of the answer. Where it is Beside, the caller puts Body into the ledger and sets Part.
 // The content is shared with Body and must not be changed.
 func (a *Answer) Blob() (store.Blob, error) {
-	b := store.Blob{Head: EncodeHead(a.Header, a.Trailer), Where: a.Where, Size: a.Size, Digest: a.Digest}
+	b := store.Blob{Head: a.Head(), Where: a.Where, Size: a.Size, Digest: a.Digest}
 	if a.Where == store.Inline && a.Size > 0 {
 		content, err := a.Body.ReadAll()
 		if err != nil {
@@ -31,6 +33,26 @@ func (a *Answer) Blob() (store.Blob, error) {
 		b.Content = content
 	}
 	return b, nil
+}
+
+// Head returns what a record keeps of the answer's fields, as EncodeHead does.
+func (a *Answer) Head() []byte {
+	if len(a.Before) == 0 {
+		return EncodeHead(a.Header, a.Trailer)
+	}
+	own := make(http.Header, len(a.Header))
+	for name, values := range a.Header {
+		had := a.Before[name]
+		switch {
+		case name == "Content-Type": // the content is kept, and it would not be known what it is
+		case Additive(name) && len(had) <= len(values) && slices.Equal(had, values[:len(had)]):
+			values = values[len(had):] // what is added to will be there again, and these after it
+		case slices.Equal(had, values):
+			continue
+		}
+		own[name] = values
+	}
+	return EncodeHead(own, a.Trailer)
 }
 
 // Finish returns the answer once the handler has ended well. Nothing written is a 200 without content. A Content-Type that is
@@ -49,7 +71,7 @@ func (r *Recorder) Finish() (*Answer, error) {
 	if err := r.complete(); err != nil {
 		return nil, err
 	}
-	a := &Answer{Status: r.status, Header: r.frozen, Trailer: r.finalTrailer(), Size: r.size}
+	a := &Answer{Status: r.status, Header: r.frozen, Trailer: r.finalTrailer(), Size: r.size, Before: r.cfg.Before}
 	if r.streaming {
 		a.Where = store.Streamed
 		r.passTrailer(a.Trailer)

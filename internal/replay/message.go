@@ -18,8 +18,8 @@ type message struct {
 	size    int64     // of the content, in bytes; -1: not known
 }
 
-// additive are the fields of which the caller's and the answer's are both sent.
-var additive = map[string]bool{"Link": true, "Vary": true}
+// Additive tells whether a field, by its canonical name, is one of which the caller's and the answer's are both sent.
+func Additive(name string) bool { return name == "Link" || name == "Vary" }
 
 // writeHead writes status and fields. Those that w has already win, save the additive ones.
 func (m *message) writeHead(w http.ResponseWriter, r *http.Request) {
@@ -57,7 +57,7 @@ func (m *message) writeHead(w http.ResponseWriter, r *http.Request) {
 func add(h http.Header, name string, values []string) {
 	have, ok := h[name]
 	switch {
-	case ok && additive[name]:
+	case ok && Additive(name):
 		h[name] = append(slices.Clip(have), values...)
 	case !ok:
 		h[name] = slices.Clip(values)

@@ -19,6 +19,9 @@ const DefaultLimit = 32 << 20
 type RecorderConfig struct {
 	Spool  *Spool
 	Method string // of the request; "": POST. After HEAD the content is counted, not kept, as net/http does
+	// Before has the fields that who stands in front of the handler has set, which sees them and can change them, as with net/http. They are sent
+	// with the answer and, as far as it left them as they were, not kept with it: whoever repeats it comes past the same front.
+	Before http.Header
 	// Limit is how many bytes are kept of an answer; 32 MiB. A longer one is still spooled whole for its first
 	// client, and is Purged.
 	Limit int64
@@ -66,7 +69,10 @@ func NewRecorder(cfg RecorderConfig) *Recorder {
 	if cfg.Limit == 0 {
 		cfg.Limit = DefaultLimit
 	}
-	r := &Recorder{cfg: cfg, header: http.Header{}, declared: -1}
+	r := &Recorder{cfg: cfg, header: cfg.Before.Clone(), declared: -1}
+	if r.header == nil {
+		r.header = http.Header{}
+	}
 	r.room.spool, r.body = cfg.Spool, &r.room
 	return r
 }

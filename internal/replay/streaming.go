@@ -13,7 +13,7 @@ import (
 func (r *Recorder) startStream(next []byte) {
 	r.streaming = true
 	r.sniff(next)
-	a := &Answer{Status: r.status, Header: r.frozen, Trailer: http.Header{}, Where: store.Streamed, Size: r.size}
+	a := &Answer{Status: r.status, Header: r.frozen, Trailer: http.Header{}, Where: store.Streamed, Size: r.size, Before: r.cfg.Before}
 	for _, name := range r.trailers {
 		a.Trailer[name] = nil
 	}
