@@ -12,10 +12,12 @@ import (
 	"github.com/postonce/poe"
 )
 
-// openGate opens a gate on a ledger in memory.
+// openGate opens a gate, on a ledger in memory unless cfg has another one.
 func openGate(t *testing.T, cfg poe.Config) *poe.Gate {
 	t.Helper()
-	cfg.Store = "memory:"
+	if cfg.Store == "" {
+		cfg.Store = "memory:"
+	}
 	gate, err := poe.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)

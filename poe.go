@@ -230,18 +230,31 @@ func (g *Gate) Mint(ctx context.Context, method, target string) (Minted, error) 
 }
 
 // Close refuses new actions, waits until those that run are finished, or ctx ends and they are settled as what is known
-// of them then, and closes the ledger. Stop the server first: what is served afterwards gets 503.
+// of them then, and closes the ledger. Stop the server first: what is served afterwards gets 503. Answers that are passed through (event streams) are not
+// waited for: their handlers' contexts end.
+//
+// It returns a second after the end of ctx at the latest, save that the ledger finishes what it has begun. A handler, or a Route.Recover, that goes on then although
+// its context has ended is left alone: Close says so with an error, and what it does is unknown.
 func (g *Gate) Close(ctx context.Context) error {
 	g.core.Drain()
 	err := g.core.Wait(ctx)
+	g.core.Stop()
 	if err != nil {
-		g.core.Stop()
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
-		err = g.core.Wait(grace)
+		err = g.core.Wait(ctx)
 	}
 	g.cancel()
-	g.work.Wait()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		g.work.Wait()
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+	}
 	return errors.Join(err, g.store.Close())
 }
 

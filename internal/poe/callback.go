@@ -124,14 +124,21 @@ func (g *Gate) calls(claimed, next *store.Record) []store.Record {
 	return []store.Record{child}
 }
 
-// deliver sends a callback, and puts it on the agenda again where it did not arrive; after the last try it waits for a person.
-func (g *Gate) deliver(ctx context.Context, r store.Record) {
+// deliver sends a callback, and puts it on the agenda again where it did not arrive; after the last try it waits for a person. One that is broken off
+// because the gate stops stays what it is: the next process sends it again.
+func (g *Gate) deliver(ctx context.Context, fl *flight, r store.Record) {
 	if g.cfg.Callbacks == nil {
 		g.postpone(ctx, r, "no callbacks are configured any more")
 		return
 	}
-	res, err := g.cfg.Callbacks.Send(ctx, webhook.Message{ID: r.ID.String(), URL: r.Target, Content: r.Request.Content})
+	sending, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	g.flights.executing(fl, cancel)
+	res, err := g.cfg.Callbacks.Send(sending, webhook.Message{ID: r.ID.String(), URL: r.Target, Content: r.Request.Content})
 	killpoint.Hit("told")
+	if err != nil && sending.Err() != nil {
+		return
+	}
 	next := r
 	next.Term = g.newTerm()
 	now := g.now()

@@ -254,6 +254,7 @@ func (g *Gate) run(f flown, a *action, end *ending) {
 	}
 	killpoint.Hit("answered")
 	if x.settled {
+		g.flights.streamed(f.flight)
 		end.streamed = true
 		return
 	}
@@ -271,7 +272,7 @@ func (x *run) stream(head *replay.Answer) (http.ResponseWriter, error) {
 	x.timer.Stop()
 	context.AfterFunc(x.f.client, func() { x.cancel(context.Canceled) })
 	g.settle(x.f.detached, x.a, x.end, head)
-	g.flights.end(x.id, x.f.flight)
+	g.flights.stream(x.id, x.f.flight)
 	if x.client == nil {
 		return nil, nil
 	}

@@ -11,8 +11,9 @@ import (
 // duplicates a question to the ledger, let them wait, and tell recovery which claims are alive. They are never
 // what keeps a second execution out: that is the ledger's claim.
 type flights struct {
-	mu      sync.Mutex // guards running and stopped
+	mu      sync.Mutex // guards the rest
 	running map[store.ID]*flight
+	streams map[*flight]struct{} // that have ended as flights, and whose answers are still passed through
 	stopped bool
 }
 
@@ -86,6 +87,27 @@ func (f *flights) end(id store.ID, fl *flight) {
 	}
 }
 
+// stream ends a flight whose answer is passed through from now on. After stop that is ended at once.
+func (f *flights) stream(id store.ID, fl *flight) {
+	f.end(id, fl)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.streams == nil {
+		f.streams = make(map[*flight]struct{})
+	}
+	f.streams[fl] = struct{}{}
+	if f.stopped {
+		fl.cancel(errStopped)
+	}
+}
+
+// streamed takes off what has been passed through.
+func (f *flights) streamed(fl *flight) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.streams, fl)
+}
+
 // of returns the flight of id, or nil.
 func (f *flights) of(id store.ID) *flight {
 	f.mu.Lock()
@@ -121,7 +143,7 @@ func (f *flights) executes(ctx context.Context, id store.ID) bool {
 	return f.running[id] == fl && fl.cancel != nil && !fl.quiet
 }
 
-// stop ends every execution that runs or is about to.
+// stop ends every execution that runs or is about to, and what is still passed through.
 func (f *flights) stop() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -130,6 +152,9 @@ func (f *flights) stop() {
 		if fl.cancel != nil {
 			fl.cancel(errStopped)
 		}
+	}
+	for fl := range f.streams {
+		fl.cancel(errStopped)
 	}
 }
 

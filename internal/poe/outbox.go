@@ -114,7 +114,8 @@ func (g *Gate) send(ctx context.Context, id store.ID) {
 	}
 	defer g.flights.end(id, fl)
 	if r, ok := g.due(ctx, id); ok && r.State == store.Queued {
-		g.deliver(ctx, r)
+		g.flights.quieten(fl)
+		g.deliver(ctx, fl, r)
 	}
 }
 

@@ -88,8 +88,12 @@ func (c *crew) dispatch(ctx context.Context) error {
 	return nil
 }
 
-// due returns an action on the agenda, if it waits for somebody now.
+// due returns an action on the agenda, if it waits for somebody now. Its flight has begun: of one that begins while the gate drains, whoever waits for the
+// flights may not know, so it is left to the next process.
 func (g *Gate) due(ctx context.Context, id store.ID) (store.Record, bool) {
+	if g.draining.Load() {
+		return store.Record{}, false
+	}
 	r, err := g.store.Lookup(ctx, store.ByID(id))
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		g.log.Error().Err(err).Stringer("id", id).Msg("looking up an accepted action")
