@@ -1,6 +1,7 @@
 package poe_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -28,7 +29,11 @@ func program(t *testing.T, dir string, handler http.HandlerFunc) (*poe.Gate, htt
 }
 
 func ask(h http.Handler, method, target string, fields ...string) *http.Response {
-	r := httptest.NewRequest(method, target, strings.NewReader("apples"))
+	return askUnder(context.Background(), h, method, target, fields...)
+}
+
+func askUnder(ctx context.Context, h http.Handler, method, target string, fields ...string) *http.Response {
+	r := httptest.NewRequestWithContext(ctx, method, target, strings.NewReader("apples"))
 	for _, f := range fields {
 		name, value, _ := strings.Cut(f, ": ")
 		r.Header.Set(name, value)

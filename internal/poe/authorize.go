@@ -28,8 +28,10 @@ func (g *Gate) authorized(w http.ResponseWriter, r *http.Request, rec *store.Rec
 		return true
 	}
 	v := &verdict{header: http.Header{}}
-	ctx, cancel := context.WithTimeout(r.Context(), authorizeTime)
+	// It is a request of its own: routers keep in a context what they have matched, and would take the client's for it.
+	ctx, cancel := context.WithTimeout(context.Background(), authorizeTime)
 	defer cancel()
+	defer context.AfterFunc(r.Context(), cancel)()
 	g.cfg.Authorizer.ServeHTTP(v, g.question(ctx, r, rt, rec))
 	v.WriteHeader(http.StatusOK) // a handler that wrote nothing
 	switch {
@@ -59,7 +61,7 @@ func (g *Gate) authorized(w http.ResponseWriter, r *http.Request, rec *store.Rec
 // question is the request that asks.
 func (g *Gate) question(ctx context.Context, r *http.Request, rt *route, rec *store.Record) *http.Request {
 	out := r.Clone(ctx)
-	out.Method, out.RequestURI = http.MethodGet, rt.Authorize
+	out.Method, out.RequestURI, out.Pattern = http.MethodGet, rt.Authorize, ""
 	if u, err := url.ParseRequestURI(rt.Authorize); err == nil {
 		out.URL = u
 	}
