@@ -77,7 +77,7 @@ type Config struct {
 
 	Clock   func() time.Time      // time.Now
 	Log     zerolog.Logger        // the zero value discards
-	Metrics prometheus.Registerer // nil: not registered
+	Metrics prometheus.Registerer // until Close; nil: not registered
 }
 
 // ErrUnknownTarget is returned by Mint for a target that no route protects.
@@ -147,6 +147,7 @@ func Open(ctx context.Context, cfg Config) (_ *Gate, err error) {
 		return nil, err
 	}
 	if err := g.Recover(ctx); err != nil {
+		g.Unregister()
 		return nil, err
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -255,6 +256,7 @@ func (g *Gate) Close(ctx context.Context) error {
 	case <-ended:
 	case <-ctx.Done():
 	}
+	g.core.Unregister()
 	return errors.Join(err, g.store.Close())
 }
 

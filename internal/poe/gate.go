@@ -222,6 +222,9 @@ func (g *Gate) Wait(ctx context.Context) error {
 	return nil
 }
 
+// Unregister takes the gate's metrics out of Config.Metrics, so that another gate can have them there.
+func (g *Gate) Unregister() { g.metrics.unregister() }
+
 // Ready tells whether the gate can take new work, with a reason for operators.
 func (g *Gate) Ready(ctx context.Context) error {
 	if g.draining.Load() {

@@ -1,7 +1,7 @@
 package core
 
 import (
-	"errors"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -29,6 +29,25 @@ type metrics struct {
 	rested               map[phase]prometheus.Counter
 	executed             map[replay.Proof]prometheus.Observer
 	problems             map[*kind]prometheus.Counter
+
+	unregister func() // does nothing the second time, when they may be another gate's
+}
+
+// together are collectors that are registered as one: all of them, or none.
+type together []prometheus.Collector
+
+// Describe implements prometheus.Collector.
+func (t together) Describe(out chan<- *prometheus.Desc) {
+	for _, c := range t {
+		c.Describe(out)
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (t together) Collect(out chan<- prometheus.Metric) {
+	for _, c := range t {
+		c.Collect(out)
+	}
 }
 
 // resolve finds the counters of the hot path, and so shows them from the start, at zero.
@@ -83,14 +102,14 @@ func newMetrics(g *Gate, reg prometheus.Registerer) (*metrics, error) {
 		swept:    counter("swept_total", "Records forgotten after their retention."),
 	}
 	m.resolve()
+	m.unregister = func() {}
 	if reg == nil {
 		return m, nil
 	}
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "poe", Name: name, Help: help}, value)
 	}
-	var errs []error
-	for _, c := range []prometheus.Collector{
+	all := together{
 		m.requests, m.minted, m.claims, m.settled, m.refused, m.execution, m.replayed, m.unstored, m.swept, m.callbacks, m.recoveries, m.late,
 		gauge("running", "Executions under way.", func() float64 { return float64(len(g.slots)) }),
 		gauge("waiting", "Requests that wait for an execution to end.", func() float64 { return float64(len(g.waiters)) }),
@@ -99,10 +118,12 @@ func newMetrics(g *Gate, reg prometheus.Registerer) (*metrics, error) {
 		gauge("clock_ahead_seconds", "By how much the clock is ahead of what is believed, while nothing is forgotten because of it.", func() float64 { return g.store.Health().Ahead.Seconds() }),
 		gauge("spool_memory_bytes", "Memory held by bodies on their way.", func() float64 { m, _ := g.cfg.Spool.Usage(); return float64(m) }),
 		gauge("spool_disk_bytes", "Disk held by bodies on their way.", func() float64 { _, d := g.cfg.Spool.Usage(); return float64(d) }),
-	} {
-		errs = append(errs, reg.Register(c))
 	}
-	return m, errors.Join(errs...)
+	if err := reg.Register(all); err != nil {
+		return nil, err
+	}
+	m.unregister = sync.OnceFunc(func() { reg.Unregister(all) })
+	return m, nil
 }
 
 func flag(is bool) float64 {

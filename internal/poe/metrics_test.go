@@ -64,9 +64,11 @@ type listing struct {
 var fqName = regexp.MustCompile(`fqName: "([^"]+)"`)
 
 func (l *listing) Register(c prometheus.Collector) error {
-	all := make(chan *prometheus.Desc, 16)
-	c.Describe(all)
-	close(all)
+	all := make(chan *prometheus.Desc)
+	go func() {
+		defer close(all)
+		c.Describe(all)
+	}()
 	for d := range all {
 		l.names[fqName.FindStringSubmatch(d.String())[1]] = true
 	}
