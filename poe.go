@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -113,7 +114,7 @@ func Open(ctx context.Context, cfg Config) (_ *Gate, err error) {
 	if cfg.Store == "" {
 		cfg.Store = "pebble:./poe-data"
 	}
-	if err := errors.Join(cfg.checkRoom(), cfg.checkRecovery()); err != nil {
+	if err := errors.Join(cfg.checkRoom(), cfg.checkApp()); err != nil {
 		return nil, err
 	}
 	st, err := ledger.Open(ctx, cfg.Store, ledger.Config{Clock: cfg.Clock, Log: cfg.Log, Keys: cfg.Keys, HighWater: cfg.HighWater, MinFree: uint64(max(cfg.MinFree, 0)), AcceptLostKeys: cfg.AcceptLostKeys})
@@ -178,14 +179,22 @@ func (cfg *Config) checkRoom() (err error) {
 	return err
 }
 
-// checkRecovery finds routes whose recovery sends something, where nobody is there to get it.
-func (cfg *Config) checkRecovery() error {
+// checkApp finds routes that have something for nobody: what has no client of its own goes to App.
+func (cfg *Config) checkApp() (err error) {
+	if cfg.App != nil {
+		return nil
+	}
 	for _, r := range cfg.Routes {
-		if r.Recovery != RecoveryHold && cfg.App == nil {
-			return fmt.Errorf("route %q: recovery %s needs Config.App, the handler that it goes to", r.Match, r.Recovery)
+		switch {
+		case r.Recovery != RecoveryHold:
+			err = errors.Join(err, fmt.Errorf("route %q: recovery %s needs Config.App, the handler that it goes to", r.Match, r.Recovery))
+		case r.Async:
+			err = errors.Join(err, fmt.Errorf("route %q: async needs Config.App, the handler that executes what is accepted", r.Match))
+		case slices.Contains(r.Doors, "async"):
+			err = errors.Join(err, fmt.Errorf("route %q: the door async needs Config.App, the handler that executes what is accepted", r.Match))
 		}
 	}
-	return nil
+	return err
 }
 
 // riders opens what only some routes need: who signs callbacks, and who verifies tokens.
@@ -205,8 +214,7 @@ func (cfg *Config) riders(conf *core.Config) (err error) {
 }
 
 // Resume lets clients ask for asynchronous execution, executes what an earlier process accepted and did not send, and lets policies of recovery
-// send what they have to. Call it when Config.App is
-// complete. Without Config.App it does nothing.
+// send what they have to. Call it when Config.App is complete: until then a route with Async answers 503. Without Config.App it does nothing.
 func (g *Gate) Resume() {
 	if g.app != nil {
 		g.core.Defer(core.HandlerExecutor{Handler: g.app})

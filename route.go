@@ -21,7 +21,7 @@ type Route struct {
 	// a route whose requests an earlier one takes. Required.
 	Match string
 	// Doors says how clients may come, of "poe", "key", "repeatability", "post-put", "if-match", "if-none-match", "async" and "callback". Nil: "poe",
-	// "key" and "async".
+	// "key", and "async" where there is a Config.App. Empty: clients have no way to name an action; ClientID and Unique still do.
 	Doors []string
 	// Require refuses a request that comes through no door that names its action: 428, with POE-Links, or 400.
 	Require bool
@@ -46,7 +46,8 @@ type Route struct {
 	Consume Consume
 	// Release lists the statuses that mean "surely not done", after which the action is unused. Nil: 408, 425 and 429.
 	Release []int
-	// Async accepts every request with 202 and executes it later, whether its client asks for that or not. It needs Config.App.
+	// Async accepts every request with 202 and executes it later, whether its client asks for that or not. It needs Config.App, and 503 is the answer
+	// until Resume is called.
 	Async bool
 	// RetryFor is how long an accepted action is tried again while it is surely not done. 0: one hour.
 	RetryFor time.Duration

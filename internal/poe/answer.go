@@ -125,9 +125,12 @@ func (c *call) unclaimed(s *status, why error) (lost bool) {
 		return true // the next look says what that means
 	case errors.Is(why, store.ErrInvalid) && c.blind:
 		return true // with all that earlier attempts have left, which that look shows, it is more than a record holds
-	case errors.Is(why, errBusy), errors.Is(why, errDraining):
+	case errors.Is(why, errBusy), errors.Is(why, errDraining), errors.Is(why, errNobodyExecutes):
 		if c.blind {
 			return true // it may have been done long ago: that it is unused is not said before that look
+		}
+		if errors.Is(why, errNobodyExecutes) {
+			c.g.log.Error().Str("route", c.route.Name).Msg("a route that accepts every request: none is accepted before Resume is called")
 		}
 		c.notExecuted(http.StatusServiceUnavailable, s)
 	case errors.Is(why, errLostKeys):

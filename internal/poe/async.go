@@ -24,10 +24,7 @@ import (
 // deferred tells whether the request is to be executed later: the route does so with all, or the client prefers it. A preference
 // may be ignored, and is where nobody works.
 func (c *call) deferred() bool {
-	if c.g.executor.Load() == nil {
-		return false
-	}
-	return c.route.Async || c.route.has(doorAsync) && prefers(c.r, "respond-async")
+	return c.route.Async || c.route.has(doorAsync) && c.g.executor.Load() != nil && prefers(c.r, "respond-async")
 }
 
 // preference returns a member of Prefer (RFC 7240, section 2).
@@ -70,8 +67,12 @@ func withoutDeferring(h http.Header) {
 // ending's err.
 func (c *call) accept(end *ending) {
 	g := c.g
-	if g.draining.Load() {
+	switch {
+	case g.draining.Load():
 		end.refused = errDraining
+		return
+	case g.executor.Load() == nil:
+		end.refused = errNobodyExecutes
 		return
 	}
 	r := &end.status.record

@@ -277,6 +277,7 @@ func refuse(w http.ResponseWriter, r *http.Request) bool {
 
 // serve answers requests until ctx ends, and then brings everything to rest.
 func (s *server) serve(ctx context.Context, public, admin net.Listener) error {
+	s.gate.Defer(s.hop)
 	errs := make(chan error, 2)
 	front := s.public(s.handler())
 	go func() { errs <- s.accept(front, public) }()
@@ -291,7 +292,6 @@ func (s *server) serve(ctx context.Context, public, admin net.Listener) error {
 	house, stopHouse := context.WithCancel(context.WithoutCancel(ctx))
 	var upkeep sync.WaitGroup
 	upkeep.Go(func() { _ = s.gate.Run(house) }) // it ends without an error when house does
-	s.gate.Defer(s.hop)
 	upkeep.Go(func() { s.gate.Work(house) })
 	upkeep.Go(func() { s.keys.Run(house) })
 	upkeep.Go(func() { s.reloadOnHangup(house) })
