@@ -33,7 +33,7 @@ import (
 	"github.com/postonce/poe/internal/webhook"
 )
 
-// Config says how a Gate works. The zero value works: it keeps its ledger in ./poe-data and protects every POST.
+// Config says how a Gate works. The zero value works: it keeps its ledger in ./poe-data and protects every POST. Open keeps none of its slices.
 type Config struct {
 	// Store is where the ledger is: "pebble:DIR", or "memory:", which forgets all when the process ends and is for
 	// tests only. "": "pebble:./poe-data".

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	core "github.com/postonce/poe/internal/poe"
@@ -171,17 +172,19 @@ type Minted struct {
 	Expires time.Time `json:"expires"` // unless it is used
 }
 
+// core is the route in the engine's words. It shares nothing with r, which its program may use again.
 func (r *Route) core() core.Route {
 	c := core.Route{
-		Name: r.Name, Match: r.Match, Doors: r.Doors, Require: r.Require, KeyHeaders: r.KeyHeaders, Compare: r.Compare, ClientID: r.ClientID,
-		Repeats: core.Repeats(r.Repeats), Unique: r.Unique, FreeOn: r.FreeOn, TTL: r.TTL, Retention: r.Retention, Consume: core.Consume(r.Consume), Release: r.Release,
-		Async: r.Async, RetryFor: r.RetryFor, Principal: r.Principal, Authorize: r.Authorize, Origins: r.Origins,
+		Name: r.Name, Match: r.Match, Doors: slices.Clone(r.Doors), Require: r.Require, KeyHeaders: slices.Clone(r.KeyHeaders),
+		Compare: slices.Clone(r.Compare), ClientID: r.ClientID, Repeats: core.Repeats(r.Repeats), Unique: slices.Clone(r.Unique), FreeOn: slices.Clone(r.FreeOn),
+		TTL: r.TTL, Retention: r.Retention, Consume: core.Consume(r.Consume), Release: slices.Clone(r.Release),
+		Async: r.Async, RetryFor: r.RetryFor, Principal: r.Principal, Authorize: r.Authorize, Origins: slices.Clone(r.Origins),
 		MarkSent: r.MarkSent, Recovery: core.Recovery(r.Recovery), RecoverFor: r.RecoverFor, Probe: r.Probe, ProbeFences: r.ProbeFences,
 		Compensate: r.Compensate, Compensated: core.Compensated(r.Compensated),
 	}
-	if r.Recover != nil {
+	if find := r.Recover; find != nil {
 		c.Recover = func(ctx context.Context, a core.Unresolved) (core.Resolution, error) {
-			got, err := r.Recover(ctx, Unresolved(a))
+			got, err := find(ctx, Unresolved(a))
 			return core.Resolution{State: core.Resolved(got.State), Status: got.Status, Header: got.Header, Body: got.Body}, err
 		}
 	}
@@ -190,6 +193,6 @@ func (r *Route) core() core.Route {
 
 func (c *Callbacks) config(clock func() time.Time) webhook.Config {
 	return webhook.Config{
-		Allow: c.Allow, Secrets: c.Secrets, DangerouslyInsecure: c.DangerouslyInsecure, Timeout: c.Timeout, Resolver: c.Resolver, Clock: clock,
+		Allow: slices.Clone(c.Allow), Secrets: slices.Clone(c.Secrets), DangerouslyInsecure: c.DangerouslyInsecure, Timeout: c.Timeout, Resolver: c.Resolver, Clock: clock,
 	}
 }
