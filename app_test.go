@@ -281,3 +281,24 @@ func TestBodiesInFront(t *testing.T) {
 		}
 	}
 }
+
+// A program with a parameter of the gate's usual name gives the gate's another one.
+func TestParamOfTheProgram(t *testing.T) {
+	gate := openGate(t, poe.Config{Param: "once"})
+	h := gate.Once(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.URL.RawQuery) }))
+	said := func(method, target string) string {
+		res := ask(h, method, target)
+		body, _ := io.ReadAll(res.Body)
+		return res.Status + " " + string(body)
+	}
+	if got := said("GET", "/search?poe=edgar+allan"); got != "200 OK poe=edgar+allan" {
+		t.Error(got)
+	}
+	minted, err := gate.Mint(t.Context(), "POST", "/orders?poe=1")
+	if err != nil || !strings.HasPrefix(minted.URI, "/orders?poe=1&once=") {
+		t.Fatal(minted, err)
+	}
+	if got := said("POST", minted.URI); got != "200 OK poe=1" {
+		t.Error(got)
+	}
+}

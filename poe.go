@@ -51,6 +51,9 @@ type Config struct {
 	Routes []Route
 	// Prefix is the path under which the Gate itself is mounted. "": "/poe/".
 	Prefix string
+	// Param is the query parameter that carries the token of a POE URI, at every path behind Once: a program that has one of that name itself gives the gate
+	// another. A letter, and then letters, digits, - and _; what was minted under another name is no longer known. "": "poe".
+	Param string
 	// PublicURL is scheme and host under which clients see this program. "": addresses stay relative.
 	PublicURL string
 
@@ -135,7 +138,7 @@ func Open(ctx context.Context, cfg Config) (_ *Gate, err error) {
 		return nil, fmt.Errorf("making the spool: %w", err)
 	}
 	conf := core.Config{
-		Store: st, Keys: keys.Ring, Spool: spool, Routes: cfg.routes(), Prefix: cfg.Prefix, PublicURL: cfg.PublicURL,
+		Store: st, Keys: keys.Ring, Spool: spool, Routes: cfg.routes(), Prefix: cfg.Prefix, Param: cfg.Param, PublicURL: cfg.PublicURL,
 		TTL: cfg.TTL, Retention: cfg.Retention, Timeout: cfg.Timeout, MaxWait: cfg.MaxWait,
 		MaxBody: cfg.MaxBody, MaxResponse: cfg.MaxResponse, MaxRunning: cfg.MaxRunning,
 		Clock: cfg.Clock, Log: cfg.Log, Metrics: cfg.Metrics, Authorizer: cfg.App,
