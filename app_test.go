@@ -302,3 +302,14 @@ func TestParamOfTheProgram(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A handler that is missing is found when it is mounted, as with http.Handle, and not by the first client.
+func TestOnceWithoutAHandler(t *testing.T) {
+	gate := openGate(t, poe.Config{})
+	defer func() {
+		if recover() == nil {
+			t.Error("nil is taken for a handler")
+		}
+	}()
+	gate.Once(nil)
+}

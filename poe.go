@@ -228,8 +228,11 @@ func (g *Gate) Resume() {
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.core.ServeHTTP(w, r) }
 
 // Once returns a handler that lets each action through to next once. Requests that come through no door of their route go to next as
-// they are, unless the route requires one. Mount it for all methods of a path: GET on a POE URI shows its state.
+// they are, unless the route requires one. Mount it for all methods of a path: GET on a POE URI shows its state. It panics if next is nil.
 func (g *Gate) Once(next http.Handler) http.Handler {
+	if next == nil {
+		panic("poe: nil handler")
+	}
 	return g.core.Once(core.HandlerExecutor{Handler: next}, next)
 }
 
