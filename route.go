@@ -81,13 +81,16 @@ type Route struct {
 	Recover func(ctx context.Context, a Unresolved) (Resolution, error)
 }
 
-// Consume says which answers of a handler use an action up. What Route.Release lists never does.
+// Consume says which complete answers of a handler use an action up. What Route.Release lists never does, nor does 503 with Retry-After: those say that nothing
+// was done, and leave the action unused.
 type Consume uint8
 
 // The ways to consume.
 const (
-	ConsumeSuccess = Consume(core.ConsumeSuccess) // 2xx, 3xx and 5xx; other 4xx leave the action unused
-	ConsumeAny     = Consume(core.ConsumeAny)     // every one
+	// ConsumeSuccess: 2xx, 3xx and 5xx use it up, and 4xx leave it unused. 502, 503, 504 and 520 to 527 are a gateway's word about somebody else: after them it is unknown.
+	ConsumeSuccess = Consume(core.ConsumeSuccess)
+	// ConsumeAny: every other answer uses it up.
+	ConsumeAny = Consume(core.ConsumeAny)
 )
 
 // Repeats says how the second request under a client id (Route.ClientID) is answered.

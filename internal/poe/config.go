@@ -95,8 +95,8 @@ type Consume uint8
 
 // The ways to consume.
 const (
-	ConsumeSuccess Consume = iota // 2xx, 3xx and failures (5xx); other 4xx leave it unused
-	ConsumeAny                    // every final answer that is not released
+	ConsumeSuccess Consume = iota // 2xx, 3xx and failures (5xx), save what gateways say; other 4xx leave it unused
+	ConsumeAny                    // every final answer that is not released, save 503 with Retry-After
 )
 
 // Repeats says how the second request under a client id is answered.
