@@ -313,3 +313,24 @@ func TestOnceWithoutAHandler(t *testing.T) {
 	}()
 	gate.Once(nil)
 }
+
+// The gate's own resources are where its clients see them, also where something in front takes the beginning of the path away.
+func TestGateBehindStripPrefix(t *testing.T) {
+	gate := openGate(t, poe.Config{Prefix: "/api/poe/"})
+	api, site := http.NewServeMux(), http.NewServeMux()
+	api.Handle("/poe/", gate)
+	api.Handle("/orders", gate.Once(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated) })))
+	site.Handle("/api/", http.StripPrefix("/api", api))
+	fresh := ask(site, "GET", "/api/poe/new?for=/api/orders", "Accept: text/plain")
+	uri, _ := io.ReadAll(fresh.Body)
+	res := ask(site, "POST", strings.TrimSpace(string(uri)))
+	if fresh.StatusCode != http.StatusOK || res.StatusCode != http.StatusCreated {
+		t.Fatalf("%d %s, and then %d", fresh.StatusCode, uri, res.StatusCode)
+	}
+	outcome, _, _ := strings.Cut(strings.TrimPrefix(res.Header.Get("Link"), "<"), ">")
+	for _, at := range []string{outcome, outcome + "/receipt"} {
+		if res := ask(site, "GET", at); res.StatusCode != http.StatusOK {
+			t.Errorf("%s: %d", at, res.StatusCode)
+		}
+	}
+}

@@ -49,7 +49,7 @@ type Config struct {
 	AcceptLostKeys bool
 	// Routes says which requests are protected. Empty: every POST that reaches a handler behind Once.
 	Routes []Route
-	// Prefix is the path under which the Gate itself is mounted. "": "/poe/".
+	// Prefix is the path under which clients see the Gate itself, also where it is mounted behind http.StripPrefix. "": "/poe/".
 	Prefix string
 	// Param is the query parameter that carries the token of a POE URI, at every path behind Once: a program that has one of that name itself gives the gate
 	// another. A letter, and then letters, digits, - and _; what was minted under another name is no longer known. "": "poe".

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -131,7 +132,25 @@ func readOnly(next http.Handler) http.Handler {
 }
 
 // ServeHTTP serves what lies under the prefix: minting, outcomes, receipts, problem pages.
-func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.own.ServeHTTP(noteFront(w), r) }
+func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	g.own.ServeHTTP(noteFront(w), g.asSent(r))
+}
+
+// asSent returns r with the path that the client has sent, where that is one of ours and something in front (http.StripPrefix) has taken its beginning away.
+func (g *Gate) asSent(r *http.Request) *http.Request {
+	if g.Owns(r.URL.Path) {
+		return r
+	}
+	sent, err := url.ParseRequestURI(requestTarget(r))
+	if err != nil || !g.Owns(sent.Path) {
+		return r
+	}
+	sent.RawQuery = r.URL.RawQuery
+	out := new(http.Request)
+	*out = *r
+	out.URL = sent
+	return out
+}
 
 // Owns tells whether the path is one of the gate's own resources.
 func (g *Gate) Owns(path string) bool { return strings.HasPrefix(path, g.cfg.Prefix) }
