@@ -73,7 +73,7 @@ func (c *call) readBody() error {
 		c.bodyErr = overLimit(c.bodyErr)
 		lift()
 		if c.bodyErr == nil && c.readBefore(c.body.Size()) {
-			g.log.Error().Str("route", c.route.Name).Msg("the body of a request was read before the gate could: it is refused, since it cannot be compared with another; put Once in front of what reads it")
+			g.log.Error().Str("route", c.route.Name).Msg("less of a body came than was announced: something in front has read it, or has decoded it and left Content-Length as it was. It is refused, since it cannot be compared with another; put Once in front of what reads or decodes bodies")
 			c.bodyErr = errReadBefore
 		}
 		c.digest = c.body.Digest()
