@@ -138,6 +138,8 @@ func TestRidersAreChecked(t *testing.T) {
 		"no way in":   {Routes: []poe.Route{{Match: "POST /a", Doors: []string{"callback"}, Require: true}}, Callbacks: &poe.Callbacks{Allow: []string{"a.example"}, Secrets: []string{"whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}}},
 		"consume":     {Routes: []poe.Route{{Match: "POST /a", Consume: 7}}},
 		"repeats":     {Routes: []poe.Route{{Match: "POST /a", Repeats: 7}}},
+		"no repeats":  {Routes: []poe.Route{{Match: "POST /a", Repeats: poe.RepeatsRefused}}},
+		"no doors":    {Routes: []poe.Route{{Match: "POST /a", Doors: []string{}}}},
 		"spool":       {Spool: -1},
 		"room":        {MinFree: -1},
 		"two at once": {Routes: []poe.Route{{Match: "POST /a", ClientID: "x", Compare: []string{"y"}}}},

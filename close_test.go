@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -151,4 +152,61 @@ func TestCloseEndsStreams(t *testing.T) {
 		t.Error(err, ctx.Err())
 	}
 	<-told
+}
+
+// A gate that is closed executes nothing.
+func TestAfterClose(t *testing.T) {
+	dir := "pebble:" + filepath.Join(t.TempDir(), "ledger")
+	var executed atomic.Int32
+	handler := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { executed.Add(1) })
+	gate := openGate(t, poe.Config{Store: dir})
+	h := gate.Once(handler)
+	ask(h, "POST", "/a", "Idempotency-Key: used")
+	if err := gate.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	late, err := gate.Mint(t.Context(), "POST", "/a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fields := range [][]string{{late.URI}, {"/a", "Idempotency-Key: new"}, {"/a", "Idempotency-Key: used"}} {
+		if res := ask(h, "POST", fields[0], fields[1:]...); res.StatusCode != http.StatusServiceUnavailable && res.Header.Get("Idempotent-Replayed") == "" {
+			t.Errorf("%v: %d", fields, res.StatusCode)
+		}
+	}
+	if n := executed.Load(); n != 1 {
+		t.Errorf("executed %d times", n)
+	}
+	if res := ask(openGate(t, poe.Config{Store: dir}).Once(handler), "POST", late.URI); res.StatusCode != http.StatusOK {
+		t.Errorf("the next process says %d", res.StatusCode)
+	}
+}
+
+// What recovery sends is told from what a client sends to the same address by the id of an action in its context, which no client can put there.
+func TestActionIDOfRecovery(t *testing.T) {
+	app := http.NewServeMux()
+	gate := openGate(t, poe.Config{App: app, Routes: []poe.Route{
+		{Match: "POST /probed", Recovery: poe.RecoveryProbe, Probe: "/probe/{id}"},
+		{Match: "POST /undone", Recovery: poe.RecoveryCompensate, Compensate: "/undo/{id}"},
+	}})
+	ids := make(chan string, 1)
+	app.Handle("/probed", gate.Once(http.HandlerFunc(broken)))
+	app.Handle("/undone", gate.Once(http.HandlerFunc(broken)))
+	tell := func(_ http.ResponseWriter, r *http.Request) { ids <- poe.ActionID(r.Context()) }
+	app.HandleFunc("GET /probe/{id}", tell)
+	app.HandleFunc("POST /undo/{id}", tell)
+	gate.Resume()
+	for _, tc := range [][3]string{{"/probed", "GET", "/probe/x"}, {"/undone", "POST", "/undo/x"}} {
+		func() {
+			defer func() { _ = recover() }() // it is the handler's
+			ask(app, "POST", tc[0], "Idempotency-Key: k")
+		}()
+		if id := <-ids; id == "" {
+			t.Errorf("%s: it looks as if a client had sent it", tc[0])
+		}
+		ask(app, tc[1], tc[2], "POE-Id: "+strings.Repeat("0", 36), "Idempotency-Key: k")
+		if id := <-ids; id != "" {
+			t.Errorf("%s: a client's request has the id %s", tc[0], id)
+		}
+	}
 }

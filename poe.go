@@ -244,12 +244,13 @@ func (g *Gate) Mint(ctx context.Context, method, target string) (Minted, error) 
 	return Minted(m), err
 }
 
-// Close refuses new actions, waits until those that run are finished, or ctx ends and they are settled as what is known
-// of them then, and closes the ledger. Stop the server first: what is served afterwards gets 503. Answers that are passed through (event streams) are not
-// waited for: their handlers' contexts end.
+// Close refuses new actions, waits until those that run are finished, or ctx ends and they are settled as what is known of them then, and
+// closes the ledger. Answers that are passed through (event streams) are not waited for: their handlers' contexts end. Stop the server first.
+// What is served afterwards is not executed: a new action gets 503, what was done is told as far as it is still in memory, and what is minted is
+// good in the next process.
 //
-// It returns a second after the end of ctx at the latest, save that the ledger finishes what it has begun. A handler, or a Route.Recover, that goes on then although
-// its context has ended is left alone: Close says so with an error, and what it does is unknown.
+// It returns a second after the end of ctx at the latest, save that the ledger finishes what it has begun. A handler, or a Route.Recover, that
+// goes on then although its context has ended is left alone: Close says so with an error, and what it does is unknown.
 func (g *Gate) Close(ctx context.Context) error {
 	g.core.Drain()
 	err := g.core.Wait(ctx)

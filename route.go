@@ -22,7 +22,7 @@ type Route struct {
 	// a route whose requests an earlier one takes. Required.
 	Match string
 	// Doors says how clients may come, of "poe", "key", "repeatability", "post-put", "if-match", "if-none-match", "async" and "callback". Nil: "poe",
-	// "key", and "async" where there is a Config.App. Empty: clients have no way to name an action; ClientID and Unique still do.
+	// "key", and "async" where there is a Config.App. Empty: none, where ClientID, Unique or Async says what an action is; otherwise Open refuses it.
 	Doors []string
 	// Require refuses a request that comes through no door that names its action: 428, with POE-Links, or 400.
 	Require bool
@@ -33,7 +33,7 @@ type Route struct {
 	Compare []string
 	// ClientID is where a request carries an id of its client's choice: "json:/id", "form:id", "header:X-Id" or "path:id". "": nowhere.
 	ClientID string
-	// Repeats says how the second request under a client id is answered.
+	// Repeats says how the second request under a client id is answered. It goes with ClientID.
 	Repeats Repeats
 	// Unique lists the places of what together is a business key, such as "json:/email": only one action has it, whoever asks. Nil: there is none.
 	Unique []string

@@ -89,6 +89,9 @@ func newRoute(cfg *Config, r Route) (*route, error) {
 	if c.Repeats > RepeatsRefused {
 		errs = append(errs, fmt.Errorf("no such way to answer repeats: %d", c.Repeats))
 	}
+	if c.Repeats != RepeatsAnswered && c.ClientID == "" {
+		errs = append(errs, errors.New("a way to answer repeats under a client id, and no client id"))
+	}
 	if c.RetryFor < 0 {
 		errs = append(errs, fmt.Errorf("retry for %s is negative", c.RetryFor))
 	}
@@ -135,6 +138,9 @@ func (c *route) parseDoors() error {
 		case slices.Contains(c.Doors[:i], word):
 			errs = append(errs, fmt.Errorf("door %q is there twice", word))
 		}
+	}
+	if len(c.Doors) == 0 && c.ClientID == "" && len(c.Unique) == 0 && !c.Async {
+		errs = append(errs, errors.New("no doors, and nothing else that makes a request an action: every one would pass unguarded"))
 	}
 	if c.KeyHeaders != nil && !c.has(doorKey) {
 		errs = append(errs, errors.New("key headers, and no door key: what comes under them would be executed again"))
