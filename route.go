@@ -66,7 +66,7 @@ type Route struct {
 	MarkSent bool
 	// Recovery says what becomes of an action whose end is unknown. All but RecoveryHold need Config.App.
 	Recovery Recovery
-	// RecoverFor is how long that is tried, before a person must decide. 0: 24 hours.
+	// RecoverFor is how long that is tried, before a person must decide (Gate.Decide). 0: 24 hours.
 	RecoverFor time.Duration
 	// Probe is the path that RecoveryProbe asks, such as "/orders/by-action/{id}".
 	Probe string
@@ -107,7 +107,7 @@ type Recovery uint8
 
 // The policies.
 const (
-	RecoveryHold       = Recovery(core.RecoveryHold)       // it stays unknown until a person decides
+	RecoveryHold       = Recovery(core.RecoveryHold)       // it stays unknown until a person decides (Gate.Decide)
 	RecoveryRepeat     = Recovery(core.RecoveryRepeat)     // the stored request is sent again, with the same POE-Id and key, until the answer is definite
 	RecoveryProbe      = Recovery(core.RecoveryProbe)      // the application is asked, with GET, at Route.Probe
 	RecoveryCompensate = Recovery(core.RecoveryCompensate) // one POST to Route.Compensate takes it back

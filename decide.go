@@ -1,0 +1,123 @@
+package poe
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"time"
+
+	core "github.com/postonce/poe/internal/poe"
+)
+
+// What Decide refuses.
+var (
+	// ErrNoAction: the ledger has no action of that id.
+	ErrNoAction = core.ErrNoAction
+	// ErrConflict: the action is not unknown, or not any more what the decision was made about, or something is at work on it.
+	ErrConflict = errors.New("the action is not what was decided about")
+)
+
+// UnknownAction is an action whose end is unknown, as Gate.Unknown tells of it.
+type UnknownAction struct {
+	Unresolved
+	Route        string // its name
+	Compensation bool   // it takes another one back (RecoveryCompensate)
+	Waits        bool   // for a person: its route has no recovery, or that came to nothing
+	Why          string // the last line of its history
+	Version      string // of what is known of it, for Decision
+}
+
+// Decision is what a person says of an action whose end is unknown.
+type Decision struct {
+	ID string // of the action; required
+	// Version is that of the UnknownAction which the decision is about. "": whatever stands now, be it another attempt.
+	Version string
+	// Resolution is WasDone, with the answer that becomes the outcome, or WasNotDone, after which the next request is executed. What nobody can find out
+	// ends as WasDone with an answer that says so, such as a 500.
+	Resolution Resolution
+	Reason     string // one line, which the receipt shows; required
+	By         string // who decides, in the history: letters, digits and ._@+-; "": nobody is named
+}
+
+// Unknown returns the actions whose end is unknown, in pieces as they are asked for. An error is the ledger's, and the last that is returned.
+func (g *Gate) Unknown(ctx context.Context) iter.Seq2[UnknownAction, error] {
+	return func(yield func(UnknownAction, error) bool) {
+		f := core.Filter{State: "unknown"}
+		for {
+			page, err := g.core.Actions(ctx, f)
+			if err != nil {
+				yield(UnknownAction{}, err)
+				return
+			}
+			for i := range page.Actions {
+				if !yield(unknownAction(&page.Actions[i]), nil) {
+					return
+				}
+			}
+			if f.After = page.Next; f.After == "" {
+				return
+			}
+		}
+	}
+}
+
+func unknownAction(l *core.Line) UnknownAction {
+	return UnknownAction{
+		Unresolved: Unresolved{ID: l.ID, Method: l.Method, Target: l.Target, Attempt: l.Attempts, Claimed: moment(l.ClaimedAt), Since: moment(l.FinishedAt)},
+		Route:      l.Route, Compensation: l.Kind == "compensation", Waits: l.WaitsFor != "", Why: l.Why, Version: l.Version,
+	}
+}
+
+// moment is the time that t points to; nil: the zero one.
+func moment(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return *t
+}
+
+// Decide records what a person says of an action whose end is unknown, and returns once that is durable. It executes nothing. An answer that the handler gives
+// after all is kept beside the decision.
+//
+// After ErrNoAction, ErrConflict, and where the decision makes no sense, surely nothing was written. After any other error nobody knows: look again.
+func (g *Gate) Decide(ctx context.Context, d Decision) error {
+	say := core.Decision{ID: d.ID, Seen: d.Version, Reason: d.Reason, By: d.By}
+	switch d.Resolution.State {
+	case WasNotDone:
+		say.As = core.AsUnused
+	case WasDone:
+		say.As = core.AsDone
+		var err error
+		if say.Response, err = d.Resolution.written(); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("%w: it says neither that it was done nor that it was not", core.ErrBadDecision)
+	}
+	_, err := g.core.Decide(ctx, say)
+	var conflict *core.ConflictError
+	if errors.As(err, &conflict) {
+		return fmt.Errorf("%w: %w", ErrConflict, err)
+	}
+	return err
+}
+
+// written is the answer as HTTP/1.1 writes it.
+func (r *Resolution) written() (io.Reader, error) {
+	res := http.Response{
+		StatusCode: r.Status, ProtoMajor: 1, ProtoMinor: 1, Header: r.Header,
+		Body: io.NopCloser(bytes.NewReader(r.Body)), ContentLength: int64(len(r.Body)),
+	}
+	if res.StatusCode == 0 {
+		res.StatusCode = http.StatusOK
+	}
+	var text bytes.Buffer
+	if err := res.Write(&text); err != nil {
+		return nil, fmt.Errorf("writing the answer of a decision: %w", err)
+	}
+	return &text, nil
+}
