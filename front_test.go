@@ -45,6 +45,7 @@ func TestFieldsOfAMiddlewareInFront(t *testing.T) {
 			h.Set("Content-Language", "en")
 			h.Set("Content-Security-Policy", "default-src 'none'")
 			h.Set("Vary", "Cookie")
+			h.Set("Connection", "close")
 			h.Set("Server-Timing", "auth")
 			http.SetCookie(w, &http.Cookie{Name: "csrf", Value: "c"})
 			next.ServeHTTP(w, r)
@@ -90,7 +91,7 @@ func TestFieldsOfAMiddlewareInFront(t *testing.T) {
 	}
 
 	repeated, _ = read(gate.Once(handler))
-	for _, name := range []string{"X-Request-Id", "X-Frame-Options", "Set-Cookie"} {
+	for _, name := range []string{"X-Request-Id", "X-Frame-Options", "Set-Cookie", "Connection"} {
 		repeated.Del(name)
 		want.Del(name)
 	}

@@ -13,7 +13,7 @@ import (
 // A frontWriter is the writer of a request for whose answer somebody in front has set fields.
 type frontWriter struct {
 	http.ResponseWriter
-	before http.Header // as they were when the request came
+	before http.Header // as they were when the request came; those of the connection stay with who has set them
 }
 
 // noteFront returns w, with its fields noted as those of who stands in front.
@@ -21,7 +21,11 @@ func noteFront(w http.ResponseWriter) http.ResponseWriter {
 	if len(w.Header()) == 0 {
 		return w
 	}
-	return &frontWriter{ResponseWriter: w, before: w.Header().Clone()}
+	f := &frontWriter{ResponseWriter: w, before: http.Header{}}
+	for name, values := range replay.EndToEnd(w.Header()) {
+		f.before[name] = slices.Clone(values)
+	}
+	return f
 }
 
 // Unwrap lets http.ResponseController reach what the server offers.
