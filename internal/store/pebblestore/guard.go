@@ -153,7 +153,10 @@ func (g *guard) mark() error {
 func (g *guard) put(m mark) error {
 	begun := g.s.c.Clock()
 	g.begun.Store(&begun)
-	err := g.high.write(m)
+	err := g.high.keep(g.s.c.FS, m)
+	if err == nil {
+		err = g.high.write(m)
+	}
 	g.begun.Store(nil)
 	if sync := (*syncError)(nil); errors.As(err, &sync) {
 		g.s.c.fatal(err.Error())

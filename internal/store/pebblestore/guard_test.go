@@ -259,3 +259,27 @@ func TestHighWaterElsewhere(t *testing.T) {
 		t.Errorf("where it cannot be made: %v", err)
 	}
 }
+
+// A high-water file that somebody takes away while the ledger is served is made again, for the next process.
+func TestHighWaterTakenAway(t *testing.T) {
+	disk := vfs.NewMem()
+	s := mustOpen(t, disk)
+	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+		t.Fatal(err)
+	}
+	remove(t, disk, highWater)
+	if err := s.Mark(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := disk.Stat(highWater); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+		t.Fatal(err)
+	}
+	remove(t, disk, highWater)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	used(t, disk, 1)
+}

@@ -158,6 +158,18 @@ func (h *highWater) write(m mark) error {
 	return nil
 }
 
+// keep makes the file again where somebody has taken it away: the next process would refuse the ledger without it.
+func (h *highWater) keep(disk vfs.FS, m mark) error {
+	if _, err := disk.Stat(h.path); !gone(err) {
+		return nil // writing says what is wrong with it
+	}
+	if err := h.create(disk, m); err != nil {
+		return err
+	}
+	old := h.f
+	return errors.Join(h.open(disk), old.Close())
+}
+
 func (h *highWater) close() error {
 	if h.f == nil {
 		return nil
