@@ -33,7 +33,9 @@ func (g *Gate) authorized(w http.ResponseWriter, r *http.Request, rec *store.Rec
 	defer cancel()
 	defer context.AfterFunc(r.Context(), cancel)()
 	g.cfg.Authorizer.ServeHTTP(v, g.question(ctx, r, rt, rec))
-	v.WriteHeader(http.StatusOK) // a handler that wrote nothing
+	if ctx.Err() == nil {
+		v.WriteHeader(http.StatusOK) // a handler that wrote nothing; one that gave up has not said yes
+	}
 	switch {
 	case v.code >= 200 && v.code < 300:
 		return true

@@ -449,6 +449,8 @@ func reason(end *ending, answer *replay.Answer) string {
 		return "the handler panicked"
 	case end.timedOut:
 		return "no complete answer in time"
+	case errors.Is(end.err, errStopped):
+		return "no complete answer before the process stopped"
 	default:
 		return "no complete answer: the connection broke"
 	}

@@ -166,7 +166,9 @@ func (g *Gate) Once(exec Executor, pass http.Handler) http.Handler {
 		if r.Method == http.MethodDelete && g.routes.watchDeletions() {
 			d := g.deletion(w, r)
 			g.let(d, r, exec, pass)
-			d.head(http.StatusOK) // a handler that wrote nothing; one that panicked has deleted nothing that we know of
+			if r.Context().Err() == nil {
+				d.head(http.StatusOK) // a handler that wrote nothing; one that panicked, or gave up, has deleted nothing that we know of
+			}
 			return
 		}
 		g.let(w, r, exec, pass)

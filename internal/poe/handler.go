@@ -46,13 +46,17 @@ func ActionID(ctx context.Context) (store.ID, bool) {
 // handler was called, only a complete answer is proof.
 type HandlerExecutor struct{ Handler http.Handler }
 
-// Execute calls the handler and returns Complete when the handler has returned. A panic goes on up.
+// Execute calls the handler and returns Complete when the handler has returned, unless its context had ended and it has written nothing: one that
+// gives up says no more than that, and nobody knows what it had begun. A panic goes on up.
 func (e HandlerExecutor) Execute(ctx context.Context, q *replay.Request, rec *replay.Recorder) (replay.Proof, error) {
 	r, err := inProcess(ctx, q)
 	if err != nil {
 		return replay.Unsent, err
 	}
 	e.Handler.ServeHTTP(rec, r)
+	if rec.Status() == 0 && ctx.Err() != nil {
+		return replay.Broken, context.Cause(ctx)
+	}
 	return replay.Complete, nil
 }
 
