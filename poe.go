@@ -229,6 +229,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.core.ServeH
 
 // Once returns a handler that lets each action through to next once. Requests that come through no door of their route go to next as
 // they are, unless the route requires one. Mount it for all methods of a path: GET on a POE URI shows its state. It panics if next is nil.
+// A request that comes through Once several times is guarded once; one that a handler makes, under the context that it was given, is guarded like any other.
 func (g *Gate) Once(next http.Handler) http.Handler {
 	if next == nil {
 		panic("poe: nil handler")

@@ -159,7 +159,7 @@ func (g *Gate) Owns(path string) bool { return strings.HasPrefix(path, g.cfg.Pre
 // which is the same application without a guard.
 func (g *Gate) Once(exec Executor, pass http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if g.executing(r.Context()) {
+		if g.executing(r) {
 			pass.ServeHTTP(w, r)
 			return
 		}
@@ -197,10 +197,11 @@ func (g *Gate) let(w http.ResponseWriter, r *http.Request, exec Executor, pass h
 }
 
 // executing tells whether a request is what this gate executes: an accepted action reaches its handler through the program's own routes, and
-// so through Once again, where it must not be guarded a second time.
-func (g *Gate) executing(ctx context.Context) bool {
-	e, ok := ctx.Value(executionKey{}).(*execution)
-	return ok && e.gate == g && e.client == nil
+// so through Once again, and a program may have one Once around another. It must not be guarded a second time. Whatever else a handler asks the
+// program for, under the context that it was given, is a request like any other.
+func (g *Gate) executing(r *http.Request) bool {
+	e, ok := r.Context().Value(executionKey{}).(*execution)
+	return ok && e.gate == g && e.is(r)
 }
 
 // plain serves a request without a door.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
@@ -22,6 +23,37 @@ type execution struct {
 	gate            *Gate
 	id              store.ID
 	client          *call // whose client waits; nil: nobody does
+
+	// By what the request that is executed is told from all others under this context, which a handler makes. In process only.
+	target  string
+	mark    atomic.Pointer[string] // its POE-Id, by address: a request of the handler's own may have the same fields
+	arrived atomic.Bool            // behind a Once, of the gate
+}
+
+// announce says which request is executed.
+func (e *execution) announce(r *http.Request) {
+	e.target = r.RequestURI
+	if ids := r.Header["Poe-Id"]; len(ids) == 1 {
+		e.mark.Store(&ids[0])
+	}
+}
+
+// is tells whether r is the request that is executed. An accepted action goes through all that the program has in front of Once: there a copy
+// of its request is as good, the first time.
+func (e *execution) is(r *http.Request) bool {
+	ids, mark := r.Header["Poe-Id"], e.mark.Load()
+	switch {
+	case mark == nil, len(ids) != 1, r.RequestURI != e.target:
+		return false
+	case &ids[0] == mark:
+		e.arrived.Store(true)
+		return true
+	case e.client != nil, ids[0] != *mark, !e.arrived.CompareAndSwap(false, true):
+		return false
+	default:
+		e.mark.Store(&ids[0])
+		return true
+	}
 }
 
 // Value returns what is under key here, or in what was there before.
@@ -64,7 +96,8 @@ func (e HandlerExecutor) Execute(ctx context.Context, q *replay.Request, rec *re
 // with a context that outlives the client.
 func inProcess(ctx context.Context, q *replay.Request) (*http.Request, error) {
 	var r *http.Request
-	if e, ok := ctx.Value(executionKey{}).(*execution); ok && e.client != nil {
+	e, ok := ctx.Value(executionKey{}).(*execution)
+	if ok && e.client != nil {
 		r = e.client.inbound(ctx)
 	} else {
 		u, err := url.ParseRequestURI(q.Target)
@@ -81,6 +114,9 @@ func inProcess(ctx context.Context, q *replay.Request) (*http.Request, error) {
 	for i, f := range q.Forward {
 		values[i] = f.Value
 		r.Header[http.CanonicalHeaderKey(f.Name)] = values[i : i+1 : i+1]
+	}
+	if ok {
+		e.announce(r)
 	}
 	r.Trailer = q.Trailer
 	r.TransferEncoding = nil
