@@ -73,7 +73,7 @@ func (c *call) readBody() error {
 		c.bodyErr = overLimit(c.bodyErr)
 		lift()
 		if c.bodyErr == nil && c.readBefore(c.body.Size()) {
-			g.log.Error().Str("route", c.route.Name).Msg("less of a body came than was announced: something in front has read it, or has decoded it and left Content-Length as it was. It is refused, since it cannot be compared with another; put Once in front of what reads or decodes bodies")
+			g.log.Error().Str("route", c.route.Name).Msg("less of a body came than was announced, or nothing where no length was: something in front has read it, or has decoded it and left Content-Length as it was. It is refused, since it cannot be compared with another; put Once in front of what reads or decodes bodies")
 			c.bodyErr = errReadBefore
 		}
 		c.digest = c.body.Digest()
@@ -84,10 +84,14 @@ func (c *call) readBody() error {
 // errReadBefore: somebody between the server and the gate has taken the body, or a part of it.
 var errReadBefore = errors.New("the body was read before")
 
-// readBefore tells whether less of the body was there, size bytes, than was announced. A form that was parsed is one that was read.
+// readBefore tells whether less of the body was there, size bytes, than was announced. Where nothing was announced, one that is empty counts as read in
+// a program: the server does not tell it from one that something in front of Once has read to its end, and that one would be equal to every other.
 func (c *call) readBefore(size int64) bool {
-	parsed := c.r.PostForm != nil || c.r.MultipartForm != nil
-	return size < c.r.ContentLength || parsed && size == 0 && c.r.ContentLength != 0
+	if c.r.ContentLength >= 0 {
+		return size < c.r.ContentLength
+	}
+	_, program := c.exec.(HandlerExecutor)
+	return program && size == 0 && c.incoming() != http.NoBody
 }
 
 // digestsMatch compares the body with the digest in the token, and with what the client says in Content-Digest
@@ -185,6 +189,10 @@ func (c *call) unread(err error) *problem {
 	case errors.Is(err, replay.ErrSpoolFull):
 		p := c.g.problem(problemNotExecuted)
 		p.Status = http.StatusServiceUnavailable
+		return p
+	case errors.Is(err, errReadBefore):
+		p := c.g.problem(problemIncompleteBody)
+		p.Detail = "it was read before it could be compared, or is empty and came without a Content-Length"
 		return p
 	default:
 		return c.g.problem(problemIncompleteBody)

@@ -2,6 +2,7 @@ package core_test
 
 import (
 	"bufio"
+	"context"
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"
@@ -14,6 +15,7 @@ import (
 	"testing"
 
 	core "github.com/postonce/poe/internal/poe"
+	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
 )
 
@@ -50,7 +52,6 @@ func TestBodies(t *testing.T) {
 		refused    string   // kind of the problem; "": executed
 	}{
 		{name: "empty"},
-		{name: "empty, chunked", chunked: true},
 		{name: "at the limit", body: at},
 		{name: "at the limit, chunked", body: at, chunked: true},
 		{name: "over the limit", body: over, refused: "too-large"},
@@ -264,3 +265,45 @@ func TestRequestMatches(t *testing.T) {
 type brokenBody struct{}
 
 func (brokenBody) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// In a program, a body that came without a length and is not there was read by something in front of Once: it would be equal to every other.
+// The gateway is the first to read, and there it is simply empty.
+func TestEmptyBodyWithoutALength(t *testing.T) {
+	program := func(b *bench) core.Executor { return core.HandlerExecutor{Handler: http.HandlerFunc(b.serve)} }
+	gateway := func(b *bench) core.Executor {
+		return scripted(func(_ context.Context, _ *replay.Request, rec *replay.Recorder) (replay.Proof, error) {
+			b.serve(rec, httptest.NewRequest(http.MethodPost, "/", nil))
+			return replay.Complete, nil
+		})
+	}
+	for _, tc := range []struct {
+		name string
+		exec func(*bench) core.Executor
+		body io.Reader
+		read bool // in front
+		code int
+	}{
+		{"read in front", program, chunked("pay 1 to ann"), true, 400},
+		{"empty in a program", program, chunked(""), false, 400},
+		{"none in a program", program, http.NoBody, false, 201},
+		{"empty through the gateway", gateway, chunked(""), false, 201},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := newBench(t, nil)
+			b.mount(tc.exec(b))
+			r := httptest.NewRequest(http.MethodPost, "/orders", tc.body)
+			r.ContentLength = -1
+			r.Header.Set("Idempotency-Key", "k")
+			if tc.read {
+				_, _ = io.Copy(io.Discard, r.Body)
+			}
+			res := b.send(r)
+			if res.StatusCode != tc.code || (b.executed.Load() == 1) != (tc.code == 201) {
+				t.Fatalf("%d, executed %d times", res.StatusCode, b.executed.Load())
+			}
+			if tc.code == 400 {
+				wantProblem(t, res, 400, "incomplete-body")
+			}
+		})
+	}
+}
