@@ -144,7 +144,8 @@ func (c *call) sum() ([32]byte, bool) {
 	return sum, err == nil
 }
 
-// sameness returns the digest by which another request is told from this one: method, target, media type and decoded content.
+// sameness returns the digest by which another request is told from this one: method, target, what has become of the target on its way to us, media type
+// and decoded content.
 func (c *call) sameness() ([32]byte, error) {
 	var sum [32]byte
 	var err error
@@ -157,7 +158,7 @@ func (c *call) sameness() ([32]byte, error) {
 		return sum, fmt.Errorf("comparing requests: %w", err)
 	}
 	var in []byte
-	for _, part := range []string{c.method, c.target, string(sum[:]), c.salt} {
+	for _, part := range []string{c.method, c.target, c.r.URL.Path, c.query(), string(sum[:]), c.salt} {
 		in = appendPart(in, part)
 	}
 	return sha256.Sum256(in), nil

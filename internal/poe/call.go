@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/postonce/poe/internal/replay"
@@ -49,12 +48,20 @@ type call struct {
 	blind    bool         // nobody has looked yet where the action stands
 }
 
+// query returns the query as the application may see it: what came to us, without our parameter. Something in front of us may have made another of it
+// than the client's: a tenant that the client must not choose is put there.
+func (c *call) query() string {
+	if c.token == "" {
+		return c.r.URL.RawQuery
+	}
+	return withoutParam(c.r.URL.RawQuery, c.g.cfg.Param)
+}
+
 // inbound returns the client's request as the application may see it: without our parameter, with the action's method, under ctx.
 func (c *call) inbound(ctx context.Context) *http.Request {
 	out := c.r.WithContext(ctx)
 	u := *c.r.URL
-	_, u.RawQuery, _ = strings.Cut(c.target, "?")
-	u.ForceQuery = false
+	u.RawQuery = c.query()
 	out.URL, out.RequestURI, out.Method = &u, c.target, c.method
 	if out.Form != nil { // somebody before us has parsed it, our parameter included
 		out.Form = maps.Clone(out.Form)

@@ -74,6 +74,17 @@ func mentions(query, param string) bool {
 	return false
 }
 
+// withoutParam takes a parameter out of a query. What is left stays as it is.
+func withoutParam(query, param string) string {
+	var kept []string
+	for part := range strings.SplitSeq(query, "&") {
+		if !mentions(part, param) {
+			kept = append(kept, part)
+		}
+	}
+	return strings.Join(kept, "&")
+}
+
 // withToken returns the POE URI: target with the token as its last parameter.
 func withToken(target, param, token string) string {
 	sep := "?"
