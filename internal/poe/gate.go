@@ -207,12 +207,12 @@ func (g *Gate) executing(r *http.Request) bool {
 // plain serves a request without a door.
 func (g *Gate) plain(w http.ResponseWriter, r *http.Request, target string, pass http.Handler) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions {
-		pass.ServeHTTP(w, g.passable(r))
+		g.passOn(w, r, pass)
 		return
 	}
 	rt := g.routes.page(pathOf(target))
 	if rt == nil {
-		pass.ServeHTTP(w, g.passable(r))
+		g.passOn(w, r, pass)
 		return
 	}
 	if r.Method != http.MethodOptions {
@@ -224,7 +224,7 @@ func (g *Gate) plain(w http.ResponseWriter, r *http.Request, target string, pass
 		g.withLinks(w, r, rt, target, pass)
 		return
 	}
-	pass.ServeHTTP(w, g.passable(r))
+	g.passOn(w, r, pass)
 }
 
 // Drain refuses new executions from now on; what runs goes on.

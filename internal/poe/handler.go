@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"mime/multipart"
 	"net/http"
 	"net/url"
 	"sync/atomic"
@@ -85,11 +86,20 @@ func (e HandlerExecutor) Execute(ctx context.Context, q *replay.Request, rec *re
 	if err != nil {
 		return replay.Unsent, err
 	}
+	defer removeFiles(r, r.MultipartForm)
 	e.Handler.ServeHTTP(rec, r)
 	if rec.Status() == 0 && ctx.Err() != nil {
 		return replay.Broken, context.Cause(ctx)
 	}
 	return replay.Complete, nil
+}
+
+// removeFiles deletes what the handler's form holds on the disk, as a server does for its own request. Somebody in front of us may have parsed one: that is
+// not ours.
+func removeFiles(r *http.Request, theirs *multipart.Form) {
+	if f := r.MultipartForm; f != nil && f != theirs {
+		_ = f.RemoveAll() // a handler may have moved a file away
+	}
 }
 
 // inProcess makes the request that a handler sees: what the client sent, without our parameter, with its whole body, and

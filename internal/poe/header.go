@@ -50,6 +50,15 @@ func (g *Gate) dropOurs(h http.Header) {
 	}
 }
 
+// passOn hands a request that comes through no door to the application.
+func (g *Gate) passOn(w http.ResponseWriter, r *http.Request, pass http.Handler) {
+	out := g.passable(r)
+	if out != r {
+		defer removeFiles(out, r.MultipartForm) // the server sees to those of r
+	}
+	pass.ServeHTTP(w, out)
+}
+
 // passable returns r as it may reach the application without a door: without fields that only we say. It copies
 // only where there is something to take out.
 func (g *Gate) passable(r *http.Request) *http.Request {

@@ -275,13 +275,13 @@ func writeMintedJSON(w http.ResponseWriter, all []Minted) {
 func (g *Gate) withLinks(w http.ResponseWriter, r *http.Request, rt *route, target string, pass http.Handler) {
 	m := MintRequest{Target: target, Method: rt.mints(), TTL: rt.TTL, Principal: g.whoIs(r, rt)}
 	if _, err := g.mintable(&m); err != nil {
-		pass.ServeHTTP(w, g.passable(r)) // a target that cannot be signed gets no link
+		g.passOn(w, r, pass) // a target that cannot be signed gets no link
 		return
 	}
 	fresh, err := g.mint(rt, &m)
 	if err != nil {
 		g.log.Error().Err(err).Msg("minting")
-		pass.ServeHTTP(w, g.passable(r))
+		g.passOn(w, r, pass)
 		return
 	}
 	out := new(http.Request)
