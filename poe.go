@@ -80,7 +80,7 @@ type Config struct {
 	App http.Handler
 
 	Clock   func() time.Time      // time.Now
-	Log     zerolog.Logger        // the zero value discards
+	Log     zerolog.Logger        // the zero value discards, but for panics that no client waits for: those go to package log
 	Metrics prometheus.Registerer // until Close; nil: not registered
 }
 

@@ -25,6 +25,8 @@ func (c *call) attempt() (lost bool) {
 	}
 	delete(c.w.Header(), "Poe-State") // it said unused
 	ctx := context.WithoutCancel(c.r.Context())
+	defer end.release()
+	defer c.goUp(end)
 	switch holder, err := c.g.doubt(ctx, &s.record); {
 	case len(c.route.unique) > 0 && s.record.ID.Days() != 0: // named before the route had business keys: it would be forgotten before them
 		end.refused = store.ErrExpired
@@ -38,7 +40,6 @@ func (c *call) attempt() (lost bool) {
 		c.action = action{route: c.route, client: c, exec: c.exec, keep: c.route.Recovery == RecoveryRepeat}
 		c.g.execute(c.r.Context(), ctx, &c.action, end)
 	}
-	defer end.release()
 	switch {
 	case end.lost:
 		return c.lostTo(s, stands.Names)
@@ -241,8 +242,6 @@ func (c *call) answer(end *ending) {
 	switch {
 	case s.phase == accepted:
 		c.accepted(s)
-	case end.streamed && end.panicked != nil:
-		panic(end.panicked) // goes on up, and ends the connection as well
 	case end.streamed && end.proof != replay.Complete:
 		panic(http.ErrAbortHandler) // the client must not take half a stream for a whole one
 	case end.streamed:
@@ -290,8 +289,7 @@ func (c *call) notExecuted(code int, s *status) {
 	g.write(c.w, c.r, p)
 }
 
-// outcomeUnknown says that nobody knows. After a panic of the handler the whole answer is sent first, and then the
-// panic goes on up, to whoever catches the program's panics.
+// outcomeUnknown says that nobody knows.
 func (c *call) outcomeUnknown(end *ending) {
 	g := c.g
 	s := &end.status
@@ -303,8 +301,13 @@ func (c *call) outcomeUnknown(end *ending) {
 	}
 	p.Detail = reason(end, nil)
 	g.write(c.w, c.r, p)
-	if end.panicked != nil {
-		_ = http.NewResponseController(c.w).Flush() // best effort: the connection ends now
-		panic(end.panicked)
+}
+
+// goUp sends the client of a handler that panics the whole answer, while the panic goes on up, to whoever catches the program's panics.
+func (c *call) goUp(end *ending) {
+	if end.panicked == nil || end.streamed { // half a stream ends with the connection
+		return
 	}
+	c.outcomeUnknown(end)
+	_ = http.NewResponseController(c.w).Flush() // best effort: the connection ends now
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"os"
 	"runtime/debug"
@@ -57,14 +58,12 @@ func (e *ending) release() {
 	}
 }
 
-// errPanicked is the reason of an execution that ended in a panic.
-var errPanicked = errors.New("the handler panicked")
-
 // errHeldUp is the reason of an execution that was not begun in time.
 var errHeldUp = errors.New("the process was held up until its claim was over")
 
 // execute runs a at most once: claim, attempt, settle. It returns when the outcome is durable, or surely nothing
-// happened. The client's context ends with the client, detached carries its values and does not end.
+// happened. A panic of the executor goes on up then, if a client waits. The client's context ends with the client, detached carries its values and
+// does not end.
 func (g *Gate) execute(client, detached context.Context, a *action, end *ending) {
 	if g.draining.Load() {
 		end.refused = errDraining
@@ -226,10 +225,11 @@ type run struct {
 	end     *ending
 	cancel  context.CancelCauseFunc
 	timer   *time.Timer
+	started time.Time
 	settled bool // at its head, since its answer is passed through
 }
 
-// run attempts the claimed action, whose record end holds, and settles it.
+// run attempts the claimed action, whose record end holds, and settles it, as it does where the executor panics.
 func (g *Gate) run(f flown, a *action, end *ending) {
 	x := &run{a: a, f: f, end: end, execution: execution{gate: g, id: end.status.record.ID, client: a.client}}
 	x.Context, x.cancel = context.WithCancelCause(f.detached)
@@ -247,10 +247,16 @@ func (g *Gate) run(f flown, a *action, end *ending) {
 		cfg.Stream = x.stream
 	}
 	end.recorder = replay.NewRecorder(cfg)
-	started := g.cfg.Clock()
+	x.started = g.cfg.Clock()
+	defer x.over()
 	g.attempt(x, a, end)
-	if a.rescue == nil {
-		g.metrics.executed[end.proof].Observe(g.cfg.Clock().Sub(started).Seconds())
+}
+
+// over settles what has been attempted.
+func (x *run) over() {
+	g, end := x.gate, x.end
+	if x.a.rescue == nil {
+		g.metrics.executed[end.proof].Observe(g.cfg.Clock().Sub(x.started).Seconds())
 	}
 	killpoint.Hit("answered")
 	if x.settled {
@@ -258,7 +264,7 @@ func (g *Gate) run(f flown, a *action, end *ending) {
 		end.streamed = true
 		return
 	}
-	g.settle(f.detached, a, end, end.answer)
+	g.settle(x.f.detached, x.a, end, end.answer)
 }
 
 // expire ends an execution whose time is over.
@@ -279,13 +285,15 @@ func (x *run) stream(head *replay.Answer) (http.ResponseWriter, error) {
 	return x.client.stream(&x.end.status, head)
 }
 
-// attempt executes once and finds the proof. A panic is a broken execution: how far the handler got is unknown.
+// attempt executes once and finds the proof. A panic is a broken execution: how far the handler got is unknown. Where a client waits it goes on
+// from here, not from where all is settled: who catches it sees the handler in its stack.
 func (g *Gate) attempt(ctx context.Context, a *action, end *ending) {
 	defer func() {
 		if p := recover(); p != nil {
-			end.proof, end.answer, end.panicked, end.err = replay.Broken, nil, p, errPanicked
-			if p != http.ErrAbortHandler { //nolint:errorlint // a panic value, compared as net/http does
-				g.log.Error().Stringer("id", end.status.record.ID).Interface("panic", p).Bytes("stack", debug.Stack()).Msg("a handler panicked")
+			end.proof, end.answer, end.panicked = replay.Broken, nil, p
+			g.sayPanicked(a, end)
+			if a.client != nil {
+				panic(p)
 			}
 		}
 	}()
@@ -304,6 +312,20 @@ func (g *Gate) attempt(ctx context.Context, a *action, end *ending) {
 		return
 	}
 	end.answer = answer
+}
+
+// sayPanicked tells operators of a panic. One that nobody else will hear of is told to somebody even by a gate without a log, as net/http does with those of
+// its handlers.
+func (g *Gate) sayPanicked(a *action, end *ending) {
+	if end.panicked == http.ErrAbortHandler { //nolint:errorlint // a panic value, compared as net/http does
+		return
+	}
+	id, stack := end.status.record.ID, debug.Stack()
+	if said := g.log.Error(); said.Enabled() {
+		said.Stringer("id", id).Interface("panic", end.panicked).Bytes("stack", stack).Msg("a handler panicked")
+	} else if a.client == nil {
+		log.Printf("poe: the handler of action %s panicked: %v\n%s", id, end.panicked, stack)
+	}
 }
 
 // settle makes durable what became of the action, whatever became of the client: ctx must not end with it. answer is nil unless it is complete, or streams.

@@ -1,17 +1,24 @@
 package core_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/replay"
@@ -401,6 +408,69 @@ func TestPanicOfAHandler(t *testing.T) {
 			t.Errorf("executed %d times", b.executed.Load())
 		}
 	}
+}
+
+func panicsDeepInside(http.ResponseWriter, *http.Request) { panic("boom") }
+
+// Who catches a panic sees where it came from, though all was settled and answered before.
+func TestStackOfAPanic(t *testing.T) {
+	b := newBench(t, nil)
+	b.app = panicsDeepInside
+	uri := b.mint("/orders")
+	w := httptest.NewRecorder()
+	var stack string
+	func() {
+		defer func() {
+			_ = recover()
+			stack = string(debug.Stack())
+		}()
+		b.handler.ServeHTTP(w, httptest.NewRequest("POST", uri, nil))
+	}()
+	if !strings.Contains(stack, "panicsDeepInside") {
+		t.Errorf("the handler is not in\n%s", stack)
+	}
+	wantProblem(t, w.Result(), 502, "outcome-unknown")
+}
+
+// Of a panic that no client waits for somebody hears even where the gate has no log.
+func TestPanicOfAnAcceptedAction(t *testing.T) {
+	var said, logged bytes.Buffer
+	log.SetOutput(&said)
+	defer log.SetOutput(os.Stderr)
+	for _, silent := range []bool{true, false} {
+		b := deferring(t, func(c *core.Config) {
+			if !silent {
+				c.Log = zerolog.New(&logged)
+			}
+		})
+		b.app = panicsDeepInside
+		said.Reset()
+		at := monitor(t, b.do("POST", "/orders", "x", "Prefer: respond-async"))
+		b.work()
+		if s := b.do("GET", at, "").Header.Get("POE-State"); word(s) != "unknown" {
+			t.Error(s)
+		}
+		if got := strings.Contains(said.String(), "boom") && strings.Contains(said.String(), "panicsDeepInside"); got != silent {
+			t.Errorf("without a log %v: %s", silent, &said)
+		}
+	}
+	if !strings.Contains(logged.String(), "panicsDeepInside") {
+		t.Error(logged.String())
+	}
+}
+
+// A handler that ends its goroutine has not answered.
+func TestHandlerThatEndsItsGoroutine(t *testing.T) {
+	b := newBench(t, nil)
+	b.app = func(http.ResponseWriter, *http.Request) { runtime.Goexit() }
+	uri := b.mint("/orders")
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		b.do("POST", uri, "x")
+	}()
+	<-gone
+	wantProblem(t, b.do("POST", uri, "x"), 409, "outcome-unknown")
 }
 
 // Over a real connection the client of a panicking handler gets the whole problem before the connection ends.
