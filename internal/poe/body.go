@@ -246,6 +246,9 @@ func (c *call) incoming() io.Reader {
 
 // overLimit makes a limit that something in front of us has set (http.MaxBytesReader) one like our own.
 func overLimit(err error) error {
+	if err == nil { // mostly: no room is needed for another
+		return nil
+	}
 	var limit *http.MaxBytesError
 	if errors.As(err, &limit) {
 		return replay.ErrTooLarge

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -217,6 +218,47 @@ type flown struct {
 	client, detached context.Context //nolint:containedctx // the parameters of one call
 }
 
+// A limit is the parent of an execution's context, and ends it as a deadline does. But it can be lifted: an answer that streams may take longer.
+// Nobody but its one child sees it.
+type limit struct {
+	context.Context //nolint:containedctx // it is one
+
+	after  time.Duration
+	at     time.Time
+	timer  *time.Timer
+	lifted atomic.Bool
+}
+
+// never is the Done of all limits: their child is told by AfterFunc.
+var never = make(chan struct{})
+
+// Done tells that there is an end to wait for.
+func (*limit) Done() <-chan struct{} { return never }
+
+// AfterFunc begins the time, and calls f when it is over. See context.AfterFunc.
+func (l *limit) AfterFunc(f func()) (stop func() bool) {
+	l.at = time.Now().Add(l.after) //nolint:forbidigo // as the timer has it, not the ledger
+	l.timer = time.AfterFunc(l.after, f)
+	return func() bool { return false } // lift stops it
+}
+
+// Err is why the child has ended, which alone asks.
+func (*limit) Err() error { return context.DeadlineExceeded }
+
+// Deadline returns when the time is over, as long as it is limited.
+func (l *limit) Deadline() (time.Time, bool) {
+	if l.lifted.Load() {
+		return time.Time{}, false
+	}
+	return l.at, true
+}
+
+// lift takes the limit away.
+func (l *limit) lift() {
+	l.lifted.Store(true)
+	l.timer.Stop()
+}
+
 // A run is one execution under way. It is its context, which carries the action's id and the client's request.
 type run struct {
 	execution
@@ -224,7 +266,7 @@ type run struct {
 	f       flown
 	end     *ending
 	cancel  context.CancelCauseFunc
-	timer   *time.Timer
+	limit   limit
 	started time.Time
 	settled bool // at its head, since its answer is passed through
 }
@@ -232,11 +274,10 @@ type run struct {
 // run attempts the claimed action, whose record end holds, and settles it, as it does where the executor panics.
 func (g *Gate) run(f flown, a *action, end *ending) {
 	x := &run{a: a, f: f, end: end, execution: execution{gate: g, id: end.status.record.ID, client: a.client}}
-	x.Context, x.cancel = context.WithCancelCause(f.detached)
+	x.limit = limit{Context: f.detached, after: g.cfg.Timeout}
+	x.Context, x.cancel = context.WithCancelCause(&x.limit)
 	defer x.cancel(nil)
-	// A timer of our own, not a deadline: an answer that streams may take longer.
-	x.timer = time.AfterFunc(g.cfg.Timeout, x.expire)
-	defer x.timer.Stop()
+	defer x.limit.lift()
 	g.flights.executing(f.flight, x.cancel)
 
 	cfg := replay.RecorderConfig{Spool: g.cfg.Spool, Limit: g.cfg.MaxResponse}
@@ -267,15 +308,12 @@ func (x *run) over() {
 	g.settle(x.f.detached, x.a, end, end.answer)
 }
 
-// expire ends an execution whose time is over.
-func (x *run) expire() { x.cancel(context.DeadlineExceeded) }
-
 // stream begins to pass an answer through. It will not be kept and may never end: it counts as the outcome as soon as it has begun.
 // What follows is the client's alone, and ends with it.
 func (x *run) stream(head *replay.Answer) (http.ResponseWriter, error) {
 	g := x.gate
 	x.settled = true
-	x.timer.Stop()
+	x.limit.lift()
 	context.AfterFunc(x.f.client, func() { x.cancel(context.Canceled) })
 	g.settle(x.f.detached, x.a, x.end, head)
 	g.flights.stream(x.id, x.f.flight)
