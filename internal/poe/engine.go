@@ -282,7 +282,7 @@ func (g *Gate) run(f flown, a *action, end *ending) {
 
 	cfg := replay.RecorderConfig{Spool: g.cfg.Spool, Limit: g.cfg.MaxResponse}
 	if a.client != nil {
-		cfg.Inform, cfg.Before = a.client.inform, frontFields(a.client.w)
+		cfg.Inform, cfg.Before, cfg.Client = a.client.inform, frontFields(a.client.w), a.client.w
 	}
 	if a.rescue == nil || !a.rescue.whole {
 		cfg.Stream = x.stream

@@ -473,6 +473,29 @@ func TestHandlerThatEndsItsGoroutine(t *testing.T) {
 	wantProblem(t, b.do("POST", uri, "x"), 409, "outcome-unknown")
 }
 
+// A handler that takes longer than the server lets it write may ask for more time.
+func TestMoreTimeToWrite(t *testing.T) {
+	b := newBench(t, nil)
+	b.app = func(w http.ResponseWriter, _ *http.Request) {
+		if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); err != nil {
+			t.Error(err)
+		}
+		w.WriteHeader(http.StatusCreated)
+	}
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { b.handler.ServeHTTP(w, r) }))
+	srv.Config.WriteTimeout = time.Nanosecond // has passed before anything begins
+	srv.Start()
+	defer srv.Close()
+	res, err := http.Post(srv.URL+b.mint("/orders"), "text/plain", strings.NewReader("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode != http.StatusCreated {
+		t.Error(res.StatusCode)
+	}
+}
+
 // Over a real connection the client of a panicking handler gets the whole problem before the connection ends.
 func TestPanicOverAConnection(t *testing.T) {
 	b := newBench(t, nil)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -138,6 +139,42 @@ func TestRecorderIsNotAHijacker(t *testing.T) {
 	}
 	if err := c.Flush(); err != nil {
 		t.Errorf("Flush: %v", err)
+	}
+}
+
+// timed is a client's writer whose deadline can be set.
+type timed struct {
+	http.ResponseWriter
+	at time.Time
+}
+
+func (w *timed) SetWriteDeadline(at time.Time) error {
+	w.at = at
+	return nil
+}
+
+// A handler may set the deadline by which its client must have taken the answer, until it has returned. There is none to set for reading, or without a client.
+func TestDeadlinesOfAHandler(t *testing.T) {
+	client, at := &timed{}, time.Unix(1, 0)
+	rec := replay.NewRecorder(replay.RecorderConfig{Spool: spoolOf(t, 0, 0), Client: client})
+	defer rec.Release()
+	c := http.NewResponseController(rec)
+	if err := c.SetWriteDeadline(at); err != nil || !client.at.Equal(at) {
+		t.Errorf("writing: %v, %v", client.at, err)
+	}
+	if err := c.SetReadDeadline(at); err != nil {
+		t.Errorf("reading: %v", err)
+	}
+	if _, err := rec.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetWriteDeadline(at.Add(time.Hour)); err != nil || !client.at.Equal(at) {
+		t.Errorf("writing, afterwards: %v, %v", client.at, err)
+	}
+	nobody := replay.NewRecorder(replay.RecorderConfig{Spool: spoolOf(t, 0, 0)})
+	defer nobody.Release()
+	if err := http.NewResponseController(nobody).SetWriteDeadline(at); err != nil {
+		t.Errorf("writing to nobody: %v", err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // DefaultLimit is how much is kept of an answer by default, in bytes.
@@ -27,6 +28,8 @@ type RecorderConfig struct {
 	Limit int64
 	// Inform is given the interim answers (100 to 199 except 101) as they come; its header is its own. nil: they are dropped.
 	Inform func(status int, h http.Header)
+	// Client is the client's writer, for the deadline of writing that a handler sets. nil: there is nobody to write to.
+	Client http.ResponseWriter
 	// Stream is called at most once, by the goroutine that writes, when the answer turns out to be one that is passed
 	// through: its Content-Type is text/event-stream, or the spool has no room for more of it. The answer that it is given
 	// has no body, and a Trailer that holds the declared names only. It settles the action and returns the client's writer
@@ -37,7 +40,7 @@ type RecorderConfig struct {
 
 // A Recorder is an http.ResponseWriter that records a complete answer before any of it is sent. To a handler it behaves as
 // the writer of a net/http server does: status and fields freeze with the first write, what is not allowed is
-// refused with the same errors. It cannot be hijacked.
+// refused with the same errors. It cannot be hijacked, and is never full duplex.
 //
 // One goroutine at a time writes and then calls Finish; Release may be called by any other, at any time.
 type Recorder struct {
@@ -237,6 +240,18 @@ func (r *Recorder) FlushError() error {
 	}
 	return nil
 }
+
+// SetWriteDeadline sets the deadline of the client's connection, as http.ResponseController wants it: the answer is written to it later, and the
+// server's own deadline may have been meant for faster handlers. After Finish or Release it does nothing.
+func (r *Recorder) SetWriteDeadline(at time.Time) error {
+	if r.cfg.Client == nil || r.released.Load() || r.finished.Load() {
+		return nil
+	}
+	return http.NewResponseController(r.cfg.Client).SetWriteDeadline(at)
+}
+
+// SetReadDeadline returns nil: the request's body is here, and reading it waits for nobody.
+func (r *Recorder) SetReadDeadline(time.Time) error { return nil }
 
 func (r *Recorder) head() bool { return r.cfg.Method == http.MethodHead }
 

@@ -71,7 +71,7 @@ func (r *Recorder) passTrailer(trailer http.Header) {
 }
 
 // Release gives back what the recorder holds, the Body of its answer included. When it has returned, the writer that Stream gave is
-// not used any more, and neither Stream nor Inform is called. It may be called more than once and at any time, also
+// not used any more, nor is Client, and neither Stream nor Inform is called. It may be called more than once and at any time, also
 // while a handler that nobody waits for still writes; that one then gets ErrReleased.
 //
 // It waits for a Stream or a write to the client that is under way, so a client that does not read needs a write deadline.
