@@ -33,7 +33,7 @@ func (g *Gate) authorized(w http.ResponseWriter, r *http.Request, rec *store.Rec
 	defer cancel()
 	defer context.AfterFunc(r.Context(), cancel)()
 	g.cfg.Authorizer.ServeHTTP(v, g.question(ctx, r, rt, rec))
-	if ctx.Err() == nil {
+	if ctx.Err() == nil && r.Context().Err() == nil {
 		v.WriteHeader(http.StatusOK) // a handler that wrote nothing; one that gave up has not said yes
 	}
 	switch {

@@ -301,7 +301,7 @@ func (x *run) over() {
 	}
 	killpoint.Hit("answered")
 	if x.settled {
-		g.flights.streamed(f.flight)
+		g.flights.streamed(x.f.flight)
 		end.streamed = true
 		return
 	}
