@@ -131,19 +131,6 @@ func (c *call) digestsMatch(body *replay.Body) bool {
 	return true
 }
 
-// sum returns the digest of this request's body, unless the client waits to be asked for it, or it is over the limit,
-// or does not arrive: then nothing is compared.
-func (c *call) sum() ([32]byte, bool) {
-	switch {
-	case c.body != nil:
-		return c.digest, c.bodyErr == nil
-	case c.r.Method != c.claims.Method, expectsContinue(c.r), c.r.ContentLength > c.g.cfg.MaxBody:
-		return [32]byte{}, false
-	}
-	sum, err := c.bodySum()
-	return sum, err == nil
-}
-
 // sameness returns the digest by which another request is told from this one: method, target, what has become of the target on its way to us, media type
 // and decoded content.
 func (c *call) sameness() ([32]byte, error) {

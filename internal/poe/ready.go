@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"sync/atomic"
@@ -82,13 +83,27 @@ func (c *call) consumed(s *status) {
 	g.write(c.w, c.r, p.about(g, s))
 }
 
-// comparison compares this request's body with the one that was executed.
+// comparison compares this request's body with the one that was executed. One of another length is another without a look, and so is one over the limit
+// where that one was not. Nothing is compared where the client waits to be asked for its body, or that does not arrive.
 func (c *call) comparison(s *status) comparison {
-	sum, ok := c.sum()
+	executed := &s.record.Request
+	if c.body == nil {
+		switch n := c.r.ContentLength; {
+		case c.r.Method != c.claims.Method:
+			return notCompared
+		case n >= 0 && n != executed.Size:
+			return otherBody
+		case expectsContinue(c.r):
+			return notCompared
+		}
+	}
+	sum, err := c.bodySum()
 	switch {
-	case !ok:
+	case errors.Is(err, replay.ErrTooLarge) && executed.Size <= c.g.cfg.MaxBody:
+		return otherBody
+	case err != nil:
 		return notCompared
-	case sum == s.record.Request.Digest:
+	case sum == executed.Digest:
 		return sameBody
 	default:
 		return otherBody
