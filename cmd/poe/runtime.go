@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"log"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/postonce/poe/internal/serve"
 )
@@ -47,3 +50,18 @@ func keepRoom(ctx context.Context, least int64, now time.Duration) {
 
 // roomFor is the least limit under which collections stay seldom: they begin anew when a fourth of what is in use was allocated.
 func roomFor(used uint64) int64 { return int64(used + used/4) } //nolint:gosec // what fits into memory
+
+// quietStandardLog takes what libraries write to package log out of standard error: net/http quotes there what an application sends unasked, with its
+// cookies. That there was something is logged.
+func quietStandardLog(to zerolog.Logger) {
+	log.SetFlags(0)
+	log.SetOutput(unquoted{to})
+}
+
+type unquoted struct{ log zerolog.Logger }
+
+// Write logs that p was said, and not p.
+func (u unquoted) Write(p []byte) (int, error) {
+	u.log.Warn().Int("bytes", len(p)).Msg("a library had something to say, which is left out: it may quote messages")
+	return len(p), nil
+}

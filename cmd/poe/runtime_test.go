@@ -1,11 +1,16 @@
 package main
 
 import (
+	"bytes"
+	"log"
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/postonce/poe/internal/serve"
 )
@@ -57,4 +62,16 @@ func TestMemoryLimitGivesWay(t *testing.T) {
 	reaches("64 MiB are in use", func(limit int64) bool { return limit >= used*5/4 })
 	runtime.KeepAlive(held) // and no longer
 	reaches("they are free again", func(limit int64) bool { return limit < used })
+}
+
+// What a library says through package log may quote answers: that it has said something is logged, and nothing of it.
+func TestStandardLogIsLeftOut(t *testing.T) {
+	var out bytes.Buffer
+	flags, writer := log.Flags(), log.Writer()
+	defer func() { log.SetFlags(flags); log.SetOutput(writer) }()
+	quietStandardLog(zerolog.New(&out))
+	log.Printf("Unsolicited response received on idle HTTP channel starting with %q", "Set-Cookie: session=secret")
+	if said := out.String(); strings.Contains(said, "secret") || !strings.Contains(said, `"level":"warn"`) || strings.Count(said, "\n") != 1 {
+		t.Errorf("%q", said)
+	}
 }

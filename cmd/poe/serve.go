@@ -54,6 +54,7 @@ func (c *serveCmd) Run(ctx context.Context, t terminal, parsed *kong.Context) er
 	if odd := strayVariables(parsed); len(odd) > 0 {
 		log.Warn().Strs("variables", odd).Msg("these environment variables look like settings, and no flag is called so: they do nothing")
 	}
+	quietStandardLog(log)
 	tuneRuntime(ctx, cfg)
 	return unusable(serve.Run(ctx, cfg, serve.Options{Log: log, Clock: killpoint.Clock(), AcceptLostKeys: c.AcceptLostKeys}))
 }

@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -407,6 +408,25 @@ func TestMint(t *testing.T) {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
+	}
+}
+
+// A target is signed octet for octet, so what is minted is used as it was minted.
+func TestMintedAsItIs(t *testing.T) {
+	for _, target := range []string{"/a/../b", "/a/./b", "/a/.", "/%2e%2e/b", "/a//b", "/a%2Fb", "/a?x=../y"} {
+		sep := "?"
+		if strings.Contains(target, "?") {
+			sep = "&"
+		}
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_ = json.NewEncoder(w).Encode(map[string]any{"uris": []map[string]any{{"uri": target + sep + "poe=T", "id": "x"}}})
+		}))
+		all, err := client.New(client.Config{}).Mint(t.Context(), client.MintRequest{URL: s.URL + target})
+		s.Close()
+		if err != nil || all[0].URI != s.URL+target+sep+"poe=T" {
+			t.Errorf("%s: %v, %v", target, all, err)
+		}
 	}
 }
 

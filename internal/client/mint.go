@@ -75,11 +75,17 @@ func (c *Client) mintURL(target *url.URL, m MintRequest) *url.URL {
 
 // absolute resolves a minted URI. It must be a POE URI of the same server, or somebody else would get the request.
 func (c *Client) absolute(target *url.URL, text string) (string, error) {
+	if strings.HasPrefix(text, "/") && !strings.HasPrefix(text, "//") { // resolving would take dot segments out, and the target is signed as it is
+		text = target.Scheme + "://" + target.Host + text
+	}
 	ref, err := url.Parse(text)
 	if err != nil {
 		return "", &URLError{Why: "that was minted cannot be read"}
 	}
-	u := target.ResolveReference(ref)
+	u := ref
+	if !u.IsAbs() {
+		u = target.ResolveReference(ref)
+	}
 	u.User = target.User
 	if u.Scheme != target.Scheme || u.Host != target.Host || !c.hasToken(u) {
 		return "", &URLError{Why: "that was minted is no POE URI of that server"}

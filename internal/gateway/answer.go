@@ -17,9 +17,10 @@ const (
 )
 
 var (
-	errMalformed = errors.New("the answer is not HTTP/1")
-	errSwitched  = errors.New("the upstream switched protocols unasked")
-	errEndless   = errors.New("informational answers without end")
+	errMalformed   = errors.New("the answer is not HTTP/1")
+	errFramedTwice = errors.New("the answer is of HTTP/1.0 and has a Transfer-Encoding: where it ends is not known")
+	errSwitched    = errors.New("the upstream switched protocols unasked")
+	errEndless     = errors.New("informational answers without end")
 )
 
 // A recorder is what an answer is written to: a *replay.Recorder.
@@ -53,6 +54,12 @@ func (x *exchange) receive() (last bool, err error) {
 func (x *exchange) finalHead() (*http.Response, error) {
 	asked := &http.Request{Method: x.message.method} // a HEAD is answered without a body
 	for range maxInformational + 1 {
+		switch twice, err := x.conn.framedTwice(); {
+		case err != nil:
+			return nil, x.headError()
+		case twice:
+			return nil, errFramedTwice
+		}
 		resp, err := http.ReadResponse(x.conn.reader, asked)
 		switch {
 		case err != nil:

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -48,6 +49,29 @@ func (c *conn) begin(ctx context.Context) (end func() bool) {
 	stop := context.AfterFunc(ctx, c.timeOut) // a deadline that passed, or a cancellation
 	return func() bool {
 		return stop() && c.stream.SetDeadline(time.Time{}) == nil
+	}
+}
+
+// framedTwice tells whether an answer of HTTP/1.0 begins here that has a Transfer-Encoding, which there is none in that version: whoever wrote it says where
+// it ends in a way that nobody reads (RFC 9112, section 6.1). net/http drops the field before anybody could see it.
+func (c *conn) framedTwice() (bool, error) {
+	const old, field = "HTTP/1.0 ", "\ntransfer-encoding:"
+	if start, err := c.reader.Peek(len(old)); err != nil || string(start) != old {
+		return false, err
+	}
+	for {
+		head, _ := c.reader.Peek(c.reader.Buffered()) // it is there
+		for _, end := range []string{"\r\n\r\n", "\n\n"} {
+			if before, _, found := bytes.Cut(head, []byte(end)); found {
+				return bytes.Contains(bytes.ToLower(before), []byte(field)), nil
+			}
+		}
+		if len(head) == c.reader.Size() { // what comes behind nobody looks at
+			return bytes.Contains(bytes.ToLower(head), []byte(field)), nil
+		}
+		if _, err := c.reader.Peek(len(head) + 1); err != nil {
+			return false, err
+		}
 	}
 }
 

@@ -109,6 +109,11 @@ func TestProof(t *testing.T) {
 			proof: replay.Complete, status: 200, answer: "all of it", requests: 1},
 		{name: "HTTP/1.0", play: once(func(p *peer) { p.say("HTTP/1.0 201 Created\r\nContent-Length: 2\r\n\r\nok") }),
 			proof: replay.Complete, status: 201, answer: "ok", requests: 1},
+		{name: "HTTP/1.0 in chunks", play: once(func(p *peer) { p.say("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n") }),
+			proof: replay.Broken, fails: otherwise, requests: 1},
+		{name: "HTTP/1.0 in chunks and with a length", play: once(func(p *peer) {
+			p.say("HTTP/1.0 200 OK\r\nX-Pad: " + strings.Repeat("x", 3000) + "\r\ntransfer-ENCODING: chunked\r\nContent-Length: 3\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
+		}), proof: replay.Broken, fails: otherwise, requests: 1},
 		{name: "HTTP/1.0, closed ends the body", play: once(func(p *peer) { p.say("HTTP/1.0 200 OK\r\n\r\nold") }),
 			proof: replay.Complete, status: 200, answer: "old", requests: 1},
 		{name: "204", play: always("HTTP/1.1 204 No Content\r\n\r\n"), proof: replay.Complete, status: 204, requests: 1},

@@ -5,13 +5,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/url"
 	"sync"
 	"time"
-
-	"github.com/rs/zerolog"
 )
 
 // Defaults of a Config.
@@ -41,8 +41,8 @@ type Config struct {
 	Clock func() time.Time
 	// Error answers a request that Proxy could not pass on; a plain 502 or 504. See [Status].
 	Error func(w http.ResponseWriter, r *http.Request, err error)
-	// Log takes what net/http reports of Proxy; the zero Logger drops it.
-	Log zerolog.Logger
+	// ErrorLog takes what net/http reports of Proxy; nil drops it.
+	ErrorLog *log.Logger
 }
 
 // A Gateway sends requests to one upstream. It is safe for concurrent use.
@@ -120,6 +120,9 @@ func (c *Config) check() error {
 }
 
 func (c *Config) fill() {
+	if c.ErrorLog == nil {
+		c.ErrorLog = log.New(io.Discard, "", 0)
+	}
 	if c.DialTimeout == 0 {
 		c.DialTimeout = DefaultDialTimeout
 	}

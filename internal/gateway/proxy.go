@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -28,7 +27,7 @@ func (g *Gateway) newProxy() {
 		Transport:     t,
 		FlushInterval: -1, // events leave as they come
 		BufferPool:    buffers{g},
-		ErrorLog:      log.New(g.cfg.Log, "", 0),
+		ErrorLog:      g.cfg.ErrorLog,
 	}
 	g.proxy = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodConnect {

@@ -159,6 +159,10 @@ func (g *Gate) Owns(path string) bool { return strings.HasPrefix(path, g.cfg.Pre
 // which is the same application without a guard.
 func (g *Gate) Once(exec Executor, pass http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if otherCase(r.Method) {
+			http.Error(w, "methods are written in capitals", http.StatusNotImplemented)
+			return
+		}
 		if g.executing(r) {
 			pass.ServeHTTP(w, r)
 			return

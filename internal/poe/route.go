@@ -254,6 +254,15 @@ func (rs routes) protecting(r *http.Request, target string) (rt *route, at strin
 	return rs.find(r.Method, r.URL.Path), r.URL.Path
 }
 
+// otherCase tells whether a method is one of HTTP's but for the case of its letters. It is another one (RFC 9110, section 9.1), which nobody has; but some
+// applications take it for that one, and it would come to them past the routes.
+func otherCase(method string) bool {
+	if upper := strings.ToUpper(method); upper != method {
+		return slices.Contains(unsafeMethods, upper) || upper == http.MethodGet || upper == http.MethodHead || upper == http.MethodOptions
+	}
+	return false
+}
+
 // watchDeletions tells whether it matters to any route that a resource is deleted.
 func (rs routes) watchDeletions() bool {
 	return slices.ContainsFunc(rs, func(r *route) bool { return len(r.FreeOn) > 0 || r.has(doorNoneMatch) })

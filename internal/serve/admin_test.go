@@ -157,6 +157,14 @@ func TestAdminOnLoopback(t *testing.T) {
 		if res, _ := do(t, "POST", s.at.Admin+"/actions/x/burn", "", field); res.StatusCode != 403 {
 			t.Errorf("%s: %d", field, res.StatusCode)
 		}
+		for _, path := range []string{"/actions", "/metrics", "/callbacks", "/debug/pprof/trace?seconds=0.01"} {
+			if res, _ := get(t, s.at.Admin+path, field); res.StatusCode != 403 {
+				t.Errorf("%s for a page, %s: %d", path, field, res.StatusCode)
+			}
+		}
+	}
+	if res, _ := get(t, s.at.Admin+"/metrics", "Sec-Fetch-Site: none"); res.StatusCode != 200 {
+		t.Errorf("for a person: %d", res.StatusCode)
 	}
 }
 

@@ -77,11 +77,16 @@ func (t *adminToken) brought(r *http.Request) bool {
 }
 
 // guard lets only those through who may use the admin listener: with a token, who brings it; without one, who asks for this machine by a name
-// that no page can make lead here. No page of another origin can give orders in either case.
+// that no page can make lead here. No page of another origin is answered in either case: to look is work, too.
 func (s *server) guard(next http.Handler) http.Handler {
-	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	origins := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
+		asOrder := *r
+		asOrder.Method = http.MethodPost // of others nothing is asked
 		switch {
+		case origins.Check(&asOrder) != nil:
+			http.Error(w, "a page of another origin asks", http.StatusForbidden)
 		case s.token != nil && !s.token.brought(r):
 			w.Header().Set("WWW-Authenticate", `Bearer realm="poe admin"`)
 			http.Error(w, "bring the token of the admin listener (--admin-token-file)", http.StatusUnauthorized)
@@ -90,7 +95,7 @@ func (s *server) guard(next http.Handler) http.Handler {
 		default:
 			next.ServeHTTP(w, r)
 		}
-	}))
+	})
 }
 
 // loopbackName tells whether host, with or without a port, is an address or the name of this machine for itself.

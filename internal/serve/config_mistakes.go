@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -21,14 +22,17 @@ func (m Mistake) String() string { return m.Where + ": " + m.Text }
 // It is an error only where it is not empty.
 type Mistakes []Mistake
 
-// Error returns one mistake a line.
+// Error returns one mistake a line. What looks like a secret that signs callbacks, wherever somebody put it, is not repeated.
 func (m Mistakes) Error() string {
 	lines := make([]string, len(m))
 	for i, mistake := range m {
 		lines[i] = mistake.String()
 	}
-	return strings.Join(lines, "\n")
+	return secretForm.ReplaceAllString(strings.Join(lines, "\n"), "whsec_…")
 }
+
+// secretForm is how a secret of Standard Webhooks begins, and all that may be of it.
+var secretForm = regexp.MustCompile(`whsec_[A-Za-z0-9+/=]+`)
 
 // An origin is the place that a value came from.
 type origin struct {

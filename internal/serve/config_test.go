@@ -223,7 +223,7 @@ func TestMistakesOneByOne(t *testing.T) {
 		{"callbacks to anybody", "callbacks: {allow: ['*'], secrets: [whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA]}", `p:2:12: callbacks: callback host "*": must be a name such as hooks.example.com or *.example.com`},
 		{"callback secret", "callbacks: {secrets: [hunter2]}", `p:2:12: callbacks: callback secret 1: must be whsec_ and 24 to 64 bytes in base64`},
 		{"callbacks' key", "callbacks: {alow: []}", `p:2:13: there is no key "alow"`},
-		{"callbacks' value", "callbacks: yes", `p:2:12: callbacks: "yes" is here where keys and values are wanted`},
+		{"callbacks' value", "callbacks: yes", `p:2:12: callbacks: a text is here where keys and values are wanted`},
 		{"key header", "routes: [{match: POST /a, key_headers: ['a b']}]", `p:2:41: key_headers: "a b" is not the name of a field`},
 		{"place", "routes: [{name: a, match: POST /a, unique: [email]}]", `p:2:45: unique: "email": must be json:/POINTER, form:NAME, header:NAME or path:NAME`},
 		{"unique without a name", "routes: [{match: POST /a, unique: ['json:/a']}]", `p:2:35: unique: needs a name beside it: business keys are those of the name, and without one a change of match would free them all`},
@@ -438,4 +438,19 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("error is %v, want Mistakes", err)
 		}
 	})
+}
+
+// No mistake shows a secret that stands in the file, wherever it stands.
+func TestMistakesShowNoSecret(t *testing.T) {
+	const secret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+	for _, text := range []string{
+		"callbacks:\n  allow: [a]\n  secrets: " + secret, "callbacks:\n  allow: [a]\n  secrets: hunter2-" + secret[6:], "callbacks: " + secret, "callbacks: [" + secret + "]",
+		"callbacks:\n  allow: [" + secret + "]\n  secrets: [" + secret + "]", "callbacks:\n  " + secret + ": x", "ttl: " + secret, secret + ": 1",
+		"callbacks:\n  allow: [a]\n  secrets: [" + secret + "\nlisten: :80", "callbacks:\n  allow: [a]\n  secrets: {a: " + secret + "}",
+	} {
+		_, err := serve.Parse("p", []byte("upstream: http://a\n"+text+"\n"))
+		if err == nil || strings.Contains(err.Error(), secret[6:]) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -148,7 +149,7 @@ func (d *decoder) value(n ast.Node, field reflect.Value, path string) {
 	}
 	seq, ok := n.(*ast.SequenceNode)
 	if !ok {
-		d.wrong(path, "%s is here where a list is wanted", kindOf(n))
+		d.wrong(path, "%s is here where a list is wanted", kindAt(path, n))
 		return
 	}
 	list := reflect.MakeSlice(field.Type(), len(seq.Values), len(seq.Values))
@@ -169,7 +170,7 @@ func (d *decoder) item(n ast.Node, v reflect.Value, path string) {
 	setUsual(v)
 	m, ok := n.(ast.MapNode)
 	if !ok {
-		d.wrong(path, "%s is here where keys and values are wanted", kindOf(n))
+		d.wrong(path, "%s is here where keys and values are wanted", kindAt(path, n))
 		return
 	}
 	d.mapping(m, v, path+".")
@@ -179,7 +180,7 @@ func (d *decoder) item(n ast.Node, v reflect.Value, path string) {
 func (d *decoder) scalar(n ast.Node, field reflect.Value, path string) {
 	text, ok := textOf(n)
 	if !ok {
-		d.wrong(path, "%s is here where a value is wanted", kindOf(n))
+		d.wrong(path, "%s is here where a value is wanted", kindAt(path, n))
 		return
 	}
 	if err := setText(field, text); err != nil {
@@ -239,6 +240,15 @@ func kindOf(n ast.Node) string {
 	default:
 		return fmt.Sprintf("%q", n.GetToken().Value)
 	}
+}
+
+// kindAt is kindOf without quoting what may be a secret.
+func kindAt(path string, n ast.Node) string {
+	kind := kindOf(n)
+	if strings.HasPrefix(kind, `"`) && strings.HasPrefix(path, "callbacks") {
+		return "a text"
+	}
+	return kind
 }
 
 // setText reads text into a field of one of the types that a Config has. The error says what is wanted.

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -152,4 +154,29 @@ func overHTTP1(t *testing.T, hints bool) {
 		}
 		<-ended
 	})
+}
+
+// A method of HTTP in another case is no other method to some applications, and would pass the routes.
+func TestMethodInOtherCase(t *testing.T) {
+	var orders atomic.Int64
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.ToUpper(r.Method) == "POST" {
+			orders.Add(1)
+		}
+	}))
+	defer app.Close()
+	cfg := config(t, app.URL)
+	cfg.Protect, cfg.Require = []string{"POST /orders"}, true
+	s := run(t, cfg)
+	for _, method := range []string{"post", "Post", "pOST", "delete", "get"} {
+		if res, _ := do(t, method, s.at.URL+"/orders", "x", "Idempotency-Key: one"); res.StatusCode != 501 {
+			t.Errorf("%s: %d", method, res.StatusCode)
+		}
+	}
+	if res, _ := do(t, "PROPFIND", s.at.URL+"/orders", ""); res.StatusCode != 200 {
+		t.Errorf("a method of its own: %d", res.StatusCode)
+	}
+	if n := orders.Load(); n != 0 {
+		t.Errorf("%d orders", n)
+	}
 }

@@ -63,6 +63,7 @@ type server struct {
 	bearer *bearer.Verifier // nil: no token is believed
 	token  *adminToken      // nil: the admin listener is on loopback, and needs none
 	regs   *prometheus.Registry
+	hangup chan os.Signal // SIGHUP: read the keys again
 }
 
 // Run serves until ctx ends, and returns nil when everything that was executing then is settled. An error means that the
@@ -71,7 +72,9 @@ func Run(ctx context.Context, cfg Config, opt Options) (err error) {
 	if opt.Clock == nil {
 		opt.Clock = time.Now
 	}
-	s := &server{cfg: cfg, opt: opt, regs: prometheus.NewRegistry()}
+	s := &server{cfg: cfg, opt: opt, regs: prometheus.NewRegistry(), hangup: make(chan os.Signal, 1)}
+	signal.Notify(s.hangup, syscall.SIGHUP) // from the start to the end: unheard, it ends the process
+	defer signal.Stop(s.hangup)
 	// Certificate and ports come before the ledger: a mistake there must not cost a recovery.
 	if err := errors.Join(s.loadCertificate(), s.loadToken()); err != nil {
 		return err
@@ -156,7 +159,7 @@ func (s *server) open(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("reading the upstream's address: %w", err)
 	}
-	if s.hop, err = gateway.New(gateway.Config{Upstream: upstream, Log: log, Clock: s.opt.Clock}); err != nil {
+	if s.hop, err = gateway.New(gateway.Config{Upstream: upstream, ErrorLog: serverLog(log), Clock: s.opt.Clock}); err != nil {
 		return err
 	}
 	if err := errors.Join(
@@ -390,14 +393,11 @@ func (s *server) close() error {
 
 // reloadOnHangup reads the key files, and the token of the admin listener, again at every SIGHUP.
 func (s *server) reloadOnHangup(ctx context.Context) {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-hangup:
+		case <-s.hangup:
 			err := s.keys.Reload()
 			if s.bearer != nil {
 				err = errors.Join(err, s.bearer.Reload())

@@ -84,6 +84,9 @@ func (s *Store) backup(ctx context.Context, b Backup) (store.Copied, error) {
 	if err := mkdir(disk, b.Dir); err != nil {
 		return store.Copied{}, err
 	}
+	if err := keepPrivate(disk, b.Dir); err != nil {
+		return store.Copied{}, err
+	}
 	b.Progress(store.Progress{Step: "linking tables", Unit: "tables"})
 	dir := disk.PathJoin(b.Dir, "ledger")
 	if err := s.db.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {
@@ -103,6 +106,14 @@ func (s *Store) backup(ctx context.Context, b Backup) (store.Copied, error) {
 		return store.Copied{}, err
 	}
 	return c.did, finish(disk, b.Dir, receipt{Format: backupFormat, Made: s.clock.Now().UTC(), Copied: c.did, Contents: contents})
+}
+
+// keepPrivate lets nobody else into a folder that was there already: what is copied into it may be read by all who get there.
+func keepPrivate(disk vfs.FS, dir string) error {
+	if vfs.Root(disk) != vfs.Default { // no other has modes
+		return nil
+	}
+	return os.Chmod(dir, 0o700) //nolint:gosec // a folder
 }
 
 // copySecret copies a file that nobody else may read. It does not write over one.

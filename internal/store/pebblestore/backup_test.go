@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -487,4 +489,27 @@ func TestCheckFinds(t *testing.T) {
 			t.Error("nothing was checked, and found to be sound")
 		}
 	})
+}
+
+// A backup holds stored answers and kept credentials. Nobody else gets into its folder, also where that was made for it beforehand.
+func TestBackupIsPrivate(t *testing.T) {
+	top := t.TempDir()
+	made := filepath.Join(top, "made")
+	if err := os.Mkdir(made, 0o755); err != nil { //nolint:gosec // as people make folders
+		t.Fatal(err)
+	}
+	s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: filepath.Join(top, "own")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }() // read only
+	for _, dir := range []string{made, filepath.Join(top, "new")} {
+		if _, err := s.Backup(t.Context(), pebblestore.Backup{Dir: dir}); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(dir)
+		if err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("%s: %s, %v", dir, info.Mode(), err)
+		}
+	}
 }
