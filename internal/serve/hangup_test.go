@@ -25,7 +25,7 @@ func TestHangupWhileStarting(t *testing.T) {
 	if err := syscall.Mkfifo(cfg.JWKS, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	reads := make(chan error, 2)
+	reads, serving := make(chan error, 2), make(chan struct{})
 	go func() { // the start waits for the set, and so does whoever reads it again
 		for i := range 2 {
 			f, err := os.OpenFile(cfg.JWKS, os.O_WRONLY, 0)
@@ -36,12 +36,13 @@ func TestHangupWhileStarting(t *testing.T) {
 				}
 				_, err = f.WriteString(`{"keys":[{"kty":"OKP","crv":"Ed25519","alg":"EdDSA","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`)
 				_ = f.Close()
-				time.Sleep(10 * time.Millisecond) // or the next writer would meet this reader
 			}
 			reads <- err
+			<-serving // or the next writer would meet this reader
 		}
 	}()
 	run(t, cfg)
+	close(serving)
 	for range 2 {
 		select {
 		case err := <-reads:

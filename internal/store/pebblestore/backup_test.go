@@ -495,7 +495,7 @@ func TestCheckFinds(t *testing.T) {
 func TestBackupIsPrivate(t *testing.T) {
 	top := t.TempDir()
 	made := filepath.Join(top, "made")
-	if err := os.Mkdir(made, 0o755); err != nil { //nolint:gosec // as people make folders
+	if err := os.Mkdir(made, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: filepath.Join(top, "own")})
