@@ -30,6 +30,7 @@ type exchange struct {
 	rest    chan error  // the result of the goroutine that writes the rest; nil: there is none
 	hurry   *time.Timer // runs after a failed write; the goroutine's until rest was received from
 	sendErr error       // why the request was not written whole
+	early   bool        // the answer was there before the request was written: who gave it may take what it did not read for another request
 	keep    bool        // the connection can take another request
 }
 
@@ -56,7 +57,7 @@ func (x *exchange) run() (replay.Proof, error) {
 	}
 	switch {
 	case err == nil:
-		x.keep = !last && x.sendErr == nil && x.conn.clean()
+		x.keep = !last && !x.early && x.sendErr == nil && x.conn.clean()
 		return replay.Complete, nil
 	case x.sendErr == nil || errors.Is(x.sendErr, errAnsweredEarly):
 		return replay.Broken, err
@@ -106,6 +107,7 @@ func (x *exchange) sentWithin(d time.Duration) bool {
 	case x.sendErr = <-x.rest:
 		return true
 	default:
+		x.early = true
 	}
 	if d == 0 {
 		return false

@@ -6,7 +6,9 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -316,5 +318,27 @@ func TestReuseUnderTLS(t *testing.T) {
 				t.Errorf("%d connections, want %d", n, tt.conns)
 			}
 		})
+	}
+}
+
+// Who answers before the request has arrived may take the rest of it for another one: its connection is not used again, though all of it was sent in the end.
+func TestEarlyAnswerIsTheLast(t *testing.T) {
+	large := strings.Repeat("x", 12<<20) // more than buffers hold, so it is still on its way when the answer comes
+	u := listen(t, func(p *peer, _ int) {
+		for p.head() {
+			p.say(ok)
+			if _, err := io.CopyN(io.Discard, p.reader, int64(len(large))); err != nil {
+				return
+			}
+		}
+	})
+	g := newGateway(t, u.address)
+	for i := range 2 {
+		if res := execute(t, within(t, patience), g, post(t, large)); res.Proof != replay.Complete {
+			t.Fatalf("request %d: proof %v, error %v", i, res.Proof, res.Err)
+		}
+	}
+	if n := u.conns.Load(); n != 2 {
+		t.Errorf("%d connections, want 2", n)
 	}
 }
