@@ -122,3 +122,38 @@ func TestFieldsOfTheGateWin(t *testing.T) {
 		}
 	}
 }
+
+// A middleware that compresses codes what the handler writes, and says so before it has: the content is known for what it is.
+func TestContentTypeBehindACompressor(t *testing.T) {
+	gate := openGate(t, poe.Config{})
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Accept-Encoding") != "" {
+			w.Header().Set("Content-Encoding", "gzip")
+		}
+		gate.Once(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>hello") })).ServeHTTP(w, r)
+	})
+	for i, fields := range [][]string{{"Accept-Encoding: gzip"}, {"Accept-Encoding: gzip"}, nil} {
+		res := ask(h, "POST", "/a", append(fields, "Idempotency-Key: k")...)
+		if got := res.Header.Get("Content-Type"); got != "text/html; charset=utf-8" {
+			t.Errorf("%d: %q", i, got)
+		}
+	}
+}
+
+// A type that the handler has taken out is not there in a repeat either: it was that of something else.
+func TestContentTypeTakenOut(t *testing.T) {
+	gate := openGate(t, poe.Config{})
+	once := gate.Once(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header()["Content-Type"] = nil
+		_, _ = io.WriteString(w, "<html>hello")
+	}))
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		once.ServeHTTP(w, r)
+	})
+	for i := range 2 {
+		if got := ask(h, "POST", "/a", "Idempotency-Key: k").Header["Content-Type"]; len(got) > 0 {
+			t.Errorf("%d: %q", i, got)
+		}
+	}
+}

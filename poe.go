@@ -251,9 +251,11 @@ func (g *Gate) Mint(ctx context.Context, method, target string) (Minted, error) 
 // good in the next process.
 //
 // It returns a second after the end of ctx at the latest, save that the ledger finishes what it has begun. A handler, or a Route.Recover, that
-// goes on then although its context has ended is left alone: Close says so with an error, and what it does is unknown.
+// goes on then although its context has ended is left alone: Close says so with an error, and what it does is unknown. One whose answer is
+// passed through is left alone without a word, as it is done.
 func (g *Gate) Close(ctx context.Context) error {
 	g.core.Drain()
+	g.core.EndStreams()
 	err := g.core.Wait(ctx)
 	g.core.Stop()
 	if err != nil {

@@ -44,9 +44,8 @@ func newConn(w *wire, stream net.Conn) *conn {
 func (c *conn) begin(ctx context.Context) (end func() bool) {
 	c.before = c.wire.accepted.Load()
 	c.head, c.failure = headLimit, nil
-	deadline, _ := ctx.Deadline()             // without one the zero time, which is no deadline
-	_ = c.stream.SetDeadline(deadline)        // fails only on a closed connection, as the write will
-	stop := context.AfterFunc(ctx, c.timeOut) // a deadline that passed, or a cancellation
+	_ = c.stream.SetDeadline(time.Time{})     // fails only on a closed connection, as the write will
+	stop := context.AfterFunc(ctx, c.timeOut) // and no deadline, though ctx may have one: that is lifted where an answer streams
 	return func() bool {
 		return stop() && c.stream.SetDeadline(time.Time{}) == nil
 	}

@@ -208,3 +208,21 @@ func TestDialTimeout(t *testing.T) {
 		}
 	})
 }
+
+// early is a context that says when it will end, and then does not: that was lifted, as for an answer that streams.
+type early struct{ context.Context }
+
+func (early) Deadline() (time.Time, bool) { return time.Unix(1, 0), true }
+
+// The end of an exchange is that of its context, and no deadline that it once had.
+func TestLiftedDeadline(t *testing.T) {
+	u := listen(t, always(ok))
+	res := execute(t, early{within(t, patience)}, newGateway(t, u.address, func(c *gateway.Config) {
+		c.Dial = func(_ context.Context, network, address string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(t.Context(), network, address)
+		}
+	}), post(t, "x"))
+	if res.Proof != replay.Complete {
+		t.Errorf("proof %v, error %v", res.Proof, res.Err)
+	}
+}

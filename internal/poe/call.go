@@ -21,6 +21,7 @@ type call struct {
 	method    string // of the action, as the application is to see it
 	exec      Executor
 	pass      http.Handler
+	through   *entrance
 	at        string // the path that the route was found by; "": that of the target
 	route     *route
 	principal [32]byte // who asks

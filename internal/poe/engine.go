@@ -268,12 +268,16 @@ type run struct {
 	cancel  context.CancelCauseFunc
 	limit   limit
 	started time.Time
-	settled bool // at its head, since its answer is passed through
+	settled bool         // at its head, since its answer is passed through
+	room    [1]*entrance // for execution.through
 }
 
 // run attempts the claimed action, whose record end holds, and settles it, as it does where the executor panics.
 func (g *Gate) run(f flown, a *action, end *ending) {
 	x := &run{a: a, f: f, end: end, execution: execution{gate: g, id: end.status.record.ID, client: a.client}}
+	if a.client != nil {
+		x.through = append(x.room[:0], a.client.through)
+	}
 	x.limit = limit{Context: f.detached, after: g.cfg.Timeout}
 	x.Context, x.cancel = context.WithCancelCause(&x.limit)
 	defer x.cancel(nil)
@@ -313,8 +317,10 @@ func (x *run) over() {
 func (x *run) stream(head *replay.Answer) (http.ResponseWriter, error) {
 	g := x.gate
 	x.settled = true
-	x.limit.lift()
-	context.AfterFunc(x.f.client, func() { x.cancel(context.Canceled) })
+	if x.client != nil { // without one the time for an execution is all that there is
+		x.limit.lift()
+		context.AfterFunc(x.f.client, func() { x.cancel(context.Canceled) })
+	}
 	g.settle(x.f.detached, x.a, x.end, head)
 	g.flights.stream(x.id, x.f.flight)
 	if x.client == nil {

@@ -15,6 +15,7 @@ type flights struct {
 	running map[store.ID]*flight
 	streams map[*flight]struct{} // that have ended as flights, and whose answers are still passed through
 	stopped bool
+	brief   bool // what is passed through from now on ends at once
 }
 
 // Its fields are guarded by the mu of its flights.
@@ -96,7 +97,7 @@ func (f *flights) stream(id store.ID, fl *flight) {
 		f.streams = make(map[*flight]struct{})
 	}
 	f.streams[fl] = struct{}{}
-	if f.stopped {
+	if f.brief {
 		fl.cancel(errStopped)
 	}
 }
@@ -143,8 +144,19 @@ func (f *flights) executes(ctx context.Context, id store.ID) bool {
 	return f.running[id] == fl && fl.cancel != nil && !fl.quiet
 }
 
+// endStreams ends what is passed through, now and from now on.
+func (f *flights) endStreams() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.brief = true
+	for fl := range f.streams {
+		fl.cancel(errStopped)
+	}
+}
+
 // stop ends every execution that runs or is about to, and what is still passed through.
 func (f *flights) stop() {
+	f.endStreams()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.stopped = true
@@ -152,9 +164,6 @@ func (f *flights) stop() {
 		if fl.cancel != nil {
 			fl.cancel(errStopped)
 		}
-	}
-	for fl := range f.streams {
-		fl.cancel(errStopped)
 	}
 }
 

@@ -45,6 +45,7 @@ func giveWay(w http.ResponseWriter, answer http.Header, onTop bool) {
 	h := w.Header()
 	for name, values := range frontFields(w) {
 		_, said := answer[name]
+		said = said || name == "Content-Type" // of the content here there is no other
 		now := h[name]
 		switch {
 		case !onTop && (!said || replay.Additive(name)), len(now) < len(values), !slices.Equal(now[:len(values)], values):

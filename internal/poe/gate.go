@@ -158,38 +158,45 @@ func (g *Gate) Owns(path string) bool { return strings.HasPrefix(path, g.cfg.Pre
 // Once guards what exec executes: a request that comes through a door of its route is executed once, everything else goes to pass,
 // which is the same application without a guard.
 func (g *Gate) Once(exec Executor, pass http.Handler) http.Handler {
+	at := new(entrance)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if otherCase(r.Method) {
 			http.Error(w, "methods are written in capitals", http.StatusNotImplemented)
 			return
 		}
-		if g.executing(r) {
+		switch g.arrives(r, at) {
+		case itself:
 			pass.ServeHTTP(w, r)
 			return
+		case twice:
+			g.log.Error().Str("method", r.Method).Msg("the request that is executed came to the same Once again: it is refused, as its handler must have it one time")
+			http.Error(w, "the request that is executed was here before", http.StatusInternalServerError)
+			return
+		case another:
 		}
 		if r.Method == http.MethodDelete && g.routes.watchDeletions() {
 			d := g.deletion(w, r)
-			g.let(d, r, exec, pass)
+			g.let(d, r, at, exec, pass)
 			if r.Context().Err() == nil {
 				d.head(http.StatusOK) // a handler that wrote nothing; one that panicked, or gave up, has deleted nothing that we know of
 			}
 			return
 		}
-		g.let(w, r, exec, pass)
+		g.let(w, r, at, exec, pass)
 	})
 }
 
 // let is Once without its exceptions.
-func (g *Gate) let(w http.ResponseWriter, r *http.Request, exec Executor, pass http.Handler) {
+func (g *Gate) let(w http.ResponseWriter, r *http.Request, at *entrance, exec Executor, pass http.Handler) {
 	target := requestTarget(r)
 	rest, token, found, ok := splitToken(target, g.cfg.Param)
 	if found {
 		g.metrics.viaPOE.Inc()
-		g.door(&call{g: g, w: noteFront(w), r: r, target: rest, token: token, wellFormed: ok, exec: exec, pass: pass})
+		g.door(&call{g: g, w: noteFront(w), r: r, target: rest, token: token, wellFormed: ok, through: at, exec: exec, pass: pass})
 		return
 	}
-	rt, at := g.routes.protecting(r, target)
-	if rt != nil && g.enter(&call{g: g, w: noteFront(w), r: r, target: target, route: rt, at: at, exec: exec, pass: pass}) {
+	rt, by := g.routes.protecting(r, target)
+	if rt != nil && g.enter(&call{g: g, w: noteFront(w), r: r, target: target, route: rt, at: by, through: at, exec: exec, pass: pass}) {
 		return
 	}
 	g.metrics.viaNone.Inc()
@@ -200,12 +207,15 @@ func (g *Gate) let(w http.ResponseWriter, r *http.Request, exec Executor, pass h
 	g.plain(w, r, target, pass)
 }
 
-// executing tells whether a request is what this gate executes: an accepted action reaches its handler through the program's own routes, and
-// so through Once again, and a program may have one Once around another. It must not be guarded a second time. Whatever else a handler asks the
-// program for, under the context that it was given, is a request like any other.
-func (g *Gate) executing(r *http.Request) bool {
+// arrives tells what a request is to a Once: an accepted action reaches its handler through the program's own routes, and so through Once, and a program
+// may have one Once around another. What this gate executes must not be guarded a second time. Whatever else a handler asks the program for, under the
+// context that it was given, is a request like any other.
+func (g *Gate) arrives(r *http.Request, at *entrance) arrival {
 	e, ok := r.Context().Value(executionKey{}).(*execution)
-	return ok && e.gate == g && e.is(r)
+	if !ok || e.gate != g {
+		return another
+	}
+	return e.arrives(r, at)
 }
 
 // plain serves a request without a door.
@@ -239,6 +249,9 @@ func (g *Gate) Stop() {
 	g.Drain()
 	g.flights.stop()
 }
+
+// EndStreams ends answers that are passed through, which nobody waits for: their handlers' contexts end.
+func (g *Gate) EndStreams() { g.flights.endStreams() }
 
 // Wait returns when nothing is being executed, or with the error of ctx. Drain first, or it may not end.
 func (g *Gate) Wait(ctx context.Context) error {

@@ -5,7 +5,9 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/url"
-	"sync/atomic"
+	"slices"
+	"strings"
+	"sync"
 
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
@@ -26,35 +28,50 @@ type execution struct {
 	client          *call // whose client waits; nil: nobody does
 
 	// By what the request that is executed is told from all others under this context, which a handler makes. In process only.
-	target  string
-	mark    atomic.Pointer[string] // its POE-Id, by address: a request of the handler's own may have the same fields
-	arrived atomic.Bool            // behind a Once, of the gate
+	method, target string // as the handler gets them
+	mu             sync.Mutex
+	through        []*entrance // the Onces that it has come through, the first of which may be its client's; guarded by mu
 }
+
+// An entrance is a Once, as far as somebody comes through it.
+type entrance struct{ _ byte } // of a size, or all might be at one address
 
 // announce says which request is executed.
-func (e *execution) announce(r *http.Request) {
-	e.target = r.RequestURI
-	if ids := r.Header["Poe-Id"]; len(ids) == 1 {
-		e.mark.Store(&ids[0])
+func (e *execution) announce(r *http.Request) { e.method, e.target = r.Method, r.RequestURI }
+
+// An arrival is what a request under the context of an execution is to a Once.
+type arrival int
+
+const (
+	another arrival = iota // one that a handler has made
+	itself                 // the one that is executed
+	twice                  // that one, which has been here before
+)
+
+// arrives tells what r is at a Once. The request that is executed has the action's own POE-Id, method and path, and comes through each Once one time, be it
+// as a copy. One that no client waits for comes through what is in front of the program's first Once, which may have made another path of it.
+func (e *execution) arrives(r *http.Request, at *entrance) arrival {
+	if ids := r.Header["Poe-Id"]; len(ids) != 1 || r.Method != e.method || ids[0] != e.id.String() {
+		return another
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	been := slices.Contains(e.through, at)
+	switch {
+	case len(e.through) > 0 && !withinPath(e.target, r.URL.Path):
+		return another
+	case been:
+		return twice
+	default:
+		e.through = append(e.through, at)
+		return itself
 	}
 }
 
-// is tells whether r is the request that is executed. An accepted action goes through all that the program has in front of Once: there a copy
-// of its request is as good, the first time.
-func (e *execution) is(r *http.Request) bool {
-	ids, mark := r.Header["Poe-Id"], e.mark.Load()
-	switch {
-	case mark == nil, len(ids) != 1, r.RequestURI != e.target:
-		return false
-	case &ids[0] == mark:
-		e.arrived.Store(true)
-		return true
-	case e.client != nil, ids[0] != *mark, !e.arrived.CompareAndSwap(false, true):
-		return false
-	default:
-		e.mark.Store(&ids[0])
-		return true
-	}
+// withinPath tells whether path is that of the target, or what is left of it without a prefix (http.StripPrefix).
+func withinPath(target, path string) bool {
+	asked, ok := targetPath(target)
+	return ok && strings.HasSuffix(asked, path) && (path == "" || path[0] == '/')
 }
 
 // Value returns what is under key here, or in what was there before.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	core "github.com/postonce/poe/internal/poe"
 )
@@ -21,6 +23,69 @@ func cloning(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(w, r.Clone(r.Context())) })
 }
 
+// making is something in front of h that makes a request of its own with all that the other one has.
+func making(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		out, err := http.NewRequestWithContext(r.Context(), r.Method, r.URL.String(), r.Body)
+		if err != nil {
+			panic(err)
+		}
+		out.Header, out.Host, out.ContentLength = r.Header.Clone(), r.Host, r.ContentLength
+		h.ServeHTTP(w, out)
+	})
+}
+
+// The request that is executed comes to a handler one time. What brings it again, be it an accepted one, is refused, and makes no action.
+func TestBroughtTwice(t *testing.T) {
+	b := newBench(t, nil)
+	inner := b.once(http.HandlerFunc(b.serve))
+	b.gate.Defer(core.HandlerExecutor{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		again := httptest.NewRecorder()
+		inner.ServeHTTP(w, r)
+		inner.ServeHTTP(again, r.Clone(r.Context()))
+		if again.Code != 500 {
+			t.Errorf("the second time: %d", again.Code)
+		}
+	})})
+	at := monitor(t, b.do("POST", "/orders", "x", "Prefer: respond-async"))
+	b.work()
+	if res := b.do("GET", at, ""); !strings.HasPrefix(res.Header.Get("POE-State"), "done") || b.executed.Load() != 1 {
+		t.Errorf("%s, executed %d times", res.Header.Get("POE-State"), b.executed.Load())
+	}
+}
+
+// A handler that ends its goroutine gives its worker back.
+func TestWorkersOutliveTheirHandlers(t *testing.T) {
+	b := newBench(t, func(c *core.Config) { c.Workers = 1 })
+	b.gate.Defer(core.HandlerExecutor{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { runtime.Goexit() })})
+	for range 3 {
+		monitor(t, b.do("POST", "/orders", "x", "Prefer: respond-async"))
+	}
+	b.work()
+	b.gate.Defer(core.HandlerExecutor{Handler: http.HandlerFunc(b.serve)})
+	at := monitor(t, b.do("POST", "/orders", "x", "Prefer: respond-async"))
+	b.work()
+	if res := b.do("GET", at, ""); !strings.HasPrefix(res.Header.Get("POE-State"), "done") {
+		t.Errorf("after them: %s", res.Header.Get("POE-State"))
+	}
+}
+
+// What streams to nobody has no more time than another execution.
+func TestAcceptedStreamEnds(t *testing.T) {
+	b := newBench(t, func(c *core.Config) { c.Timeout = 50 * time.Millisecond })
+	b.gate.Defer(core.HandlerExecutor{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.WriteHeader(200)
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})})
+	at := monitor(t, b.do("POST", "/orders", "x", "Prefer: respond-async"))
+	b.work()
+	if res := b.do("GET", at+"/receipt", ""); !strings.Contains(text(t, res), `"state":"done"`) {
+		t.Error("it is not done")
+	}
+}
+
 // A request that comes through Once several times is guarded once, and executed once.
 func TestOnceAroundOnce(t *testing.T) {
 	for name, around := range map[string]func(b *bench, h http.Handler) http.Handler{
@@ -29,7 +94,10 @@ func TestOnceAroundOnce(t *testing.T) {
 		"with a prefix between": func(b *bench, h http.Handler) http.Handler {
 			return b.once(http.StripPrefix("/api", b.once(h)))
 		},
-		"behind a copy": func(b *bench, h http.Handler) http.Handler { return cloning(b.once(b.once(h))) },
+		"behind a copy":              func(b *bench, h http.Handler) http.Handler { return cloning(b.once(b.once(h))) },
+		"with a copy between":        func(b *bench, h http.Handler) http.Handler { return b.once(cloning(b.once(cloning(b.once(h))))) },
+		"behind a new request":       func(b *bench, h http.Handler) http.Handler { return making(b.once(h)) },
+		"with a new request between": func(b *bench, h http.Handler) http.Handler { return b.once(making(b.once(h))) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, nil)

@@ -78,14 +78,19 @@ func (c *crew) dispatch(ctx context.Context) error {
 			return nil
 		}
 		c.workers.Go(func() {
-			to, calls := g.take(context.WithoutCancel(ctx), id, c.outbox)
-			<-c.slots
+			to, calls := c.take(context.WithoutCancel(ctx), id)
 			for ; calls && ctx.Err() == nil && !g.draining.Load(); id, to, calls = c.outbox.next(to) {
 				g.send(context.WithoutCancel(ctx), id)
 			}
 		})
 	}
 	return nil
+}
+
+// take is Gate.take in a slot, which is given back however a handler ends (runtime.Goexit).
+func (c *crew) take(ctx context.Context, id store.ID) (to string, calls bool) {
+	defer func() { <-c.slots }()
+	return c.g.take(ctx, id, c.outbox)
 }
 
 // due returns an action on the agenda, if it waits for somebody now. Its flight has begun: of one that begins while the gate drains, whoever waits for the

@@ -122,7 +122,11 @@ func (r *Recorder) sniff(next []byte) {
 		return
 	}
 	r.sniffed = true
-	if _, ok := r.frozen["Content-Type"]; ok || r.head() || r.frozen.Get("Content-Encoding") != "" {
+	coding := r.frozen.Get("Content-Encoding")
+	if coding == r.cfg.Before.Get("Content-Encoding") { // who stands in front codes what is written here, and has not yet
+		coding = ""
+	}
+	if _, ok := r.frozen["Content-Type"]; ok || r.head() || coding != "" {
 		return
 	}
 	if content, ok := r.body.Bytes(); ok && len(next) == 0 {
