@@ -1,13 +1,10 @@
 package poe
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
-	"net/http"
 	"time"
 
 	core "github.com/postonce/poe/internal/poe"
@@ -17,6 +14,10 @@ import (
 var (
 	// ErrNoAction: the ledger has no action of that id.
 	ErrNoAction = core.ErrNoAction
+	// ErrBadDecision: the decision makes no sense as it is.
+	ErrBadDecision = core.ErrBadDecision
+	// ErrTooLarge: its answer is over Config.MaxResponse.
+	ErrTooLarge = core.ErrTooLarge
 	// ErrConflict: the action is not unknown, or not any more what the decision was made about, or something is at work on it.
 	ErrConflict = errors.New("the action is not what was decided about")
 )
@@ -36,11 +37,11 @@ type Decision struct {
 	ID string // of the action; required
 	// Version is that of the UnknownAction which the decision is about. "": whatever stands now, be it another attempt.
 	Version string
-	// Resolution is WasDone, with the answer that becomes the outcome, or WasNotDone, after which the next request is executed. What nobody can find out
-	// ends as WasDone with an answer that says so, such as a 500.
+	// Resolution is WasDone, with the answer that becomes the outcome, or WasNotDone, after which the next request is executed; what had been accepted with
+	// 202 is executed again by itself, as was promised. What nobody can find out ends as WasDone with an answer that says so, such as a 500.
 	Resolution Resolution
-	Reason     string // one line, which the receipt shows; required
-	By         string // who decides, in the history: letters, digits and ._@+-; "": nobody is named
+	Reason     string // one line of at most 1000 bytes, which the receipt shows; required
+	By         string // who decides, in the history: at most 64 letters, digits and ._@+-, a letter or digit first; "": nobody is named
 }
 
 // Unknown returns the actions whose end is unknown, in pieces as they are asked for. An error is the ledger's, and the last that is returned.
@@ -80,10 +81,10 @@ func moment(t *time.Time) time.Time {
 	return *t
 }
 
-// Decide records what a person says of an action whose end is unknown, and returns once that is durable. It executes nothing. An answer that the handler gives
-// after all is kept beside the decision.
+// Decide records what a person says of an action whose end is unknown, and returns once that is durable. It executes nothing itself. An answer that the
+// handler gives after all is kept beside the decision.
 //
-// After ErrNoAction, ErrConflict, and where the decision makes no sense, surely nothing was written. After any other error nobody knows: look again.
+// After ErrNoAction, ErrConflict, ErrBadDecision and ErrTooLarge surely nothing was written. After any other error nobody knows: look again.
 func (g *Gate) Decide(ctx context.Context, d Decision) error {
 	say := core.Decision{ID: d.ID, Seen: d.Version, Reason: d.Reason, By: d.By}
 	switch d.Resolution.State {
@@ -91,12 +92,9 @@ func (g *Gate) Decide(ctx context.Context, d Decision) error {
 		say.As = core.AsUnused
 	case WasDone:
 		say.As = core.AsDone
-		var err error
-		if say.Response, err = d.Resolution.written(); err != nil {
-			return err
-		}
+		say.Answer = &core.Resolution{Status: d.Resolution.Status, Header: d.Resolution.Header, Body: d.Resolution.Body}
 	default:
-		return fmt.Errorf("%w: it says neither that it was done nor that it was not", core.ErrBadDecision)
+		return fmt.Errorf("%w: it says neither that it was done nor that it was not", ErrBadDecision)
 	}
 	_, err := g.core.Decide(ctx, say)
 	var conflict *core.ConflictError
@@ -104,20 +102,4 @@ func (g *Gate) Decide(ctx context.Context, d Decision) error {
 		return fmt.Errorf("%w: %w", ErrConflict, err)
 	}
 	return err
-}
-
-// written is the answer as HTTP/1.1 writes it.
-func (r *Resolution) written() (io.Reader, error) {
-	res := http.Response{
-		StatusCode: r.Status, ProtoMajor: 1, ProtoMinor: 1, Header: r.Header,
-		Body: io.NopCloser(bytes.NewReader(r.Body)), ContentLength: int64(len(r.Body)),
-	}
-	if res.StatusCode == 0 {
-		res.StatusCode = http.StatusOK
-	}
-	var text bytes.Buffer
-	if err := res.Write(&text); err != nil {
-		return nil, fmt.Errorf("writing the answer of a decision: %w", err)
-	}
-	return &text, nil
 }

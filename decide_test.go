@@ -126,7 +126,10 @@ func TestAnswersOfDecisions(t *testing.T) {
 		{poe.Resolution{}, "200 OK"},
 		{poe.Resolution{Status: 204}, "204 No Content"},
 		{poe.Resolution{Status: 500, Header: http.Header{"Content-Length": {"7"}}, Body: []byte("nobody knows")}, "500 Internal Server Error"},
+		{poe.Resolution{Status: 200, Body: []byte("HTTP/1.1 is old")}, "200 OK"},
 		{poe.Resolution{Status: 204, Body: []byte("x")}, ""},
+		{poe.Resolution{Header: http.Header{"Loc ation": {"/a"}}}, ""},
+		{poe.Resolution{Header: http.Header{"Location": {"/a\r\nX: y"}}}, ""},
 		{poe.Resolution{Status: 101}, ""},
 		{poe.Resolution{Status: 1000}, ""},
 	} {
@@ -139,6 +142,9 @@ func TestAnswersOfDecisions(t *testing.T) {
 			t.Errorf("%+v: %v", tc.answer, err)
 		}
 		if err != nil {
+			if !errors.Is(err, poe.ErrBadDecision) {
+				t.Errorf("%+v: %v", tc.answer, err)
+			}
 			continue
 		}
 		res := ask(h, "POST", "/a", "Idempotency-Key: k")

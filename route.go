@@ -142,7 +142,7 @@ type Resolved uint8
 const (
 	StillUnknown = Resolved(core.StillUnknown) // nothing yet: it is asked again later
 	WasDone      = Resolved(core.WasDone)      // with the answer in the Resolution, which becomes the outcome
-	WasNotDone   = Resolved(core.WasNotDone)   // and will not be: nothing that was begun for it can still take effect. It is unused then, and may be executed; burned, if it had been accepted with 202
+	WasNotDone   = Resolved(core.WasNotDone)   // and will not be: nothing that was begun for it can still take effect. It is unused then, and may be executed; burned, if it had been accepted with 202 and Route.Recover says so
 )
 
 // Resolution is what Route.Recover has found out. The zero value says: nothing yet.

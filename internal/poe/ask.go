@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"net/http"
+
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
@@ -34,21 +38,40 @@ func (x *asked) Execute(ctx context.Context, _ *replay.Request, rec *replay.Reco
 	case found.State != WasDone:
 		return replay.Broken, errNothingYet
 	}
-	if found.Status == 0 {
-		found.Status = 200
-	}
-	if found.Status < 200 || found.Status > 599 {
-		return replay.Broken, fmt.Errorf("%d is no status of an answer", found.Status)
-	}
-	for name, values := range found.Header {
-		rec.Header()[name] = values
-	}
-	rec.WriteHeader(found.Status)
-	if _, err := rec.Write(found.Body); err != nil {
+	if err := found.record(rec); err != nil {
 		return replay.Broken, err
 	}
 	x.state = WasDone
 	return replay.Complete, nil
+}
+
+// record writes what was found as an answer. What no answer can have is an error; what is for one connection only is left out.
+func (f *Resolution) record(rec *replay.Recorder) error {
+	code := f.Status
+	if code == 0 {
+		code = http.StatusOK
+	}
+	if code < 200 || code > 599 {
+		return fmt.Errorf("%w: %d is no status of an answer", replay.ErrNotAnAnswer, code)
+	}
+	h := make(http.Header, len(f.Header))
+	for name, values := range f.Header {
+		for _, v := range values {
+			if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(v) {
+				return fmt.Errorf("%w: %q: %q is no field of one", replay.ErrNotAnAnswer, name, v)
+			}
+		}
+		h[http.CanonicalHeaderKey(name)] = values
+	}
+	delete(h, "Content-Length") // it is that of the content
+	maps.Insert(rec.Header(), replay.EndToEnd(h))
+	rec.WriteHeader(code)
+	if _, err := rec.Write(f.Body); errors.Is(err, http.ErrBodyNotAllowed) {
+		return fmt.Errorf("%w: %w", replay.ErrNotAnAnswer, err)
+	} else if err != nil {
+		return err
+	}
+	return nil
 }
 
 // asking prepares the question.

@@ -33,13 +33,14 @@ const (
 
 // A Decision is a verdict with all that belongs to it.
 type Decision struct {
-	ID       string    // of the action
-	As       Verdict   // required
-	Reason   string    // for the history, which the receipt shows; one line, required
-	By       string    // who decides, for the history; "": nobody is named
-	Seen     string    // Version of what the decision was made about; "": whatever stands
-	Response io.Reader // with AsDone: the answer, as replay.RecordWritten reads it
-	Status   int       // with AsFailed: of the answer, 400 to 599; 0: 500
+	ID       string      // of the action
+	As       Verdict     // required
+	Reason   string      // for the history, which the receipt shows; one line, required
+	By       string      // who decides, for the history; "": nobody is named
+	Seen     string      // Version of what the decision was made about; "": whatever stands
+	Response io.Reader   // with AsDone: the answer, as replay.RecordWritten reads it; or
+	Answer   *Resolution // the same in parts
+	Status   int         // with AsFailed: of the answer, 400 to 599; 0: 500
 }
 
 // Errors of Decide that are nobody's fault but the asker's.
@@ -151,9 +152,9 @@ func (d *Decision) check() error {
 		return bad("the reason is not one line of text")
 	case d.By != "" && !personForm.MatchString(d.By):
 		return bad("%q is not a name of letters, digits and ._@+-", d.By)
-	case d.As == AsDone && d.Response == nil:
+	case d.As == AsDone && d.Response == nil && d.Answer == nil:
 		return bad("the response is missing: what is done has an outcome")
-	case d.As != AsDone && d.Response != nil:
+	case d.As != AsDone && (d.Response != nil || d.Answer != nil):
 		return bad("a response is for what is done")
 	case d.As != AsFailed && d.Status != 0:
 		return bad("a status is for what has failed")
@@ -248,7 +249,12 @@ func (g *Gate) answerBy(ctx context.Context, d *Decision, next *store.Record) er
 	rec := replay.NewRecorder(replay.RecorderConfig{Spool: g.cfg.Spool, Limit: g.cfg.MaxResponse})
 	defer rec.Release()
 	if d.As == AsDone {
-		err := replay.RecordWritten(rec, d.Response)
+		var err error
+		if d.Answer != nil {
+			err = d.Answer.record(rec)
+		} else {
+			err = replay.RecordWritten(rec, d.Response)
+		}
 		if errors.Is(err, replay.ErrNotAnAnswer) {
 			return fmt.Errorf("%w: the response: %w", ErrBadDecision, err)
 		}

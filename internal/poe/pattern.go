@@ -50,6 +50,9 @@ func parsePattern(text string) (pattern, error) {
 	if err := checkVariables(p.template); err != nil {
 		return p, err
 	}
+	if anchored(text) {
+		return p, errors.New("the expression of a variable is about all of it: ^ and $ match nothing there")
+	}
 	return p, checkLiteral(withoutExpressions(text))
 }
 
@@ -83,8 +86,10 @@ func checkLiteral(text string) error {
 		return errors.New("a route is about a path, without a query or a fragment")
 	case strings.Contains(text, "*"):
 		return errors.New("an asterisk stands for nothing in a path: for all that follows write {path:.*}")
-	case strings.Contains(text, "/:"):
+	case strings.Contains(text, "/:"), strings.ContainsAny(text, "<>"):
 		return errors.New("a variable is written in braces, such as {id}")
+	case strings.Contains(text, ", /"), strings.ContainsAny(text, `\`):
+		return errors.New("it is one path, and outside of braces no expression: another path is another route")
 	case escape.MatchString(text):
 		decoded, err := url.PathUnescape(text)
 		if err != nil {
@@ -117,6 +122,33 @@ func withoutExpressions(text string) string {
 		}
 	}
 	return out.String()
+}
+
+// anchored tells whether the expression of a variable has an anchor, other than in a class or as a character.
+func anchored(text string) bool {
+	depth, expression, class, escaped := 0, false, false, false
+	for _, c := range text {
+		switch {
+		case escaped:
+			escaped = false
+		case c == '\\':
+			escaped = expression
+		case class:
+			class = c != ']'
+		case expression && c == '[':
+			class = true
+		case c == '{':
+			depth++
+		case c == '}':
+			depth--
+			expression = expression && depth > 0
+		case c == ':' && depth == 1:
+			expression = true
+		case expression && (c == '^' || c == '$'):
+			return true
+		}
+	}
+	return false
 }
 
 // at tells whether the path, decoded and cleaned, is one of the pattern's.

@@ -11,7 +11,7 @@ import (
 func TestPathsOfRoutes(t *testing.T) {
 	for text, says := range map[string]string{
 		"*": "", "/": "", "/orders": "", "/orders/": "", "/café": "", "/100%": "", "/a b": "", "/.well-known/x": "", "/orders:cancel": "",
-		"/orders/{id}": "", "/files/{path:.*}": "", "/a/{id:[0-9]{3}}/b": "", "/a/{id:(?:x|y)*}.json": "", "/v{n}": "", "/a/{id:[*?#]}": "",
+		"/orders/{id}": "", "/files/{path:.*}": "", "/a/{id:[0-9]{3}}/b": "", "/a/{id:(?:x|y)*}.json": "", "/v{n}": "", "/a/{id:[*?#]}": "", "/a/{id:[^/$]+}": "", `/a/{id:x\$}`: "",
 		"":                       "must begin with a slash",
 		"orders":                 "must begin with a slash",
 		"example.com/orders":     "must begin with a slash",
@@ -19,6 +19,11 @@ func TestPathsOfRoutes(t *testing.T) {
 		"/orders/id}":            "unbalanced braces",
 		"/files/{path...}":       "write {path:.*}",
 		"/orders/{$}":            "{$} is not needed",
+		"/orders/{id:^[0-9]+$}":  "^ and $ match nothing",
+		"/orders/{id:[0-9]+$}":   "^ and $ match nothing",
+		"/orders/<id>":           "such as {id}",
+		"/orders, /payments":     "another route",
+		`/orders\d+`:             "another route",
 		"/orders/{a b}":          `variable "a b"`,
 		"/files/*":               "write {path:.*}",
 		"/files*":                "write {path:.*}",
