@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/postonce/poe/internal/killpoint"
@@ -30,7 +31,8 @@ type exchange struct {
 	rest    chan error  // the result of the goroutine that writes the rest; nil: there is none
 	hurry   *time.Timer // runs after a failed write; the goroutine's until rest was received from
 	sendErr error       // why the request was not written whole
-	early   bool        // the answer was there before the request was written: who gave it may take what it did not read for another request
+	handed  atomic.Bool // the last piece of the request is being written, or is
+	early   bool        // the answer was there before that: who gave it may take what it did not read for another request
 	keep    bool        // the connection can take another request
 }
 
@@ -76,6 +78,7 @@ func (x *exchange) failed(err error) {
 func (x *exchange) sendRest() error {
 	for x.message.left > 0 {
 		err := x.message.next()
+		x.handed.Store(x.message.left == 0)
 		if err == nil {
 			_, err = x.conn.stream.Write(x.message.block)
 		}
@@ -107,7 +110,7 @@ func (x *exchange) sentWithin(d time.Duration) bool {
 	case x.sendErr = <-x.rest:
 		return true
 	default:
-		x.early = true
+		x.early = !x.handed.Load()
 	}
 	if d == 0 {
 		return false
