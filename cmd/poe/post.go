@@ -27,7 +27,10 @@ type postCmd struct {
 // Help is shown after the flags.
 func (postCmd) Help() string {
 	return `It gets a POE URI, POSTs to it, and repeats the same request until the answer is definite. What was done before
-is not done again: then the outcome is fetched and printed. Exit code 0: the outcome is a success (2xx or 3xx).`
+is not done again: then the outcome is fetched and printed. Exit code 0: the outcome is a success (2xx or 3xx).
+
+A failure names the POE URI, to go on with. Where this process itself may be killed, get it first, with poe mint, keep it,
+and give it instead of the address.`
 }
 
 // Run posts once.
@@ -54,7 +57,7 @@ func (c *postCmd) Run(ctx context.Context, t terminal) error {
 		return p.failed(err)
 	}
 	if err := t.show(a, c.Include); err != nil {
-		return err
+		return p.failed(err)
 	}
 	return p.judge(a)
 }
@@ -113,18 +116,34 @@ func (p *progress) notice(n client.Notice) {
 	}
 }
 
-// failed says what to do after a failure.
+// failed says what to do after a failure. Once a POST may have left it names the POE URI: nobody else may know it, and whoever starts
+// anew instead does it a second time.
 func (p *progress) failed(err error) error {
-	if errors.Is(err, client.ErrOtherRequest) {
-		return &hinted{err: err, hint: "see what was done with poe get " + quoted(p.uri) + "; for something else, get a new POE URI"}
-	}
 	var unsettled *client.UnsettledError
-	if !errors.As(err, &unsettled) {
+	var unguarded *client.UnguardedError
+	var refused *client.ProblemError
+	see, goOn := "poe get "+quoted(p.uri), "poe post "+quoted(p.uri)
+	var hint string
+	switch {
+	case errors.As(err, &unsettled) && p.known:
+		hint = "go on later, with the same data: " + goOn
+	case errors.As(err, &unsettled):
+		hint = "try again when the server is there"
+	case !p.known:
 		return err
-	}
-	hint := "try again when the server is there"
-	if p.known {
-		hint = "go on later, with the same data: poe post " + quoted(p.uri)
+	case errors.Is(err, client.ErrOtherRequest):
+		hint = "see what was done with " + see + "; for something else, get a new POE URI"
+	case errors.Is(err, client.ErrTooLarge):
+		hint = "see what came of it with poe get --receipt " + quoted(p.uri)
+	case errors.As(err, &unguarded) && unguarded.Sent:
+		hint = "the request was sent once, and may have been executed; see what came of it with " + see +
+			"; where poe does not answer that, look at the application before you send it again"
+	case errors.As(err, &unguarded), errors.As(err, &refused) && refused.Retry == "new": // they say it themselves, and nothing was executed
+		return err
+	case errors.As(err, &refused):
+		hint = "see what is known of it with " + see
+	default:
+		hint = "see what came of it with " + see + ", or go on with the same data: " + goOn
 	}
 	return &hinted{err: err, hint: hint}
 }

@@ -18,10 +18,10 @@ func (e *UnguardedError) Error() string {
 	return fmt.Sprintf("this is not guarded by poe: the answer to the %s is %d, without POE-State", e.Method, e.Code)
 }
 
-// Hint says what to do.
+// Hint says what to do where nothing was sent. Otherwise that depends on the POE URI, which only the caller may name.
 func (e *UnguardedError) Hint() string {
 	if e.Sent {
-		return "the request was sent once, and may have been executed; look at the application before you send it again"
+		return ""
 	}
 	return "nothing was POSTed; is poe in front of the application, and --prefix and --param as there?"
 }
