@@ -219,7 +219,7 @@ func (c *call) stream(s *status, head *replay.Answer) (http.ResponseWriter, erro
 	c.decorate(s, head.Status)
 	giveWay(c.w, head.Header, true)
 	replay.SendHead(c.w, c.r, head)
-	return &streamWriter{c.w, c.g.cfg.Patience}, nil
+	return NewStreamWriter(c.w, c.g.cfg.Patience), nil
 }
 
 // decorate puts on the first answer what it says of the action.

@@ -50,23 +50,45 @@ func limitWrite(w http.ResponseWriter, d time.Duration) *time.Timer {
 	return time.AfterFunc(d, func() { _ = http.NewResponseController(w).SetWriteDeadline(longAgo) })
 }
 
-// A streamWriter is a stallWriter for an answer that may be silent for as long as it likes: only what is being written has to be taken.
-type streamWriter struct {
+// A StreamWriter is for an answer that may be silent for as long as it likes, but of which a client must not leave a piece untaken for long: then
+// writing fails.
+type StreamWriter struct {
 	http.ResponseWriter
 	limit time.Duration
+	timer *time.Timer // nil: nothing was written yet
+}
+
+// NewStreamWriter returns one that gives the client of w so long for each piece.
+func NewStreamWriter(w http.ResponseWriter, limit time.Duration) *StreamWriter {
+	return &StreamWriter{ResponseWriter: w, limit: limit}
+}
+
+// WriteHeader passes on: an interim answer is written at once.
+func (s *StreamWriter) WriteHeader(status int) {
+	defer s.limited().Stop()
+	s.ResponseWriter.WriteHeader(status)
 }
 
 // Write passes on.
-func (s *streamWriter) Write(p []byte) (int, error) {
-	defer limitWrite(s.ResponseWriter, s.limit).Stop()
+func (s *StreamWriter) Write(p []byte) (int, error) {
+	defer s.limited().Stop()
 	return s.ResponseWriter.Write(p)
 }
 
 // FlushError passes on what was written.
-func (s *streamWriter) FlushError() error {
-	defer limitWrite(s.ResponseWriter, s.limit).Stop()
+func (s *StreamWriter) FlushError() error {
+	defer s.limited().Stop()
 	return http.NewResponseController(s.ResponseWriter).Flush()
 }
 
+func (s *StreamWriter) limited() *time.Timer {
+	if s.timer == nil {
+		s.timer = limitWrite(s.ResponseWriter, s.limit)
+	} else {
+		s.timer.Reset(s.limit)
+	}
+	return s.timer
+}
+
 // Unwrap lets http.ResponseController reach what the server offers.
-func (s *streamWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }
+func (s *StreamWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }

@@ -4,6 +4,9 @@ import (
 	"net/http"
 
 	"github.com/rs/zerolog"
+
+	"github.com/postonce/poe/internal/gateway"
+	core "github.com/postonce/poe/internal/poe"
 )
 
 // Public is the server that clients are answered by, with h in the place of the gateway.
@@ -11,3 +14,12 @@ func Public(h http.Handler) *http.Server {
 	s := &server{opt: Options{Log: zerolog.Nop()}}
 	return s.public(h)
 }
+
+// Front is the server that clients are answered by, of a gate with an application behind hop.
+func Front(gate *core.Gate, hop *gateway.Gateway) *http.Server {
+	s := &server{opt: Options{Log: zerolog.Nop()}, gate: gate, hop: hop}
+	return s.public(s.handler())
+}
+
+// Patient is what the gateway passes requests on with.
+func Patient(next http.Handler) http.Handler { return patient(next) }

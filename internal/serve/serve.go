@@ -242,13 +242,13 @@ func (r Route) guarded() core.Route {
 
 // handler is the gateway as clients see it.
 func (s *server) handler() http.Handler {
-	guarded := s.gate.Once(s.hop, s.hop.Proxy())
+	guarded := s.gate.Once(s.hop, patient(s.hop.Proxy()))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if refuse(w, r) {
 			return
 		}
 		if s.gate.Owns(r.URL.Path) {
-			s.gate.ServeHTTP(w, r)
+			s.gate.ServeHTTP(core.NewStreamWriter(w, patience), r)
 			return
 		}
 		guarded.ServeHTTP(w, r)
@@ -324,16 +324,17 @@ func (s *server) accept(front *http.Server, l net.Listener) error {
 	return front.Serve(l)
 }
 
-// public returns the server of h for clients. A request may take as long as its body needs at a modest pace; a head may
-// not, and an idle connection does not stay for ever.
+// public returns the server of h for clients. A body has its time (patient gives one that passes through more), also where nobody reads it; a head has
+// less, and an idle connection does not stay for ever.
 func (s *server) public(h http.Handler) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	front := &http.Server{
-		Handler: h, Protocols: protocols,
-		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		Handler: flushed(h), Protocols: protocols,
+		// Whoever waits for another's execution may find that the body is needed after that.
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: patience + s.cfg.MaxWait, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: serverLog(s.opt.Log),
 		// A client that takes nothing holds the streams of its connection, and an execution that passes an interim answer on.
 		HTTP2: &http.HTTP2Config{WriteByteTimeout: stalled},

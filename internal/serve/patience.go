@@ -1,0 +1,101 @@
+package serve
+
+import (
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	core "github.com/postonce/poe/internal/poe"
+)
+
+// patience is how long a client may keep us from going on: for a body as a whole; for the next piece of one that passes through, which may be an upload
+// of hours; and for taking the next piece of an answer. An answer that is long in coming is no client that is slow.
+const patience = 2 * time.Minute
+
+// flushed lets the end of an answer, which net/http writes after h has returned, be waited for no longer than the rest of it. net/http lifts that limit.
+func flushed(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(w, r)
+		if r.ProtoMajor == 1 { // HTTP/2 has a limit of its own, stalled
+			_ = http.NewResponseController(w).SetWriteDeadline(deadline())
+		}
+	})
+}
+
+// patient passes requests on to next for as long as what comes from the client, and goes to it, moves.
+func patient(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p := &passage{StreamWriter: core.NewStreamWriter(w, patience)}
+		if r.Body == nil || r.Body == http.NoBody {
+			next.ServeHTTP(p, r)
+			return
+		}
+		p.body, p.oneWay = r.Body, r.ProtoMajor == 1
+		out := new(http.Request) // net/http knows its own request by its body
+		*out = *r
+		out.Body = (*upload)(p)
+		next.ServeHTTP(p, out)
+	})
+}
+
+// A passage is an exchange that passes through.
+type passage struct {
+	*core.StreamWriter
+	body   io.ReadCloser
+	oneWay bool // over HTTP/1 net/http reads what is left of a body before it answers
+
+	mu   sync.Mutex
+	over bool // the body is read, or nobody reads it any more: the deadline is net/http's again, which waits by it for the next request
+}
+
+// Write passes on.
+func (p *passage) Write(b []byte) (int, error) {
+	p.answer()
+	return p.StreamWriter.Write(b) //nolint:wrapcheck // as it came
+}
+
+// FlushError passes on what was written.
+func (p *passage) FlushError() error {
+	p.answer()
+	return p.StreamWriter.FlushError() //nolint:wrapcheck // as it came
+}
+
+func (p *passage) answer() {
+	if p.oneWay {
+		p.end()
+	}
+}
+
+func (p *passage) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.over = true
+}
+
+// An upload is the body of a passage. What is left of it after the last Read has the time that it was given there.
+type upload passage
+
+// Read gives the client its time again, and reads.
+func (u *upload) Read(b []byte) (int, error) {
+	u.mu.Lock()
+	if !u.over {
+		_ = http.NewResponseController(u.ResponseWriter).SetReadDeadline(deadline())
+	}
+	u.mu.Unlock()
+	n, err := u.body.Read(b)
+	if err != nil {
+		(*passage)(u).end()
+	}
+	return n, err //nolint:wrapcheck // as it came
+}
+
+// Close ends the reading. Whoever sends the body to the application may come late, when the connection has another request.
+func (u *upload) Close() error {
+	(*passage)(u).end()
+	return u.body.Close() //nolint:wrapcheck // as it came
+}
+
+func deadline() time.Time {
+	return time.Now().Add(patience) //nolint:forbidigo // as the connection has it
+}
