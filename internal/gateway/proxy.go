@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/postonce/poe/internal/replay"
 )
 
 // continueTimeout is how long an upload that expects 100 (Continue) waits for the upstream's word.
@@ -16,7 +18,7 @@ const continueTimeout = time.Second
 
 // Proxy passes requests on as they are: whatever is not protected. It streams both ways, carries websockets, takes HTTP/2 in, and
 // never repeats an unsafe request. Requests keep their Host and target; they lose what only a gateway may say
-// (see Execute) and get X-Forwarded-For, -Host and -Proto. What fails is given to Config.Error.
+// (see Execute) and get X-Forwarded-For, -Host and -Proto. Answers lose POE-State and POE-Links. What fails is given to Config.Error.
 func (g *Gateway) Proxy() http.Handler { return g.proxy }
 
 func (g *Gateway) newProxy() {
@@ -39,7 +41,11 @@ func (g *Gateway) newProxy() {
 			return
 		}
 		p := base // a copy, to know w and the request as it came
-		p.ModifyResponse = func(resp *http.Response) error { keepType(w, resp); return nil }
+		p.ModifyResponse = func(resp *http.Response) error {
+			keepType(w, resp)
+			dropReserved(resp)
+			return nil
+		}
 		p.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, err error) { g.cfg.Error(w, r, err) }
 		p.ServeHTTP(w, r)
 	})
@@ -154,6 +160,27 @@ func keepType(w http.ResponseWriter, resp *http.Response) {
 	if _, ok := resp.Header["Content-Type"]; !ok {
 		w.Header()["Content-Type"] = nil
 	}
+}
+
+// dropReserved keeps the application from saying what only the gate may say.
+func dropReserved(resp *http.Response) {
+	replay.DropReserved(resp.Header)
+	if len(resp.TransferEncoding) > 0 { // it is chunked, and may have trailers, which are all there when the body is closed
+		replay.DropReserved(resp.Trailer)
+		resp.Body = &trailed{resp.Body, resp}
+	}
+}
+
+// trailed is the body of an answer with trailers.
+type trailed struct {
+	io.ReadCloser
+	answer *http.Response
+}
+
+func (t *trailed) Close() error {
+	err := t.ReadCloser.Close()
+	replay.DropReserved(t.answer.Trailer)
+	return err //nolint:wrapcheck // as it came
 }
 
 // buffers lends the gateway's copy buffers to a ReverseProxy.

@@ -149,7 +149,7 @@ func (r *Recorder) sniff(next []byte) {
 func (r *Recorder) finalTrailer() http.Header {
 	t := http.Header{}
 	add := func(name string, values []string) {
-		if len(values) > 0 && validTrailer(name) {
+		if len(values) > 0 && validTrailer(name) && !reserved(name) {
 			t[name] = append(t[name], values...)
 		}
 	}

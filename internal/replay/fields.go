@@ -30,6 +30,18 @@ func perClient(name string) bool {
 // perClientPrefixes begin the names of whole families of such fields.
 var perClientPrefixes = []string{"Access-Control-", "Poe-", "Proxy-", "Ratelimit", "X-Ratelimit-"}
 
+// DropReserved removes from an answer's fields or trailers what only the gate may say of an action. Clients go by it: an answer without POE-State is one of
+// something that nobody guards.
+func DropReserved(h http.Header) {
+	for name := range h {
+		if reserved(textproto.CanonicalMIMEHeaderKey(name)) {
+			delete(h, name)
+		}
+	}
+}
+
+func reserved(name string) bool { return name == "Poe-State" || name == "Poe-Links" }
+
 // EndToEnd yields the fields of h without those that belong to one connection: those of RFC 9110 section 7.6.1 and
 // those that Connection names.
 func EndToEnd(h http.Header) iter.Seq2[string, []string] {

@@ -104,6 +104,7 @@ func (r *Recorder) WriteHeader(status int) {
 		return
 	}
 	r.status, r.frozen = status, r.header.Clone()
+	DropReserved(r.frozen)
 	r.freezeTrailers()
 	r.freezeLength()
 	if r.cfg.Stream != nil && isEventStream(r.frozen) && bodyAllowed(status) && !r.head() {
@@ -117,6 +118,7 @@ func (r *Recorder) inform(status int) {
 		return
 	}
 	h := r.header.Clone()
+	DropReserved(h)
 	h.Del("Content-Length") // RFC 9110 section 8.6
 	h.Del("Transfer-Encoding")
 	r.cfg.Inform(status, h)
@@ -126,7 +128,7 @@ func (r *Recorder) inform(status int) {
 func (r *Recorder) freezeTrailers() {
 	for _, v := range r.frozen["Trailer"] {
 		for name := range elements(v) {
-			if name = http.CanonicalHeaderKey(name); validTrailer(name) && !slices.Contains(r.trailers, name) {
+			if name = http.CanonicalHeaderKey(name); validTrailer(name) && !reserved(name) && !slices.Contains(r.trailers, name) {
 				r.trailers = append(r.trailers, name)
 			}
 		}
