@@ -33,7 +33,7 @@ func (t terminal) report(err error) int {
 	switch {
 	case errors.As(err, &code):
 		return code.ExitCode()
-	case errors.As(err, &address), errors.Is(err, ledger.ErrNoFolder):
+	case errors.As(err, &address) && address.Given, errors.Is(err, ledger.ErrNoFolder):
 		return exitUsage
 	default:
 		return exitError

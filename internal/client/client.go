@@ -171,14 +171,17 @@ func (c *Client) header(r request) http.Header {
 func parse(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, &URLError{Why: "is not a URL that begins with http:// or https://"}
+		return nil, &URLError{Why: "is not a URL that begins with http:// or https://", Given: true}
 	}
 	u.Fragment, u.RawFragment = "", ""
 	return u, nil
 }
 
 // URLError says why an address cannot be used. It does not repeat it, since it may hold a token.
-type URLError struct{ Why string }
+type URLError struct {
+	Why   string
+	Given bool // it is the caller's own, and not one that the server gave
+}
 
 // Error says what is wrong.
 func (e *URLError) Error() string { return "the address " + e.Why }

@@ -34,7 +34,7 @@ func (c *Client) Mint(ctx context.Context, m MintRequest) ([]Minted, error) {
 		return nil, err
 	}
 	if c.hasToken(target) {
-		return nil, &URLError{Why: "is a POE URI already"}
+		return nil, &URLError{Why: "is a POE URI already", Given: true}
 	}
 	a, err := c.do(ctx, request{method: http.MethodGet, url: c.mintURL(target, m), accept: "application/json"})
 	if err != nil {

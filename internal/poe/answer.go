@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -58,6 +59,8 @@ func (c *call) prepare(r *store.Record) (*problem, error) {
 	r.Principal = c.owner
 	r.Request = store.Blob{Size: c.body.Size(), Digest: c.digest}
 	r.Status, r.Finished, r.Resent, r.Undo = 0, time.Time{}, 0, store.ID{} // those were an earlier attempt's
+	// What else its record lists, and still has, stays its own by the claim; the rest was taken over, and is not claimed back.
+	r.Names = slices.DeleteFunc(slices.Clone(r.Names), func(n store.Name) bool { return useOf(n) != naming_ })
 	if p := c.ride(r); p != nil {
 		return p, nil
 	}

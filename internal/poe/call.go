@@ -88,7 +88,7 @@ func (c *call) once() {
 	// reason to tell it that the ledger is away.
 	ctx := context.WithoutCancel(c.r.Context())
 	s := &c.end.status
-	for ; ; known = false {
+	for lost := 0; ; known = false {
 		if !known {
 			var err error
 			if *s, err = c.naming.find(ctx); err != nil {
@@ -97,9 +97,13 @@ func (c *call) once() {
 			}
 		}
 		if s.phase == unused {
-			if c.mayResume(s) && c.complete(s) && c.resumes(s) && c.attempt() {
+			if !c.mayResume(s) || !c.complete(s) || !c.resumes(s) || !c.attempt() {
+				return
+			}
+			if lost++; lost < mostLost {
 				continue // somebody else was quicker: look again
 			}
+			c.notExecuted(http.StatusServiceUnavailable, s)
 			return
 		}
 		if p := c.naming.misuse(s); p != nil {
@@ -119,6 +123,9 @@ func (c *call) once() {
 		return
 	}
 }
+
+// mostLost is how often somebody else may be quicker before a request is answered that it may come again.
+const mostLost = 100
 
 // mayResume tells whether an action that is unused again is the client's to go on with, and answers where it is not. It is asked before
 // anything is said of the action.
@@ -250,16 +257,20 @@ func (c *call) refuse(s *status) {
 	g.write(c.w, c.r, p.about(g, s))
 }
 
-// burned says that an action was cancelled. Of one that was unknown when a person did it nobody knows whether it was executed before. Recovery does it
-// only to what surely was not done.
+// burned says that an action was cancelled.
 func (g *Gate) burned(r *store.Record) *problem {
 	p := g.problem(problemBurned)
-	if slices.ContainsFunc(r.History, func(e store.Event) bool {
-		return e.From == store.Unknown && e.To == store.Burned && e.Who != "recovery"
-	}) {
+	if burnedInDoubt(r) {
 		p.Retry, p.Detail = retryNever, "it was sent before, and nobody knows whether it was executed then"
 	}
 	return p
+}
+
+// burnedInDoubt tells whether a person has burned r when nobody knew whether it was executed. Recovery burns only what surely was not.
+func burnedInDoubt(r *store.Record) bool {
+	return slices.ContainsFunc(r.History, func(e store.Event) bool {
+		return e.From == store.Unknown && e.To == store.Burned && e.Who != "recovery"
+	})
 }
 
 // lastStatus returns the last answer that there was, which may be that of an attempt before the latest.

@@ -353,3 +353,39 @@ func TestCallbackOfTheBurned(t *testing.T) {
 		})
 	}
 }
+
+// That an action waits for a person is told once, whatever they decide about its compensation.
+func TestBurnedCompensationIsToldOnce(t *testing.T) {
+	h := newHook(t)
+	route := compensating
+	route.Doors = []string{"poe", "callback"}
+	b := newBench(t, func(c *core.Config) {
+		one(route)(c)
+		sender, err := webhook.New(webhook.Config{
+			Allow: []string{strings.TrimPrefix(h.URL, "http://")}, Secrets: []string{hookSecret}, DangerouslyInsecure: true, Clock: c.Clock,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Callbacks = sender
+	})
+	u := &upstream{}
+	b.behind(u)
+	u.says(breaks)
+	i := b.issue("/orders")
+	b.do("POST", i.URI, "apples", "Callback-URL: "+h.URL)
+	b.pass(time.Minute, time.Second)
+	r := b.wantState(i.ID, store.Unknown)
+	b.wantState(r.Undo.String(), store.Unknown)
+	if h.got() != 1 {
+		t.Fatal(h.events)
+	}
+	b.decide(decision(r.Undo.String(), core.AsBurned))
+	b.pass(5*time.Minute, time.Second)
+	if h.got() != 1 {
+		t.Errorf("told %d times: %v", h.got(), h.events)
+	}
+	if n := counter(t, b, "poe_recoveries_total", "compensate/person"); n != 1 {
+		t.Errorf("left to a person %v times", n)
+	}
+}

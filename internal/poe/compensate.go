@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/postonce/poe/internal/replay"
@@ -126,6 +128,12 @@ func (g *Gate) compensated(ctx context.Context, parent store.Record) {
 	case child.State == store.Done && child.Status >= 200 && child.Status < 300:
 		g.undone(ctx, parent, &child)
 	case left:
+	case wasLeft(&parent) && !child.State.Open(), wasLeft(&parent) && child.State == store.Unknown: // and is still: nothing new is told
+		next := parent
+		next.Term, next.Due = g.newTerm(), store.Person
+		if _, err := g.writeAdvance(ctx, parent.Term, next, store.Also{}); err != nil {
+			g.quarrel(err, &parent, "leaving an unknown action to a person again")
+		}
 	case child.State == store.Done:
 		g.leave(ctx, parent, "its compensation was answered "+statusText(child.Status))
 	case child.State == store.Unknown:
@@ -137,6 +145,19 @@ func (g *Gate) compensated(ctx context.Context, parent store.Record) {
 		next.Term, next.Due = g.newTerm(), g.now().Add(g.pause(&parent))
 		g.replace(ctx, &parent, next, "waiting for a compensation")
 	}
+}
+
+// takenBackBy begins the line of history that says so.
+const takenBackBy = "taken back: answered "
+
+// takenBackSince tells whether an attempt of r that was claimed at that time, or later, was taken back.
+func takenBackSince(r *store.Record, claimed time.Time) bool {
+	return slices.ContainsFunc(r.History, func(e store.Event) bool { return strings.HasPrefix(e.Why, takenBackBy) && !e.At.Before(claimed) })
+}
+
+// wasLeft tells whether an unknown action was left to a person before.
+func wasLeft(r *store.Record) bool {
+	return len(r.History) > 0 && strings.HasPrefix(r.History[len(r.History)-1].Why, leftToAPerson)
 }
 
 // undone settles an action that was taken back: as done, with an outcome of ours that says so, or as unused.
@@ -151,7 +172,7 @@ func (g *Gate) undone(ctx context.Context, parent store.Record, child *store.Rec
 	} else {
 		g.refuseUndone(&next, now)
 	}
-	why := "taken back: answered " + statusText(child.Status)
+	why := takenBackBy + statusText(child.Status)
 	next.Note(store.Event{At: now, From: parent.State, To: next.State, Who: "recovery", Why: why, Status: child.Status})
 	if g.replace(ctx, &parent, next, "settling what was taken back") {
 		g.sayRecovered(RecoveryCompensate, &status{phase: phaseOf(next.State), record: next}, why)

@@ -180,7 +180,7 @@ func (g *Gate) wroteLast(ctx context.Context, host string, r *store.Record) (boo
 			break
 		}
 		var next store.Record
-		if next, err = g.store.Lookup(ctx, store.ByName(g.name(nextWrite, at.String()))); err == nil && next.State != store.Unused {
+		if next, err = g.store.Lookup(ctx, store.ByName(g.name(nextWrite, at.String()))); err == nil && next.State != store.Unused && (next.State != store.Burned || burnedInDoubt(&next)) {
 			return false, nil
 		}
 		at = next.ID

@@ -222,3 +222,75 @@ func TestLastWriteBeforeOneThatWasNone(t *testing.T) {
 	put(`"v4"`)
 	again(false)
 }
+
+// An accepted write that surely was none is burned, and was not the last one either.
+func TestLastWriteBeforeAnAcceptedOneThatWasNone(t *testing.T) {
+	b := deferring(t, func(c *core.Config) {
+		c.Routes = []core.Route{{Name: "notes", Match: "PUT /notes/{id}", Doors: []string{"key", "if-match", "async"}, Recovery: core.RecoveryProbe, Probe: "/p/{id}", ProbeFences: true}}
+	})
+	put := func(tag string, f ...string) *http.Response {
+		return b.do("PUT", "/notes/tea", "green", append([]string{"If-Match: " + tag, alice}, f...)...)
+	}
+	put(`"v1"`)
+	b.app = answering(502)
+	id, _ := readState(t, put(`"v2"`, later).Header)
+	b.work()
+	b.wantState(id, store.Unknown)
+	b.app = answering(404)
+	b.pass(time.Minute, time.Second)
+	b.wantState(id, store.Burned)
+	if res := put(`"v1"`); !strings.HasSuffix(res.Header.Get("POE-State"), ";replayed") {
+		t.Errorf("the retry: %d %v", res.StatusCode, res.Header)
+	}
+}
+
+// A write that was none twice came after another one the second time: the first write is not the last for that.
+func TestLastWriteBeforeOneThatWasNoneTwice(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{{Name: "notes", Match: "PUT /notes/{id}", Doors: []string{"key", "if-match"}}}
+	})
+	put := func(tag string, f ...string) *http.Response {
+		return b.do("PUT", "/notes/tea", "green", append([]string{"If-Match: " + tag, alice}, f...)...)
+	}
+	put(`"v1"`)
+	b.app = answering(502)
+	w2, _ := readState(t, put(`"v2"`, "Idempotency-Key: k2").Header)
+	b.decide(decision(w2, core.AsUnused))
+	b.app = nil
+	if res := put(`"v3"`); res.StatusCode != 201 {
+		t.Fatal(res.StatusCode)
+	}
+	if res := put(`"v1"`); res.StatusCode != 412 {
+		t.Fatal(res.StatusCode)
+	}
+	b.app = answering(502)
+	again, _ := readState(t, put(`"v2"`, "Idempotency-Key: k2").Header)
+	if again != w2 {
+		t.Fatal("another")
+	}
+	b.decide(decision(w2, core.AsUnused))
+	if res := put(`"v1"`); res.StatusCode != 412 {
+		t.Errorf("v1, after v3 was written: %d %v", res.StatusCode, res.Header)
+	}
+}
+
+// A write that was none may be tried again, also when another one has been the last since then.
+func TestRetryOfAWriteThatWasTakenOver(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{{Name: "notes", Match: "PUT /notes/{id}", Doors: []string{"key", "if-match"}, Recovery: core.RecoveryProbe, Probe: "/p/{id}", ProbeFences: true}}
+	})
+	b.deferred()
+	put := func(tag, key string) *http.Response {
+		return b.do("PUT", "/notes/tea", "green", "If-Match: "+tag, "Idempotency-Key: "+key, alice)
+	}
+	b.app = answering(502)
+	id, _ := readState(t, put(`"v1"`, "k1").Header)
+	b.app = answering(404)
+	b.pass(time.Minute, time.Second)
+	b.wantState(id, store.Unused)
+	b.app = nil
+	put(`"v1"`, "k2")
+	if res := put(`"v2"`, "k1"); res.StatusCode != 201 { // it looked, claimed and lost for ever
+		t.Errorf("the retry: %d", res.StatusCode)
+	}
+}

@@ -70,7 +70,7 @@ func (g *Gate) late(ctx context.Context, claimed *store.Record, stands, next sto
 func (g *Gate) afterwards(claimed, stands *store.Record, next store.Record) store.Record {
 	r := *stands
 	another := next.Method != stands.Method || next.Target != stands.Target || next.Principal != stands.Principal // request under the same name, since then
-	wrong := stands.Doubted() && stands.Undo.IsZero() && !another                                                 // what was taken back is not done, whatever its answer was
+	wrong := stands.Doubted() && !takenBackSince(stands, claimed.Claimed) && !another                             // what was taken back is not done, whatever its answer was
 	if settles(claimed, stands, &next) || next.State == store.Done && wrong {
 		r = next
 		r.Names, r.History, r.Attempt = stands.Names, stands.History, max(stands.Attempt, next.Attempt)

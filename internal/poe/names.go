@@ -64,7 +64,15 @@ func withNames(names []store.Name, more ...store.Name) []store.Name {
 
 // also returns what goes with the write that brings an action to rest: next in the place of claimed.
 func (g *Gate) also(ctx context.Context, claimed, next *store.Record) store.Also {
-	return store.Also{Free: freedBy(next), Take: g.takes(ctx, claimed, next), Spawn: g.spawns(claimed, next)}
+	also := store.Also{Free: freedBy(next), Take: g.takes(ctx, claimed, next), Spawn: g.spawns(claimed, next)}
+	if slices.ContainsFunc(also.Take, func(n store.Name) bool { return useOf(n) == nextWrite }) { // an earlier attempt came after another write
+		for _, n := range next.Names {
+			if useOf(n) == nextWrite && !slices.Contains(also.Take, n) {
+				also.Free = append(also.Free, n)
+			}
+		}
+	}
+	return also
 }
 
 // spawns returns the children of that write: the call that tells of the end, and the request that takes the action back.

@@ -204,11 +204,14 @@ func (g *Gate) sayRecovered(policy Recovery, s *status, why string) {
 		Msg("an unknown action was looked after")
 }
 
+// leftToAPerson begins the line of history that says so.
+const leftToAPerson = "left to a person: "
+
 // leave gives an unknown action up: from now on it waits for a person.
 func (g *Gate) leave(ctx context.Context, r store.Record, why string) {
 	next := r
 	next.Term, next.Due = g.newTerm(), store.Person
-	next.Note(store.Event{At: g.now(), From: r.State, To: r.State, Who: "recovery", Why: "left to a person: " + why})
+	next.Note(store.Event{At: g.now(), From: r.State, To: r.State, Who: "recovery", Why: leftToAPerson + why})
 	if g.replace(ctx, &r, next, "leaving an unknown action to a person") {
 		policy := g.policyOf(&r)
 		g.metrics.recoveries.WithLabelValues(policy.String(), "person").Inc()

@@ -283,3 +283,37 @@ func TestHighWaterTakenAway(t *testing.T) {
 	}
 	used(t, disk, 1)
 }
+
+// oneOpenFails is a disk on which a file cannot be opened for writing once, as where a process has too many of them.
+type oneOpenFails struct {
+	vfs.FS
+	fail bool
+}
+
+func (f *oneOpenFails) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	if f.fail && c == "poe-high-water" {
+		f.fail = false
+		return nil, errors.New("too many open files")
+	}
+	return f.FS.OpenReadWrite(name, c, opts...)
+}
+
+func (f *oneOpenFails) Unwrap() vfs.FS { return f.FS }
+
+// Where the file that was made again cannot be opened at once, it is later.
+func TestHighWaterOpenedLater(t *testing.T) {
+	disk := &oneOpenFails{FS: vfs.NewMem()}
+	s := mustOpen(t, disk)
+	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+		t.Fatal(err)
+	}
+	remove(t, disk, highWater)
+	disk.fail = true
+	if err := s.Mark(); err == nil {
+		t.Error("no error")
+	}
+	if err := errors.Join(s.Mark(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	used(t, disk, 1)
+}

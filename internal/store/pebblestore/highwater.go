@@ -32,6 +32,7 @@ type mark struct {
 type highWater struct {
 	path string
 	f    vfs.File // nil: not open
+	away bool     // f is not the file at path any more
 	n    uint64   // how often it was written
 	last mark     // what it says
 }
@@ -160,14 +161,22 @@ func (h *highWater) write(m mark) error {
 
 // keep makes the file again where somebody has taken it away: the next process would refuse the ledger without it.
 func (h *highWater) keep(disk vfs.FS, m mark) error {
-	if _, err := disk.Stat(h.path); !gone(err) {
-		return nil // writing says what is wrong with it
-	}
-	if err := h.create(disk, m); err != nil {
-		return err
+	if !h.away {
+		if _, err := disk.Stat(h.path); !gone(err) {
+			return nil // writing says what is wrong with it
+		}
+		if err := h.create(disk, m); err != nil {
+			return err
+		}
+		h.away = true
 	}
 	old := h.f
-	return errors.Join(h.open(disk), old.Close())
+	if err := h.open(disk); err != nil {
+		h.f = old
+		return err
+	}
+	h.away = false
+	return old.Close()
 }
 
 func (h *highWater) close() error {
