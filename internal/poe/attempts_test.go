@@ -71,32 +71,42 @@ func TestLateAnswerBesideAFullHistory(t *testing.T) {
 	other.wantState(i.ID, store.Done)
 }
 
-// What was taken back is not done, whatever answer arrives for it later.
+// What was taken back is not done, whatever answer arrives for it later; nor when another attempt was made since, and was not done.
 func TestLateAnswerOfWhatWasTakenBack(t *testing.T) {
-	route := compensating
-	route.Compensated = core.CompensatedUnused
-	b, u := recovering(t, route)
-	i := b.issue("/orders?x=1", alice)
-	entered, leave := make(chan struct{}), make(chan struct{})
-	u.says(func(n int, s sending, rec *replay.Recorder) (replay.Proof, error) {
-		if strings.HasPrefix(s.target, "/orders/compensate/") {
-			return answers(204, "")(n, s, rec)
-		}
-		close(entered)
-		<-leave
-		return answers(201, "made")(n, s, rec)
-	})
-	var all sync.WaitGroup
-	all.Go(func() { b.do("POST", i.URI, "apples", alice) })
-	<-entered
-	other := b.again(route, u)
-	other.pass(10*time.Second, time.Second)
-	other.wantState(i.ID, store.Unused)
-	close(leave)
-	all.Wait()
-	r := other.wantState(i.ID, store.Unused)
-	if last := r.History[len(r.History)-1]; last.Status != 201 {
-		t.Errorf("the answer is not in the history: %v", last)
+	for name, tried := range map[string]bool{"at rest": false, "tried again": true} {
+		t.Run(name, func(t *testing.T) {
+			route := compensating
+			route.Compensated = core.CompensatedUnused
+			b, u := recovering(t, route)
+			i := b.issue("/orders?x=1", alice)
+			entered, leave := make(chan struct{}), make(chan struct{})
+			u.says(func(n int, s sending, rec *replay.Recorder) (replay.Proof, error) {
+				if strings.HasPrefix(s.target, "/orders/compensate/") {
+					return answers(204, "")(n, s, rec)
+				}
+				close(entered)
+				<-leave
+				return answers(201, "made")(n, s, rec)
+			})
+			var all sync.WaitGroup
+			all.Go(func() { b.do("POST", i.URI, "apples", alice) })
+			<-entered
+			other := b.again(route, u)
+			other.pass(10*time.Second, time.Second)
+			other.wantState(i.ID, store.Unused)
+			if tried {
+				u.says(answers(429, ""))
+				if res := other.do("POST", i.URI, "apples", alice); res.StatusCode != 429 {
+					t.Fatal(res.StatusCode)
+				}
+			}
+			close(leave)
+			all.Wait()
+			r := other.wantState(i.ID, store.Unused)
+			if last := r.History[len(r.History)-1]; last.Status != 201 {
+				t.Errorf("the answer is not in the history: %v", last)
+			}
+		})
 	}
 }
 
@@ -122,39 +132,5 @@ func TestKeyOfWhatIsInDoubt(t *testing.T) {
 				t.Errorf("%s went out under %s, want %s", last.body, last.key, tc.key)
 			}
 		})
-	}
-}
-
-// So it is when another attempt was made since, and was not done.
-func TestLateAnswerOfWhatWasTakenBackAndTriedAgain(t *testing.T) {
-	route := compensating
-	route.Compensated = core.CompensatedUnused
-	b, u := recovering(t, route)
-	i := b.issue("/orders?x=1", alice)
-	entered, leave := make(chan struct{}), make(chan struct{})
-	u.says(func(n int, s sending, rec *replay.Recorder) (replay.Proof, error) {
-		if strings.HasPrefix(s.target, "/orders/compensate/") {
-			return answers(204, "")(n, s, rec)
-		}
-		close(entered)
-		<-leave
-		return answers(201, "made")(n, s, rec)
-	})
-	var all sync.WaitGroup
-	all.Go(func() { b.do("POST", i.URI, "apples", alice) })
-	<-entered
-	other := b.again(route, u)
-	other.pass(10*time.Second, time.Second)
-	other.wantState(i.ID, store.Unused)
-	u.says(answers(429, ""))
-	if res := other.do("POST", i.URI, "apples", alice); res.StatusCode != 429 {
-		t.Fatal(res.StatusCode)
-	}
-	other.wantState(i.ID, store.Unused)
-	close(leave)
-	all.Wait()
-	r := other.lookup(i.ID)
-	if r.State != store.Unused {
-		t.Errorf("it is %s %d, and was taken back: %v", r.State, r.Status, r.History)
 	}
 }
