@@ -193,6 +193,8 @@ func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.R
 	rt := g.routes.named(r.Route)
 	now := g.now()
 	switch {
+	case g.inDoubt(&r):
+		return // it may have been sent since the backup: recovery makes an unknown one of it, or leaves it as it is
 	case rt == nil:
 		g.postpone(ctx, r, "no route has its name any more")
 		return

@@ -189,3 +189,30 @@ func TestReleasedAfterARestore(t *testing.T) {
 		t.Errorf("executed %d times", n)
 	}
 }
+
+// An accepted action from before a restore is not sent either where a worker comes before recovery has looked at it.
+func TestWorkerBeforeRecoveryAfterARestore(t *testing.T) {
+	b := deferring(t, nil)
+	i := b.issue("/orders")
+	monitor(t, b.do("POST", i.URI, "apples", later))
+	b.advance(time.Minute)
+	after := newBench(t, func(c *core.Config) {
+		c.Store, c.Keys, c.Clock = restored{refusing{b.store}, b.clock(), true}, b.keys, b.clock
+	})
+	after.now = b.now
+	after.deferred()
+	after.work()
+	if n := after.executed.Load(); n != 0 {
+		t.Errorf("executed %d times", n)
+	}
+}
+
+// refusing takes no record that is unknown, or about to be, from recovery.
+type refusing struct{ store.Store }
+
+func (s refusing) Advance(ctx context.Context, was store.Term, r store.Record, also store.Also) (store.Record, error) {
+	if n := len(r.History); n > 0 && r.History[n-1].Who == "recovery" {
+		return store.Record{}, store.ErrInvalid
+	}
+	return s.Store.Advance(ctx, was, r, also)
+}
