@@ -15,15 +15,23 @@ import (
 // It only confirms what the ledger has made durable: a miss says nothing, and eviction costs time, never truth.
 // Beside a record that is asked for again and again it has room for an A, which whoever asks may make of it.
 // It is safe for concurrent use.
+//
+// Records lie encoded in pages, in the order in which they came, and leave page by page. To the garbage collector a page is one piece of memory
+// without pointers, and so is the map that leads to its records: a hundred thousand of them cost it nothing, and adding one allocates nothing.
 type Front[A any] struct {
-	budget int64
+	budget   int64
+	pageSize int
 
-	mu   sync.Mutex
-	lru  *simplelru.LRU[store.ID, entry]
-	held int64
-	hot  *simplelru.LRU[store.ID, *Held[A]] // what was asked for lately, decoded; of entries only
+	mu    sync.Mutex
+	pages *simplelru.LRU[uint64, *page] // by their numbers; asking for a record is a use of its page
+	last  uint64                        // number of the latest page
+	at    *page                         // where the next record goes; nil: none has been begun
+	spare []byte                        // the room of a page that has left
+	held  int64
+	place map[store.ID]place
 	// named leads from the names of held records to their ids. Where two records list a name it leads to the one that was added last.
 	named map[store.Name]store.ID
+	hot   *simplelru.LRU[store.ID, *Held[A]] // what was asked for lately, decoded; only of records that have a place
 }
 
 // A Held is a record of the front's. It is shared, and what its record's slices hold too: read only.
@@ -34,50 +42,61 @@ type Held[A any] struct {
 	Aside atomic.Pointer[A]
 }
 
-// An entry is a finished record, encoded as the ledger does it. As one piece of memory without pointers it costs the
-// garbage collector nothing, which a hundred thousand records would; a hit pays for it with a microsecond.
-type entry struct {
-	record  []byte // all of it but the answer's content
-	content []byte // of the answer, read only
-	names   []store.Name
-	cost    int64
+// A page is room for records, one behind the other: its names, the record without its answer's content, the content.
+type page struct {
+	number uint64
+	bytes  []byte
+	ids    []store.ID // of its records; some may have another place by now
+	live   int        // how many have their place here
+	own    bool       // it has room for one record only, and is never written again: its bytes may be shared
+}
+
+// A place is where a record lies. No two are the same, since pages have numbers of their own.
+type place struct {
+	page                   uint64
+	at                     uint32 // in the page's bytes
+	names, record, content uint32 // how many, and how many bytes
 }
 
 // share is the part of the budget that one record may take, so that a single large one cannot empty the front.
 const share = 8
 
-// hot is how many decoded records are kept beside, and hotRecord the largest that is, encoded, in bytes. Together they take at most some ten
-// megabytes beyond the budget.
+// maxPage is the size of a page, in bytes, where the budget is not so small that it would be more than one of minPages.
 const (
-	hot       = 1 << 10
-	hotRecord = 4 << 10
+	maxPage  = 256 << 10
+	minPages = 64
 )
 
-// overhead is what an entry costs beside its record and content: the LRU's list element with the entry, its place in the map, and
-// what allocations are rounded up by, in bytes.
-const overhead = 344
+// ownPage is the size from which a record gets a page of its own, in bytes. What lies there is not copied for those who ask.
+const ownPage = 4 << 10
 
-// nameOverhead is what a name costs: its place in the map and in the entry, in bytes.
-const nameOverhead = 160
+// hot is how many decoded records are kept beside, and hotRecord the largest that is, in bytes: encoded, and without content that is not copied.
+// Together they take at most some ten megabytes beyond the budget.
+const (
+	hot       = 1 << 10
+	hotRecord = ownPage
+)
+
+// What is counted beside the bytes themselves: for a record its place in the map and in its page's list, for a name its place in the map, for a page
+// what the LRU has of it. What maps leave free for growth is in it.
+const (
+	recordOverhead = 112
+	nameOverhead   = 96
+	pageOverhead   = 320
+)
 
 // NewFront returns a front that holds at most that many bytes; 0 or less: nothing.
 func NewFront[A any](bytes int64) *Front[A] {
-	f := &Front[A]{budget: bytes, named: make(map[store.Name]store.ID)}
+	f := &Front[A]{
+		budget:   bytes,
+		pageSize: int(min(maxPage, max(0, bytes/minPages))),
+		place:    make(map[store.ID]place),
+		named:    make(map[store.Name]store.ID),
+	}
 	// The bound is ours, in bytes; NewLRU fails only for a size below one.
-	f.lru, _ = simplelru.NewLRU(math.MaxInt, f.left)
+	f.pages, _ = simplelru.NewLRU(math.MaxInt, f.left)
 	f.hot, _ = simplelru.NewLRU[store.ID, *Held[A]](hot, nil)
 	return f
-}
-
-// left takes off what an entry that leaves has cost, and its names.
-func (f *Front[A]) left(id store.ID, e entry) {
-	f.held -= e.cost
-	f.hot.Remove(id)
-	for _, n := range e.names {
-		if f.named[n] == id {
-			delete(f.named, n)
-		}
-	}
 }
 
 // Named returns the record with that name if it is here, as Get does, and nil otherwise. A name may have been given back, or taken over,
@@ -99,26 +118,38 @@ func (f *Front[A]) Named(n store.Name) *Held[A] {
 // Get returns the record with that id if it is here, and nil otherwise.
 func (f *Front[A]) Get(id store.ID) *Held[A] {
 	f.mu.Lock()
-	e, ok := f.lru.Get(id)
-	h, known := f.hot.Get(id)
-	f.mu.Unlock()
-	if !ok || known {
+	at, ok := f.place[id]
+	if !ok {
+		f.mu.Unlock()
+		return nil
+	}
+	p, _ := f.pages.Get(at.page)
+	if h, ok := f.hot.Get(id); ok {
+		f.mu.Unlock()
 		return h
 	}
-	r, err := store.Decode(id, e.record)
-	if err != nil {
+	encoded := p.bytes[at.at:at.end()]
+	if !p.own {
+		encoded = slices.Clone(encoded) // the page is written again when it has left
+	}
+	f.mu.Unlock()
+
+	h := &Held[A]{}
+	var err error
+	encoded = encoded[int(at.names)*len(store.Name{}):]
+	if h.Record, err = store.Decode(id, encoded[:at.record]); err != nil {
 		f.Remove(id) // what Add has encoded can be decoded; if not, the ledger still knows
 		return nil
 	}
-	r.Response.Content = e.content
-	h = &Held[A]{Record: r}
-	if len(e.record) > hotRecord {
+	if at.content > 0 {
+		h.Response.Content = encoded[at.record:]
+	}
+	if at.record > hotRecord {
 		return h
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	now, ok := f.lru.Peek(id)
-	if !ok || &now.record[0] != &e.record[0] { // it is not the same any more
+	if f.place[id] != at { // it is not the same any more
 		return h
 	}
 	if other, ok := f.hot.Peek(id); ok { // somebody else was quicker
@@ -128,49 +159,125 @@ func (f *Front[A]) Get(id store.ID) *Held[A] {
 	return h
 }
 
+// end is where a record ends in its page's bytes.
+func (p place) end() int {
+	return int(p.at) + int(p.names)*len(store.Name{}) + int(p.record) + int(p.content)
+}
+
 // Add keeps r, in place of an earlier one with its id. The caller has seen that r is durable. A record that is neither Done nor Burned
 // may still change elsewhere and is never kept, nor is one that takes more than an eighth of the budget;
 // then an earlier one leaves too. Nothing of r is shared.
 func (f *Front[A]) Add(r store.Record) {
-	var e entry
-	if r.State == store.Done || r.State == store.Burned {
-		content := r.Response.Content
-		r.Response.Content = nil
-		var room [512]byte // most fit
-		record := r.Append(room[:0])
-		all := append(append(make([]byte, 0, len(record)+len(content)), record...), content...) // in one piece
-		if e.record = all[:len(record):len(record)]; len(content) > 0 {
-			e.content = all[len(record):]
-		}
-		e.names = slices.Clone(r.Names)
-		e.cost = int64(overhead + len(e.record) + len(e.content) + nameOverhead*len(e.names))
+	var room [512]byte // most fit
+	var record, content []byte
+	keep := r.State == store.Done || r.State == store.Burned
+	if keep {
+		content, r.Response.Content = r.Response.Content, nil
+		record = r.Append(room[:0])
 	}
+	size := len(r.Names)*len(store.Name{}) + len(record) + len(content)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.lru.Remove(r.ID)
-	if e.record == nil || e.cost > f.budget/share {
+	f.forget(r.ID)
+	if !keep || int64(size)+f.overhead(r.Names)+pageOverhead > min(f.budget/share, math.MaxUint32) {
 		return
 	}
-	f.lru.Add(r.ID, e)
-	f.held += e.cost
-	for _, n := range e.names {
-		f.named[n] = r.ID
+	p := f.open(size)
+	at := place{page: p.number, at: uint32(len(p.bytes)), names: uint32(len(r.Names)), record: uint32(len(record)), content: uint32(len(content))} //nolint:gosec // a page is smaller
+	for i := range r.Names {
+		p.bytes = append(p.bytes, r.Names[i][:]...)
+		f.named[r.Names[i]] = r.ID
 	}
-	for f.held > f.budget && f.lru.Len() > 0 {
-		f.lru.RemoveOldest()
+	p.bytes = append(append(p.bytes, record...), content...)
+	p.ids = append(p.ids, r.ID)
+	p.live++
+	f.place[r.ID] = at
+	f.held += f.overhead(r.Names)
+	for f.held > f.budget {
+		f.pages.RemoveOldest()
 	}
+}
+
+func (f *Front[A]) overhead(names []store.Name) int64 {
+	return recordOverhead + int64(len(names))*nameOverhead
+}
+
+// open returns a page with room for size bytes. It is called under mu.
+func (f *Front[A]) open(size int) *page {
+	if size >= min(ownPage, f.pageSize) {
+		return f.begin(make([]byte, 0, size), true)
+	}
+	if f.at == nil || cap(f.at.bytes)-len(f.at.bytes) < size {
+		bytes := f.spare
+		if f.spare = nil; bytes == nil {
+			bytes = make([]byte, 0, f.pageSize)
+		}
+		f.at = f.begin(bytes[:0], false)
+	}
+	f.pages.Get(f.at.number) // what is being filled is in use
+	return f.at
+}
+
+func (f *Front[A]) begin(bytes []byte, own bool) *page {
+	f.last++
+	p := &page{number: f.last, bytes: bytes, own: own}
+	f.pages.Add(p.number, p)
+	f.held += int64(cap(bytes)) + pageOverhead
+	return p
+}
+
+// left takes off what a page that leaves has cost, and what lies in it.
+func (f *Front[A]) left(number uint64, p *page) {
+	f.held -= int64(cap(p.bytes)) + pageOverhead
+	for _, id := range p.ids {
+		if at, ok := f.place[id]; ok && at.page == number {
+			f.unplace(id, at, p)
+		}
+	}
+	if f.at == p {
+		f.at = nil
+	}
+	if !p.own {
+		f.spare = p.bytes
+	}
+}
+
+// forget takes out the record with that id, and its page if nothing else is there. It is called under mu.
+func (f *Front[A]) forget(id store.ID) {
+	at, ok := f.place[id]
+	if !ok {
+		return
+	}
+	p, _ := f.pages.Peek(at.page)
+	f.unplace(id, at, p)
+	if p.live == 0 {
+		f.pages.Remove(at.page)
+	}
+}
+
+func (f *Front[A]) unplace(id store.ID, at place, p *page) {
+	names := p.bytes[at.at:][:int(at.names)*len(store.Name{})]
+	for n := range slices.Chunk(names, len(store.Name{})) {
+		if n := store.Name(n); f.named[n] == id {
+			delete(f.named, n)
+		}
+	}
+	delete(f.place, id)
+	f.hot.Remove(id)
+	p.live--
+	f.held -= recordOverhead + int64(at.names)*nameOverhead
 }
 
 // Remove forgets the record with that id.
 func (f *Front[A]) Remove(id store.ID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.lru.Remove(id)
+	f.forget(id)
 }
 
 // Usage returns how many records are here, and how many bytes they take.
 func (f *Front[A]) Usage() (records int, bytes int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.lru.Len(), f.held
+	return len(f.place), f.held
 }

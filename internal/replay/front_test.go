@@ -1,6 +1,7 @@
 package replay_test
 
 import (
+	"bytes"
 	"runtime"
 	"sync"
 	"testing"
@@ -75,7 +76,7 @@ func TestFrontKeepsDecoded(t *testing.T) {
 }
 
 func TestFrontForgets(t *testing.T) {
-	empty := replay.NewFront[string](1 << 20)
+	empty := replay.NewFront[string](20 << 10) // so small that each of these records has a page of its own
 	empty.Add(done(1, 1000))
 	_, one := empty.Usage()
 	if one < 1000 {
@@ -113,6 +114,77 @@ func TestFrontForgets(t *testing.T) {
 	}
 }
 
+// Small records share pages, and leave together. A page that is used, or being filled, stays.
+func TestFrontForgetsPages(t *testing.T) {
+	const budget = 1 << 20
+	f := replay.NewFront[string](budget)
+	id := func(i int) store.ID { return store.ID{byte(i), byte(i >> 8), 1} }
+	const records = 20000
+	for i := range records {
+		r := done(0, 40)
+		r.ID = id(i)
+		f.Add(r)
+		if f.Get(id(0)) == nil {
+			t.Fatalf("the first record, which is used, left after %d", i)
+		}
+		if f.Get(r.ID) == nil {
+			t.Fatalf("record %d is not here", i)
+		}
+	}
+	n, held := f.Usage()
+	if held > budget || held < budget*9/10 {
+		t.Errorf("holds %d bytes of %d", held, budget)
+	}
+	here := 0
+	for i := range records {
+		if f.Get(id(i)) != nil {
+			here++
+		}
+	}
+	if here != n || n < 2000 || f.Get(id(1)) == nil || f.Get(id(records/2)) != nil {
+		t.Errorf("%d records are here, of %d; its neighbour: %t, one in the middle: %t", here, n, f.Get(id(1)) != nil, f.Get(id(records/2)) != nil)
+	}
+}
+
+// What somebody has got stays what it was when its page is written again.
+func TestFrontLendsNothing(t *testing.T) {
+	f := replay.NewFront[string](16 << 10)
+	var got []*replay.Held[string]
+	for i := range 1000 {
+		r := done(byte(i), 20)
+		f.Add(r)
+		h := f.Get(r.ID)
+		if h == nil {
+			t.Fatalf("record %d is not here", i)
+		}
+		got = append(got, h)
+	}
+	for i, h := range got {
+		if diff := cmp.Diff(done(byte(i), 20), h.Record); diff != "" {
+			t.Fatalf("record %d (-want +got):\n%s", i, diff)
+		}
+	}
+}
+
+// Keeping one more record costs no memory, once there are enough of them.
+func TestFrontAllocatesNothing(t *testing.T) {
+	f := replay.NewFront[string](1 << 20)
+	i := 0
+	r := done(0, 40)
+	r.Names = nil
+	add := func() {
+		i++
+		r.ID = store.ID{byte(i), byte(i >> 8), byte(i >> 16)}
+		f.Add(r)
+	}
+	for range 20000 {
+		add()
+	}
+	if n := testing.AllocsPerRun(2000, add); n > 0 {
+		t.Errorf("%.0f allocations", n)
+	}
+}
+
 func TestFrontWithoutMemory(t *testing.T) {
 	for _, bytes := range []int64{-1, 0, 7} {
 		f := replay.NewFront[string](bytes)
@@ -141,8 +213,8 @@ func TestFrontConcurrently(t *testing.T) {
 			for i := range 2000 {
 				id := byte(i) % 16
 				f.Add(done(id, int(id)*10))
-				if r := f.Get(store.ID{id ^ g}); r != nil && len(r.Response.Content) != int(id^g)*10 {
-					t.Errorf("record %d came with %d bytes", id^g, len(r.Response.Content))
+				if r := f.Get(store.ID{id ^ g}); r != nil && !bytes.Equal(r.Response.Content, pattern(int(id^g)*10)) {
+					t.Errorf("record %d came with %x", id^g, r.Response.Content)
 				}
 				if i%5 == 0 {
 					f.Remove(store.ID{id})
