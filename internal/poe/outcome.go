@@ -26,7 +26,9 @@ const refMAC = 16
 // secret, so it needs no room in the record, and no index.
 func (g *Gate) appendRef(b []byte, id store.ID) []byte {
 	mac := g.refMAC(id)
-	return base64.RawURLEncoding.AppendEncode(b, append(id[:], mac[:refMAC]...))
+	var ref [len(id) + refMAC]byte
+	copy(ref[copy(ref[:], id[:]):], mac[:])
+	return base64.RawURLEncoding.AppendEncode(b, ref[:])
 }
 
 func (g *Gate) refMAC(id store.ID) [32]byte { return g.hash("outcome", string(id[:])) }

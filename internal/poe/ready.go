@@ -55,8 +55,8 @@ func (g *Gate) keepReady(s *status) {
 		return
 	}
 	state := string(s.appendState(nil))
-	outcome := g.outcomePath(s)
-	s.ready = &ready{outcome: outcome, link: statusLink(outcome), state: state, replayed: state + replayedFlag}
+	link := g.statusLink(s)
+	s.ready = &ready{outcome: outcomeIn(link), link: link, state: state, replayed: state + replayedFlag}
 	if s.held != nil && !s.held.Aside.CompareAndSwap(nil, s.ready) {
 		s.ready = s.held.Aside.Load()
 	}

@@ -40,11 +40,11 @@ func phaseOf(s store.State) phase { return phase(s.String()) }
 // A status is all that an answer tells about an action: where it stands and the record behind it, which is
 // the zero record (but its id) where there is none.
 type status struct {
-	phase   phase
-	record  store.Record
-	outcome string // the path of the record's outcome once somebody asked for it
-	held    *held  // where the front has it; nil: the record is from elsewhere
-	ready   *ready // what is kept ready of an action that is done; nil: nobody has asked for that
+	phase  phase
+	record store.Record
+	link   string // the value of Link for the record's outcome once somebody asked for it
+	held   *held  // where the front has it; nil: the record is from elsewhere
+	ready  *ready // what is kept ready of an action that is done; nil: nobody has asked for that
 }
 
 // setState puts POE-State on an answer: an RFC 9651 item, e.g. done;id="…";status=201;at=@1763750000.
@@ -91,19 +91,10 @@ func (s *status) appendState(b []byte) []byte {
 
 // outcomePath returns the path of the action's outcome, or "" while it has none.
 func (g *Gate) outcomePath(s *status) string {
-	switch s.phase {
-	case running, accepted, sent, done, unknown:
-		if s.ready != nil {
-			return s.ready.outcome
-		}
-		if s.outcome == "" {
-			var room [128]byte
-			s.outcome = string(g.appendOutcome(room[:0], s.record.ID))
-		}
-		return s.outcome
-	default:
-		return ""
+	if s.ready != nil {
+		return s.ready.outcome
 	}
+	return outcomeIn(g.statusLink(s))
 }
 
 func (g *Gate) appendOutcome(b []byte, id store.ID) []byte {
@@ -113,22 +104,38 @@ func (g *Gate) appendOutcome(b []byte, id store.ID) []byte {
 
 // linkOutcome puts the outcome link on an answer.
 func (g *Gate) linkOutcome(h http.Header, s *status) {
-	var link string
-	if s.ready != nil {
-		link = s.ready.link
-	} else if path := g.outcomePath(s); path != "" {
-		link = statusLink(path)
-	} else {
-		return
+	if link := g.statusLink(s); link != "" {
+		h["Link"] = append(h["Link"], link)
 	}
-	h["Link"] = append(h["Link"], link)
 }
 
-// statusLink returns the value of Link for an outcome. The context is named by an anchor, because what the answer to an unsafe
-// request represents has no address of its own (RFC 8288, section 3.2). The anchor is the empty reference, which stands for the
+const linkBegin, linkEnd = "<", `>; rel="status"; anchor=""`
+
+// statusLink returns the value of Link for an outcome, or "" while there is none. The context is named by an anchor, because what the answer to an
+// unsafe request represents has no address of its own (RFC 8288, section 3.2). The anchor is the empty reference, which stands for the
 // address that was asked for (RFC 3986, section 4.4), and so no answer repeats a token.
-func statusLink(path string) string {
-	return "<" + path + `>; rel="status"; anchor=""`
+func (g *Gate) statusLink(s *status) string {
+	switch s.phase {
+	case running, accepted, sent, done, unknown:
+	default:
+		return ""
+	}
+	if s.ready != nil {
+		return s.ready.link
+	}
+	if s.link == "" {
+		var room [192]byte
+		s.link = string(append(g.appendOutcome(append(room[:0], linkBegin...), s.record.ID), linkEnd...))
+	}
+	return s.link
+}
+
+// outcomeIn returns the outcome's path in such a value.
+func outcomeIn(link string) string {
+	if link == "" {
+		return ""
+	}
+	return link[len(linkBegin) : len(link)-len(linkEnd)]
 }
 
 // A stateDocument is what GET says of an action that has no stored answer to show.

@@ -129,7 +129,9 @@ func (w *writing) try(ctx context.Context, into *store.Record) error {
 		return err
 	}
 	for i := range w.change.Put {
-		s.fresh.writing(w.change.Put[i].Record.ID)
+		if id := w.change.Put[i].Record.ID; w.claim || id != w.record.ID { // what is advanced was written before
+			s.fresh.writing(id)
+		}
 	}
 	w.encode(&w.change)
 	err = s.commits.submit(w.change.Put[0].Record.State, w)
