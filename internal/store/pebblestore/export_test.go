@@ -63,3 +63,6 @@ func (s *Store) LookAround() {
 
 // KeptMost is how many ids of what it leaves a sweep remembers.
 const KeptMost = keptMost
+
+// PrewriteStep is how far ahead of its records a log has zeros.
+const PrewriteStep = prewriteStep

@@ -88,7 +88,8 @@ func (s *Store) open() (err error) {
 		return err
 	}
 	s.room.begin(s, s.c.FS)
-	s.c.FS = vfs.OnDiskFull(s.c.FS, s.room.giveUp)
+	// Below what gives up the reserve: zeros that find no room are done without.
+	s.c.FS = vfs.OnDiskFull(prewriting{s.c.FS, s.c.Log}, s.room.giveUp)
 	s.cache = pebble.NewCache(s.c.CacheSize)
 	dir = s.c.FS.PathJoin(s.c.Dir, "ledger")
 	if err := s.guard.before(s, dir); err != nil { // who had the lock until now may have written

@@ -207,7 +207,7 @@ func TestFlippedBit(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	log := largest(t, disk, dir+"/ledger", ".log")
+	log := largest(t, disk, ".log")
 	for _, offset := range []int64{5_000, 20_000, 33_333, 50_000} {
 		flip(t, disk, log, offset)
 		s, err := open(t, disk)
@@ -247,7 +247,7 @@ func TestDamagedTable(t *testing.T) {
 	if err := errors.Join(s.Flush(), s.Close()); err != nil {
 		t.Fatal(err)
 	}
-	flip(t, disk, largest(t, disk, dir+"/ledger", ".sst"), 40)
+	flip(t, disk, largest(t, disk, ".sst"), 40)
 	reasons, read := make(chan string, 10), make(chan error, 1)
 	ctx := context.WithoutCancel(t.Context())
 	go func() { // this goroutine, and the ledger, are left as they are
@@ -301,8 +301,9 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-func largest(t *testing.T, fs vfs.FS, folder, suffix string) (path string) {
+func largest(t *testing.T, fs vfs.FS, suffix string) (path string) {
 	t.Helper()
+	folder := dir + "/ledger"
 	names, err := fs.List(folder)
 	if err != nil {
 		t.Fatal(err)
