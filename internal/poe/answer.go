@@ -297,12 +297,16 @@ func (c *call) outcomeUnknown(end *ending) {
 	g := c.g
 	s := &end.status
 	c.decorate(s, http.StatusBadGateway)
-	p := g.problem(problemOutcomeUnknown).about(g, s)
+	p := c.notKnown(s)
 	p.Status = http.StatusBadGateway
 	if end.timedOut {
 		p.Status = http.StatusGatewayTimeout
 	}
-	p.Detail = reason(end, nil)
+	why := reason(end, nil)
+	if p.Detail != "" {
+		why += "; " + p.Detail
+	}
+	p.Detail = why
 	g.write(c.w, c.r, p)
 }
 

@@ -325,7 +325,7 @@ func (g *Gate) serveCancel(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := &call{g: g, w: w, r: r, id: s.record.ID, route: g.routes.named(s.record.Route), method: s.record.Method}
-	c.naming = byNothing{c}
+	c.naming = byOutcome{byNothing{c}}
 	if c.route == nil || c.route.origin.Check(r) != nil {
 		g.write(w, r, g.problem(problemCrossOrigin))
 		return

@@ -240,8 +240,8 @@ func (c *call) refuse(s *status) {
 	case running, accepted, sent:
 		p = g.problem(problemRunning)
 	case unknown:
-		p = g.problem(problemOutcomeUnknown)
-		if wait := g.comeBack(s); wait != "" {
+		p = c.notKnown(s)
+		if wait := g.comeBack(s); wait != "" && p.Retry == retrySame {
 			h.Set("Retry-After", wait)
 		}
 	case burned:

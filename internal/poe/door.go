@@ -238,6 +238,24 @@ func (byNothing) misuse(*status) *problem         { return nil }
 func (n byNothing) repeat(s *status)              { n.replay(s) }
 func (byNothing) mark(http.Header, *status, bool) {}
 
+// byOutcome is the naming of a request to an outcome's address, which is about that action and no other.
+type byOutcome struct{ byNothing }
+
+// nameless tells whether nothing leads a repeat of the request to its action: it would be another one, and executed.
+func (c *call) nameless() bool {
+	_, is := c.naming.(byNothing)
+	return is && len(c.guards) == 0
+}
+
+// notKnown begins the problem of an action whose end is unknown. A request that would be another action the next time must not be repeated on that account.
+func (c *call) notKnown(s *status) *problem {
+	p := c.g.problem(problemOutcomeUnknown)
+	if c.nameless() {
+		p.Retry, p.Detail = retryNever, "nothing names this request, such as a key: sent again it is another one, and is executed. The outcome shows whether more is known"
+	}
+	return p.about(c.g, s)
+}
+
 // unclaimedRecord is the record of an action that nobody has claimed, without an id.
 func (c *call) unclaimedRecord(door string, names ...store.Name) store.Record {
 	return store.Record{Door: door, Route: c.route.Name, Method: c.method, Target: c.target, Names: names}

@@ -875,3 +875,42 @@ func TestLimitOfWaiters(t *testing.T) {
 		t.Errorf("%d and %d", a, z)
 	}
 }
+
+// Nothing leads a repeat of a request without a name, or a guard, to its action: it would be executed again. So who is told that nobody knows its end is not
+// told that it may be repeated.
+func TestUnknownAndNameless(t *testing.T) {
+	for name, tc := range map[string]struct {
+		fields []string
+		code   int
+		retry  string
+	}{
+		"nothing":                {nil, 502, "never"},
+		"a condition of many":    {[]string{`If-Match: W/"1"`}, 502, "never"},
+		"accepted, and waited":   {[]string{"Prefer: respond-async, wait=20"}, 409, "never"},
+		"a tag":                  {[]string{`If-Match: "1"`}, 502, "same"},
+		"a key":                  {[]string{"Idempotency-Key: k"}, 502, "same"},
+		"a key, accepted waited": {[]string{"Idempotency-Key: k", "Prefer: respond-async, wait=20"}, 409, "same"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, one(core.Route{Doors: []string{"if-match", "key", "async"}}))
+			exec := executing(func(context.Context, *replay.Request, *replay.Recorder) (replay.Proof, error) {
+				b.executed.Add(1)
+				return replay.Broken, io.ErrUnexpectedEOF
+			})
+			b.mount(exec)
+			b.gate.Defer(exec)
+			ctx, stop := context.WithCancel(t.Context())
+			var work sync.WaitGroup
+			work.Go(func() { b.gate.Work(ctx) })
+			defer work.Wait()
+			defer stop()
+			first := b.do("PUT", "/orders", "apples", tc.fields...)
+			p := wantProblem(t, first, tc.code, "outcome-unknown")
+			b.do("PUT", "/orders", "apples", tc.fields...)
+			again := b.executed.Load() > 1
+			if safe := p["retry"] == "same"; p["retry"] != tc.retry || safe == again || safe != (first.Header.Get("Retry-After") != "") || p["outcome"] == nil {
+				t.Errorf("a repeat was executed: %t, and %v %v", again, p, first.Header)
+			}
+		})
+	}
+}

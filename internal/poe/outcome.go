@@ -145,7 +145,7 @@ func (g *Gate) serveOutcome(w http.ResponseWriter, r *http.Request) {
 		g.writeState(w, r, &s)
 	default:
 		c := &call{g: g, w: w, r: r}
-		c.naming = byNothing{c}
+		c.naming = byOutcome{byNothing{c}}
 		c.refuse(&s)
 	}
 }

@@ -39,7 +39,7 @@ var (
 	problemBodyDiffers = &kind{"body-differs", 409, retryNever, "The link was used with another body",
 		"The link works once, and it has worked, for another request than this one: what you sent now was not executed, and will not be with this link. Follow the outcome to see what was."}
 	problemOutcomeUnknown = &kind{"outcome-unknown", 409, retrySame, "Nobody knows yet whether this was done",
-		"The request was sent to the application, but no complete answer came back: it may have been executed, or not. It is not executed a second time; where the operator has said how, what became of it is being found out. Repeating the same request is safe and shows whether more is known; sending a new one may do it twice. If it stays like this, ask the operator. Operators: if an answer of a gateway in between surely means that nothing was done, list its status under release on the route."}
+		"The request was sent to the application, but no complete answer came back: it may have been executed, or not. It is not executed a second time; where the operator has said how, what became of it is being found out. Unless the detail says otherwise, repeating the same request is safe and shows whether more is known; sending a new one may do it twice. If it stays like this, ask the operator. Operators: if an answer of a gateway in between surely means that nothing was done, list its status under release on the route."}
 	problemNeverUsed = &kind{"never-used", 410, retryNew, "The link has expired, and was never used",
 		"Nothing was executed with this link, and nothing ever will be. It is safe to start again with a new one."}
 	problemExpired = &kind{"expired", 410, retryNew, "The link has expired",
