@@ -244,7 +244,7 @@ func (c *call) answer(end *ending) {
 	s := &end.status
 	switch {
 	case s.phase == accepted:
-		c.accepted(s)
+		c.accepted(s, c.replay)
 	case end.streamed && end.proof != replay.Complete:
 		panic(http.ErrAbortHandler) // the client must not take half a stream for a whole one
 	case end.streamed:

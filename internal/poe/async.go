@@ -129,8 +129,8 @@ func (c *call) keepRequest(ctx context.Context, id store.ID, term store.Term) (s
 	return b, err
 }
 
-// accepted answers that the request is stored and will be executed; or, if the client waits and the end comes in time, with that.
-func (c *call) accepted(s *status) {
+// accepted answers that the request is stored and will be executed; or, if the client waits and the end comes in time, with that: ended answers it.
+func (c *call) accepted(s *status, ended func(*status)) {
 	g := c.g
 	for underWay(s.phase) && g.await(c.r.Context(), s.record.ID, c.waits) {
 		now, err := g.stands(c.r.Context(), s.record.ID)
@@ -141,7 +141,7 @@ func (c *call) accepted(s *status) {
 	}
 	switch s.phase {
 	case done:
-		c.replay(s)
+		ended(s)
 		return
 	case accepted, sent, running:
 		c.decorate(s, http.StatusAccepted)

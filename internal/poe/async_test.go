@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -152,6 +153,28 @@ func TestAsyncWaiting(t *testing.T) {
 	if got := text(t, res); res.StatusCode != 201 || got != "order 1: apples" {
 		t.Errorf("%d %s", res.StatusCode, got)
 	}
+}
+
+// A second request under an id that is answered once is told that it is the second, also where it has waited for the end of the first.
+func TestAsyncSecondIsRefused(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{{Name: "gifts", Match: "POST /gifts/{ref}", Async: true, ClientID: "path:ref", Repeats: core.RepeatsRefused}}
+	})
+	b.deferred()
+	sent, end := make(chan struct{}), make(chan struct{})
+	b.app = func(w http.ResponseWriter, _ *http.Request) { close(sent); <-end; w.WriteHeader(http.StatusCreated) }
+	monitor(t, b.do("POST", "/gifts/ann", "a cup"))
+	var all sync.WaitGroup
+	defer all.Wait()
+	all.Go(b.work)
+	<-sent
+	all.Go(func() {
+		for core.Waiting(b.gate) == 0 {
+			runtime.Gosched()
+		}
+		close(end)
+	})
+	wantProblem(t, b.do("POST", "/gifts/ann", "a cup", "Prefer: wait=20"), 409, "duplicate")
 }
 
 // Cancelled before it is sent it is never sent.

@@ -112,7 +112,7 @@ func (c *call) once() {
 		}
 		switch {
 		case underWay(s.phase) && promised(&s.record) && c.deferred() && !c.viaURI():
-			c.accepted(s)
+			c.accepted(s, c.naming.repeat)
 		case (underWay(s.phase) || lookedAfter(s)) && g.await(c.r.Context(), s.record.ID, c.waits):
 			continue
 		case s.phase == done:
