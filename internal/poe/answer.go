@@ -28,7 +28,7 @@ func (c *call) attempt() (lost bool) {
 	ctx := context.WithoutCancel(c.r.Context())
 	defer end.release()
 	defer c.goUp(end)
-	switch holder, err := c.g.doubt(ctx, &s.record); {
+	switch holder, err := c.ahead(ctx, &s.record); {
 	case len(c.route.unique) > 0 && s.record.ID.Days() != 0: // named before the route had business keys: it would be forgotten before them
 		end.refused = store.ErrExpired
 	case errors.Is(err, store.ErrTaken):
@@ -51,6 +51,16 @@ func (c *call) attempt() (lost bool) {
 		c.answer(end)
 		return false
 	}
+}
+
+// ahead looks at what is to be claimed before the claim does: at names that may have been forgotten, and where a large body would lie beside the ledger
+// for a claim that is refused, which nobody would remove before its shelf is past, or ever.
+func (c *call) ahead(ctx context.Context, r *store.Record) (store.Record, error) {
+	holder, err := c.g.doubt(ctx, r)
+	if keeps := c.deferred() || c.route.Recovery == RecoveryRepeat; err == nil && keeps && c.body.Size() > store.InlineLimit {
+		return c.g.holder(ctx, r)
+	}
+	return holder, err
 }
 
 // prepare completes the record that is to be claimed: whose it is, what was sent, and under which names.

@@ -183,3 +183,33 @@ func TestAttemptOverflow(t *testing.T) {
 		t.Errorf("a complete answer that means \"not done\" leaves it %s, attempt %d, %v", r.State, r.Attempt, err)
 	}
 }
+
+// A large body lies beside the ledger from before the claim. What is refused since a guard's name is taken leaves none there: the records of a route with business
+// keys are kept, and nothing would ever remove it.
+func TestRefusedLargeBodies(t *testing.T) {
+	for name, r := range map[string]core.Route{"accepted": {Async: true}, "kept for a repeat": {Recovery: core.RecoveryRepeat}} {
+		t.Run(name, func(t *testing.T) {
+			kept := 0
+			r.Name, r.Match, r.Unique = "gifts", "POST /gifts/{ref}", []string{"path:ref"}
+			b, h := hookedBench(t, func(c *core.Config) { c.Routes = []core.Route{r} })
+			h.put = func() { kept++ }
+			b.app = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated) }
+			b.deferred()
+			body := strings.Repeat("x", store.InlineLimit+1)
+			if res := b.do("POST", "/gifts/ann", body); res.StatusCode > 202 {
+				t.Fatalf("%d %s", res.StatusCode, text(t, res))
+			}
+			for range 3 {
+				if res := b.do("POST", "/gifts/ann", body); res.StatusCode != 409 {
+					t.Fatalf("%d %s", res.StatusCode, text(t, res))
+				}
+			}
+			if kept != 1 {
+				t.Errorf("%d bodies for one action", kept)
+			}
+			if res := b.do("POST", "/gifts/bob", body); res.StatusCode > 202 || kept != 2 {
+				t.Errorf("%d, and %d bodies for two actions", res.StatusCode, kept)
+			}
+		})
+	}
+}

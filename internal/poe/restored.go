@@ -33,6 +33,15 @@ func (g *Gate) doubt(ctx context.Context, r *store.Record) (store.Record, error)
 	if !g.lost || len(r.Names) == 0 {
 		return store.Record{}, nil
 	}
+	holder, err := g.holder(ctx, r)
+	if err == nil {
+		err = errLostKeys
+	}
+	return holder, err
+}
+
+// holder looks for another action that has one of the names of r: store.ErrTaken, and that action.
+func (g *Gate) holder(ctx context.Context, r *store.Record) (store.Record, error) {
 	for _, n := range r.Names {
 		holder, err := g.store.Lookup(ctx, store.ByName(n))
 		if err == nil && holder.ID != r.ID {
@@ -42,7 +51,7 @@ func (g *Gate) doubt(ctx context.Context, r *store.Record) (store.Record, error)
 			return store.Record{}, err
 		}
 	}
-	return store.Record{}, errLostKeys
+	return store.Record{}, nil
 }
 
 // outdated tells whether more may have become of r since the backup than it says: its latest attempt began before the ledger was put back.
