@@ -45,6 +45,7 @@ type call struct {
 	waits    time.Time    // until when the client is willing to wait; zero: not at all
 	callback string       // the address that an action with a POE URI was to tell, where it goes on under its key
 	salt     string       // what else tells this request from another under its name
+	lost     int          // how often somebody else was quicker, but for those that it has waited for
 	late     bool         // the ledger has refused a claim as expired
 	blind    bool         // nobody has looked yet where the action stands
 }
@@ -88,7 +89,7 @@ func (c *call) once() {
 	// reason to tell it that the ledger is away.
 	ctx := context.WithoutCancel(c.r.Context())
 	s := &c.end.status
-	for lost := 0; ; known = false {
+	for ; ; known = false {
 		if !known {
 			var err error
 			if *s, err = c.naming.find(ctx); err != nil {
@@ -97,14 +98,17 @@ func (c *call) once() {
 			}
 		}
 		if s.phase == unused {
-			if !c.mayResume(s) || !c.complete(s) || !c.resumes(s) || !c.attempt() {
+			switch {
+			case !c.mayResume(s), !c.complete(s), !c.resumes(s):
+				return
+			case c.lost == mostLost:
+				c.notExecuted(http.StatusServiceUnavailable, s)
+				return
+			case !c.attempt():
 				return
 			}
-			if lost++; lost < mostLost {
-				continue // somebody else was quicker: look again
-			}
-			c.notExecuted(http.StatusServiceUnavailable, s)
-			return
+			c.lost++ // somebody else was quicker: look again
+			continue
 		}
 		if p := c.naming.misuse(s); p != nil {
 			g.write(c.w, c.r, p)

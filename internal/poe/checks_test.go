@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -218,6 +219,48 @@ func TestPreferWait(t *testing.T) {
 				res := b.do("POST", uri, "apples", fields...)
 				if waited := time.Since(start); waited != tc.waited || res.StatusCode != tc.code {
 					t.Errorf("%d after %s", res.StatusCode, waited)
+				}
+			})
+		})
+	}
+}
+
+// A client waits as long as it said, whatever the ledger's time does, which stands still while the wall clock is set back; and is answered as the action stands
+// then, however often that was looked at meanwhile.
+func TestPreferWaitOfTheAccepted(t *testing.T) {
+	for name, tc := range map[string]struct {
+		fields  []string
+		code    int
+		problem string
+	}{
+		"itself":                      {[]string{"Idempotency-Key: k", "Prefer: respond-async, wait=25"}, 202, ""},
+		"by its key":                  {[]string{"Idempotency-Key: k", "Prefer: wait=25"}, 409, "running"},
+		"one that has its tag":        {[]string{"Idempotency-Key: l", "Prefer: wait=25"}, 409, "running"},
+		"somebody else":               {[]string{bob, "Prefer: wait=25"}, 409, "running"},
+		"one that has it, and waited": {[]string{"Idempotency-Key: l", "Prefer: respond-async, wait=25"}, 409, "running"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := deferring(t, one(core.Route{Doors: []string{"key", "async", "if-match"}}))
+				tag := `If-Match: "1"`
+				monitor(t, b.do("PUT", "/orders", "apples", tag, "Idempotency-Key: k", later))
+				r := httptest.NewRequest("PUT", "/orders", strings.NewReader("apples"))
+				for _, f := range append(tc.fields, tag) {
+					field, value, _ := strings.Cut(f, ": ")
+					r.Header.Add(field, value)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				start := time.Now()
+				res := b.send(r.WithContext(ctx))
+				if waited := time.Since(start); waited != 25*time.Second || res.StatusCode != tc.code {
+					t.Fatalf("%d after %s: %s", res.StatusCode, waited, text(t, res))
+				}
+				if tc.problem == "" {
+					return
+				}
+				if p := wantProblem(t, res, tc.code, tc.problem); (tc.fields[0] == bob) != (p["outcome"] == nil && res.Header.Get("POE-State") == "") {
+					t.Errorf("of whose action? %v %v", p, res.Header)
 				}
 			})
 		})

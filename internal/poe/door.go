@@ -193,7 +193,11 @@ func (c *call) movedOn(s *status) (bool, error) {
 	*s = c.g.at(&holder, c.g.now())
 	switch s.phase {
 	case running, accepted, sent:
-		return c.g.await(c.r.Context(), s.record.ID, c.waits), nil
+		waited := c.g.await(c.r.Context(), s.record.ID, c.waits)
+		if waited {
+			c.lost-- // this one does not count
+		}
+		return waited, nil
 	case unused, neverUsed, expired, gone, burned: // its ending has not freed the name: nobody was there to do it
 		_, err := c.g.free(context.WithoutCancel(c.r.Context()), &holder, &freeing{uses: guarding, who: "engine", why: "the action has ended, and guards nothing"})
 		if errors.Is(err, store.ErrStale) {

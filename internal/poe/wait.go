@@ -21,13 +21,13 @@ func (g *Gate) patience(r *http.Request) time.Time {
 	if !ok || seconds <= 0 {
 		return time.Time{}
 	}
-	return g.now().Add(min(time.Duration(min(seconds, 86400))*time.Second, g.cfg.MaxWait))
+	return time.Now().Add(min(time.Duration(min(seconds, 86400))*time.Second, g.cfg.MaxWait)) //nolint:forbidigo // as the timers have it: the ledger's time may stand still
 }
 
 // await blocks until somebody else's execution of id has ended, the client is no longer willing to wait, or there is
 // no room for another waiter. It tells whether it is worth looking again.
 func (g *Gate) await(ctx context.Context, id store.ID, until time.Time) bool {
-	left := until.Sub(g.now())
+	left := time.Until(until) //nolint:forbidigo // see patience
 	if until.IsZero() || left <= 0 {
 		return false
 	}
