@@ -41,8 +41,7 @@ func (g *Gate) authorized(w http.ResponseWriter, r *http.Request, rec *store.Rec
 		return true
 	case v.code == http.StatusUnauthorized, v.code == http.StatusForbidden:
 		h := w.Header()
-		delete(h, "Poe-State")
-		delete(h, "Link")
+		sayNothing(h)
 		for _, name := range []string{"Www-Authenticate", "Content-Type"} {
 			if values := v.header[name]; len(values) > 0 {
 				h[name] = values
@@ -53,11 +52,17 @@ func (g *Gate) authorized(w http.ResponseWriter, r *http.Request, rec *store.Rec
 		_, _ = w.Write(v.body.Bytes()) // the client has gone: nothing to undo
 	default:
 		g.log.Error().Int("status", v.code).Str("route", rt.Name).Msg("asking the application whether an answer may be repeated")
-		delete(w.Header(), "Poe-State")
-		delete(w.Header(), "Link")
+		sayNothing(w.Header())
 		g.write(w, r, g.problem(problemAuthorizationUnavailable))
 	}
 	return false
+}
+
+// sayNothing takes out what an answer says of an action already.
+func sayNothing(h http.Header) {
+	for _, name := range []string{"Poe-State", "Link", "Idempotency-Expires", replayedField} {
+		delete(h, name)
+	}
 }
 
 // question is the request that asks.

@@ -60,13 +60,19 @@ func TestAuthorizationBeforeReplay(t *testing.T) {
 	for _, verdict = range []int{401, 403} {
 		addresses(func(res *http.Response) {
 			if got := text(t, res); res.StatusCode != verdict || got != "no" || res.Header.Get("WWW-Authenticate") != "Basic" || res.Header.Get("X-Inside") != "" ||
-				res.Header.Get("POE-State") != "" || res.Header.Get("Location") != "" || res.Header.Get("Link") != "" {
+				res.Header.Get("POE-State") != "" || res.Header.Get("Location") != "" || res.Header.Get("Link") != "" ||
+				res.Header.Get("Idempotent-Replayed") != "" || res.Header.Get("Idempotency-Expires") != "" {
 				t.Errorf("%d: %d %v %s", verdict, res.StatusCode, res.Header, got)
 			}
 		})
 	}
 	for _, verdict = range []int{302, 404, 500} {
-		addresses(func(res *http.Response) { wantProblem(t, res, 503, "authorization-unavailable") })
+		addresses(func(res *http.Response) {
+			wantProblem(t, res, 503, "authorization-unavailable")
+			if res.Header.Get("Idempotent-Replayed") != "" || res.Header.Get("Idempotency-Expires") != "" {
+				t.Errorf("%d: %v", verdict, res.Header)
+			}
+		})
 	}
 	if n := b.executed.Load(); n != 2 {
 		t.Errorf("executed %d times", n)

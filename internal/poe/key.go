@@ -97,13 +97,16 @@ func parseKey(lines []string) (string, bool) {
 	return key, true
 }
 
+// replayedField says of an answer that it is the stored one. No other may have it: a client would take it for the end of its request.
+const replayedField = "Idempotent-Replayed"
+
 func (n *byName) markKey(h http.Header, s *status, replayed bool) {
 	if s.record.ID.IsZero() || s.phase == unused || s.phase == gone {
 		return
 	}
 	h.Set("Idempotency-Expires", n.until(&s.record).UTC().Format(http.TimeFormat))
 	if replayed {
-		h.Set("Idempotent-Replayed", "true")
+		h.Set(replayedField, "true")
 	}
 }
 

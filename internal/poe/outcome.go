@@ -169,8 +169,7 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code in
 				g.purged(w, r, s)
 				return
 			}
-			s.setState(w.Header(), false)
-			g.write(w, r, g.problem(problemLedgerUnavailable).about(g, s))
+			g.unreadable(w, r, s)
 			return
 		}
 		defer func() { _ = body.Close() }() // read only: nothing can be lost
@@ -180,8 +179,7 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code in
 				g.purged(w, r, s)
 				return
 			}
-			s.setState(w.Header(), false) // a disk that does not answer says nothing of what is on it
-			g.write(w, r, g.problem(problemLedgerUnavailable).about(g, s))
+			g.unreadable(w, r, s) // a disk that does not answer says nothing of what is on it
 			return
 		}
 		content = body
@@ -192,7 +190,7 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code in
 	stored, err := storedHead(s)
 	if err != nil {
 		g.log.Error().Err(err).Stringer("id", rec.ID).Msg("reading a stored answer")
-		g.write(w, r, g.problem(problemLedgerUnavailable))
+		g.unreadable(w, r, s)
 		return
 	}
 	giveWay(w, stored.Header, false)
@@ -249,9 +247,17 @@ func intact(content io.ReadSeeker, b *store.Blob) error {
 	return nil
 }
 
+// unreadable says of an action that is done that its answer cannot be read now.
+func (g *Gate) unreadable(w http.ResponseWriter, r *http.Request, s *status) {
+	delete(w.Header(), replayedField)
+	s.setState(w.Header(), false)
+	g.write(w, r, g.problem(problemLedgerUnavailable).about(g, s))
+}
+
 // purged says of an action that is done that its answer is not here any more, and all else that is known.
 func (g *Gate) purged(w http.ResponseWriter, r *http.Request, s *status) {
 	rec := &s.record
+	delete(w.Header(), replayedField)
 	s.setState(w.Header(), false)
 	p := g.problem(problemOutcomePurged).about(g, s)
 	p.ClaimedAt, p.ExecutedAt, p.OutcomeStatus = timePointer(rec.Claimed), timePointer(rec.Finished), rec.Status

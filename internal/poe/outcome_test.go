@@ -392,6 +392,10 @@ func TestOutcomeNotKept(t *testing.T) {
 				want.Fields.Set("Link", strings.TrimPrefix(i.link(), "Link: "))
 				read(t, b.do("GET", i.URI, "", "Accept: "+accept)).want(t, want)
 				wantProblem(t, b.do("POST", i.URI, "apples"), 405, "consumed")
+				b.do("POST", "/orders", "apples", "Idempotency-Key: k")
+				if res := b.do("POST", "/orders", "apples", "Idempotency-Key: k"); res.StatusCode != tc.code || res.Header.Get("Idempotent-Replayed") != "" {
+					t.Errorf("under a key: %d %v", res.StatusCode, res.Header)
+				}
 				if n := counter(t, b, "poe_replayed_total", ""); n != 0 {
 					t.Errorf("poe_replayed_total is %v", n)
 				}
