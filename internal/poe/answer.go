@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
@@ -69,8 +68,7 @@ func (c *call) prepare(r *store.Record) (*problem, error) {
 	r.Principal = c.owner
 	r.Request = store.Blob{Size: c.body.Size(), Digest: c.digest}
 	r.Status, r.Finished, r.Resent, r.Undo = 0, time.Time{}, 0, store.ID{} // those were an earlier attempt's
-	// What else its record lists, and still has, stays its own by the claim; the rest was taken over, and is not claimed back.
-	r.Names = slices.DeleteFunc(slices.Clone(r.Names), func(n store.Name) bool { return useOf(n) != naming_ })
+	r.Names = claimable(r.Names)
 	if p := c.ride(r); p != nil {
 		return p, nil
 	}

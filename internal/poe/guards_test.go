@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -292,5 +293,35 @@ func TestRetryOfAWriteThatWasTakenOver(t *testing.T) {
 	put(`"v1"`, "k2")
 	if res := put(`"v2"`, "k1"); res.StatusCode != 201 { // it looked, claimed and lost for ever
 		t.Errorf("the retry: %d", res.StatusCode)
+	}
+}
+
+// An action that was none can be burned, also when another one has been the last to write since then, and is the last one still.
+func TestBurnOfWhatWasTakenOver(t *testing.T) {
+	b, h := hookedBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{{Name: "notes", Match: "POST /notes/{id}", Doors: []string{"poe", "if-match"}}}
+	})
+	claims := 0
+	h.claim = func(r store.Record, next func(context.Context, store.Record) (store.Record, error)) (store.Record, error) {
+		if claims++; claims > 100 {
+			return store.Record{}, store.ErrUnavailable
+		}
+		return next(t.Context(), r)
+	}
+	i := b.issue("/notes/tea")
+	b.app = answering(502)
+	b.do("POST", i.URI, "green")
+	b.decide(decision(i.ID, core.AsUnused))
+	b.app = nil
+	last := b.do("POST", "/notes/tea", "black", `If-Match: "v1"`, alice)
+	if last.StatusCode != 201 {
+		t.Fatal(last.StatusCode)
+	}
+	if res := b.do("DELETE", i.URI, ""); res.StatusCode != 204 || claims > 100 { // it looked, claimed and lost for ever
+		t.Errorf("%d after %d claims", res.StatusCode, claims)
+	}
+	b.wantState(i.ID, store.Burned)
+	if res := b.do("POST", "/notes/tea", "black", `If-Match: "v1"`, alice); !strings.HasSuffix(res.Header.Get("POE-State"), ";replayed") {
+		t.Errorf("the last write: %d %v", res.StatusCode, res.Header)
 	}
 }

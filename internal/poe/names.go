@@ -62,6 +62,12 @@ func withNames(names []store.Name, more ...store.Name) []store.Name {
 	return out
 }
 
+// claimable returns the names that an unused action is claimed with again. What else its record lists, and still has, stays its own by the claim; the
+// rest was taken over, and is not claimed back.
+func claimable(names []store.Name) []store.Name {
+	return slices.DeleteFunc(slices.Clone(names), func(n store.Name) bool { return useOf(n) != naming_ })
+}
+
 // also returns what goes with the write that brings an action to rest: next in the place of claimed.
 func (g *Gate) also(ctx context.Context, claimed, next *store.Record) store.Also {
 	also := store.Also{Free: freedBy(next), Take: g.takes(ctx, claimed, next), Spawn: g.spawns(claimed, next)}

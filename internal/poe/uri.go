@@ -253,7 +253,7 @@ func (c *call) burn() {
 			return
 		}
 		record := s.record
-		record.Principal = c.owner
+		record.Principal, record.Names = c.owner, claimable(record.Names)
 		record.State, record.Term, record.Status, record.Finished = store.Burned, g.newTerm(), 0, g.now()
 		if address := c.signedCallback(&record); address != "" { // a claim has no children: the record is due until it has this one
 			record.Request.Head, record.Due = replay.EncodeRequestHead(http.Header{callbackKept: {address}}, nil), record.Finished
