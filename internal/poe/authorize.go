@@ -17,6 +17,12 @@ import (
 // authorizeTime is how long it may take to answer.
 const authorizeTime = 10 * time.Second
 
+// notAsked lists the fields that are about the client's own request, and would make something else of the question.
+var notAsked = []string{
+	"Content-Length", "Content-Type", "Content-Encoding", "Content-Digest", "Range", "If-Match", "If-None-Match", "If-Range", "If-Modified-Since", "If-Unmodified-Since",
+	"Prefer", callbackField,
+}
+
 // maxVerdict is how much of a refusal's content is passed on, in bytes.
 const maxVerdict = 64 << 10
 
@@ -42,7 +48,7 @@ func (g *Gate) authorized(w http.ResponseWriter, r *http.Request, rec *store.Rec
 	case v.code == http.StatusUnauthorized, v.code == http.StatusForbidden:
 		h := w.Header()
 		sayNothing(h)
-		for _, name := range []string{"Www-Authenticate", "Content-Type"} {
+		for _, name := range []string{"Www-Authenticate", "Content-Type", "Content-Encoding"} {
 			if values := v.header[name]; len(values) > 0 {
 				h[name] = values
 			}
@@ -74,8 +80,8 @@ func (g *Gate) question(ctx context.Context, r *http.Request, rt *route, rec *st
 	}
 	out.Body, out.ContentLength, out.TransferEncoding, out.Trailer = http.NoBody, 0, nil, nil
 	out.Header = g.endToEnd(r.Header)
-	for _, name := range []string{"Content-Length", "Content-Type", "Content-Encoding", "Content-Digest", "Range", "If-Match", "If-None-Match", "If-Range"} {
-		out.Header.Del(name)
+	for _, name := range notAsked {
+		delete(out.Header, name)
 	}
 	out.Header.Set("X-Original-Method", rec.Method)
 	out.Header.Set("X-Original-URI", rec.Target)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -76,6 +77,38 @@ func TestAuthorizationBeforeReplay(t *testing.T) {
 	}
 	if n := b.executed.Load(); n != 2 {
 		t.Errorf("executed %d times", n)
+	}
+}
+
+// The question is about nothing but the right: no condition of the client's, nor a wish of it, makes another answer of it. A refusal arrives as the
+// application has written it.
+func TestAuthorizationIsUnconditional(t *testing.T) {
+	allowed := true
+	b := newBench(t, func(c *core.Config) {
+		c.Authorizer = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !allowed {
+				w.Header().Set("Content-Encoding", "x-rot13")
+				w.WriteHeader(http.StatusForbidden)
+				_, _ = w.Write([]byte("ab"))
+				return
+			}
+			if r.Header.Get("Prefer") != "" || r.Header.Get("Callback-URL") != "" {
+				t.Errorf("asked: %v", r.Header)
+			}
+			http.ServeContent(w, r, "", time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), strings.NewReader("yes"))
+		})
+		c.Routes = []core.Route{{Name: "orders", Match: "POST /orders", Authorize: "/auth"}}
+	})
+	i := b.issue("/orders")
+	i.findOutcome(t, b.do("POST", i.URI, "apples"))
+	for _, condition := range []string{"If-Modified-Since: Mon, 01 Jun 2026 00:00:00 GMT", "If-Unmodified-Since: Tue, 01 Jan 2019 00:00:00 GMT", `If-None-Match: *`} {
+		if res := b.do("GET", i.outcome, "", condition, "Prefer: respond-async", "Callback-URL: https://example.com/"); res.StatusCode == 503 {
+			t.Errorf("%s: %s", condition, text(t, res))
+		}
+	}
+	allowed = false
+	if res := b.do("GET", i.outcome, ""); res.StatusCode != 403 || text(t, res) != "ab" || res.Header.Get("Content-Encoding") != "x-rot13" {
+		t.Errorf("refused: %d %v", res.StatusCode, res.Header)
 	}
 }
 
