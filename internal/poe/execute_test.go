@@ -911,6 +911,10 @@ func TestUnknownAndNameless(t *testing.T) {
 			if safe := p["retry"] == "same"; p["retry"] != tc.retry || safe == again || safe != (first.Header.Get("Retry-After") != "") || p["outcome"] == nil {
 				t.Errorf("a repeat was executed: %t, and %v %v", again, p, first.Header)
 			}
+			page := text(t, b.do("PUT", "/orders", "apples", append(tc.fields, "Accept: text/html")...))
+			if safe := strings.Contains(page, "<strong>Repeating the same request is safe.</strong>"); safe == again || strings.Contains(page, "changes nothing") {
+				t.Errorf("a repeat was executed: %t, and %s", again, page)
+			}
 		})
 	}
 }

@@ -19,7 +19,7 @@ func TestPagesSayWhatToDo(t *testing.T) {
 		"burned":               {"was cancelled", "Only a new link"},
 		"expired, never sent":  {"was never used", "Only a new link", "safe to start again"},
 		"expired, tried":       {"has expired", "Attempts", "Last answer", "422"},
-		"past retention, done": {"too long ago", "Repeating changes nothing"},
+		"past retention, done": {"too long ago", "Repeating does not help"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			at := slices.IndexFunc(arrangements, func(a arrangement) bool { return a.name == name })
@@ -51,7 +51,7 @@ func TestPagesSayWhatToDo(t *testing.T) {
 		for body, want := range map[string]string{"apples": "<dd>yes</dd>", "pears": "no: another request was executed"} {
 			got := text(t, b.do("POST", i.URI, body, "Accept: text/html"))
 			for _, w := range []string{want, "has been done already", `href="` + i.outcome + `"`, `href="` + i.outcome + `/receipt"`,
-				"Repeating changes nothing", "2026-03-01 12:00:00 UTC", `href="/poe/problems/consumed"`} {
+				"Repeating does not help", "2026-03-01 12:00:00 UTC", `href="/poe/problems/consumed"`} {
 				if !strings.Contains(got, w) {
 					t.Errorf("no %q in %s", w, got)
 				}

@@ -14,7 +14,7 @@ type retry string
 const (
 	retrySame  retry = "same"  // repeat this very request
 	retryNew   retry = "new"   // only with a new action
-	retryNever retry = "never" // repeating changes nothing
+	retryNever retry = "never" // repeating does not help
 )
 
 // A kind is one of the problems that the wire contract names.
