@@ -114,14 +114,18 @@ func (r *Recorder) WriteHeader(status int) {
 }
 
 func (r *Recorder) inform(status int) {
-	if r.cfg.Inform == nil || r.released.Load() {
+	if r.cfg.Inform == nil {
 		return
 	}
 	h := r.header.Clone()
 	DropReserved(h)
 	h.Del("Content-Length") // RFC 9110 section 8.6
 	h.Del("Transfer-Encoding")
-	r.cfg.Inform(status, h)
+	r.client.Lock()
+	defer r.client.Unlock()
+	if !r.released.Load() {
+		r.cfg.Inform(status, h)
+	}
 }
 
 // freezeTrailers takes the announcements of trailers out of the frozen fields.

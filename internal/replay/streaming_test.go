@@ -296,6 +296,32 @@ func TestReleaseWaits(t *testing.T) {
 	<-done
 }
 
+// What informs the client uses its writer too: a 103 that comes late must not get into what is written to it next.
+func TestReleaseWaitsForInterim(t *testing.T) {
+	entered, leave := make(chan struct{}), make(chan struct{})
+	rec := replay.NewRecorder(replay.RecorderConfig{Spool: spoolOf(t, 0, 0), Inform: func(int, http.Header) {
+		close(entered)
+		<-leave
+	}})
+	go rec.WriteHeader(http.StatusEarlyHints)
+	<-entered
+	released := make(chan struct{})
+	go func() {
+		defer close(released)
+		rec.Release()
+	}()
+	for range 1000 { // time enough for a Release that does not wait
+		runtime.Gosched()
+		select {
+		case <-released:
+			t.Fatal("Release returned while the client was being informed")
+		default:
+		}
+	}
+	close(leave)
+	<-released
+}
+
 func TestReleaseEndsAStream(t *testing.T) {
 	client := httptest.NewRecorder()
 	rec := replay.NewRecorder(replay.RecorderConfig{Spool: spoolOf(t, 0, 0), Stream: func(*replay.Answer) (http.ResponseWriter, error) { return client, nil }})
