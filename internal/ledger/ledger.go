@@ -38,6 +38,8 @@ type Config struct {
 	MinFree uint64
 	// AcceptLostKeys lets what was done under keys before a restore be done again. It is remembered until the next restore.
 	AcceptLostKeys bool
+	// Passes tells Check which names pass from one action to another; see pebblestore.Config.
+	Passes func(store.Name) bool
 }
 
 // ErrURL is returned by Open for a URL that names no kind of ledger.
@@ -80,6 +82,7 @@ func (cfg *Config) folder(dir string) (pebblestore.Config, error) {
 	identity, err := meant(dir, cfg.Keys)
 	return pebblestore.Config{
 		Dir: dir, HighWater: cfg.HighWater, MinFree: cfg.MinFree, Identity: identity, AcceptLost: cfg.AcceptLostKeys, Clock: cfg.Clock, Random: cfg.Random, Log: cfg.Log,
+		Passes: cfg.Passes,
 	}, err
 }
 

@@ -91,6 +91,70 @@ func TestDeleteKeepsTheTagUsedUp(t *testing.T) {
 	}
 }
 
+// Of what an action lists, only such names may lead nowhere as a check of the ledger knows to pass from one action to another: here that of a resource which
+// was created twice, and that of the last write to one, whose action is forgotten before the one that had it first.
+func TestNamesThatPass(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{
+			{Name: "orders", Match: "POST,DELETE /orders{rest:.*}", Unique: []string{"header:X-Item"}, FreeOn: []string{"DELETE"}},
+			{Name: "notes", Match: "PUT /notes/{id}", Doors: []string{"poe", "if-match"}, TTL: 48 * time.Hour},
+		}
+	})
+	b.do("POST", b.mint("/orders"), "apples", "X-Item: cup")
+	b.do("POST", b.mint("/orders"), "apples", "X-Item: can")
+	b.app = answering(204)
+	b.do("DELETE", "/orders/1", "", "X-Item: other")
+	b.app = nil
+
+	note := func() string {
+		uri, err := b.gate.Mint(t.Context(), core.MintRequest{Target: "/notes/tea", Method: "PUT", TTL: 48 * time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return uri.URI
+	}
+	old := note()
+	b.advance(25 * time.Hour)
+	b.do("PUT", note(), "green", `If-Match: "v1"`)
+	if res := b.do("PUT", old, "black", `If-Match: "v2"`); res.StatusCode != 201 {
+		t.Fatal(res.StatusCode)
+	}
+	nowhere := map[store.Name]bool{}
+	for range 100 { // days, of which one comes between the shelves
+		b.advance(24 * time.Hour)
+		for more := true; more; {
+			swept, err := b.store.Sweep(t.Context(), b.clock())
+			if err != nil {
+				t.Fatal(err)
+			}
+			more = swept.More
+		}
+		ids, err := b.store.List(t.Context(), store.ID{}, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range ids {
+			r, err := b.store.Lookup(t.Context(), store.ByID(id))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range r.Names {
+				if _, err := b.store.Lookup(t.Context(), store.ByName(n)); err != nil {
+					nowhere[n] = core.Passes(n)
+				}
+			}
+		}
+	}
+	if len(nowhere) != 2 {
+		t.Errorf("%d names lead nowhere: this says nothing", len(nowhere))
+	}
+	for n, passes := range nowhere {
+		if !passes {
+			t.Errorf("a name of use %d leads nowhere", n[0])
+		}
+	}
+}
+
 // What an operator is told to be free is free, even if the action ends in that moment.
 func TestFreeBesideAnEnd(t *testing.T) {
 	b, ledger := newTampered(t, one(core.Route{Unique: []string{"header:X-Item"}}))

@@ -51,6 +51,17 @@ func hostScope(host string) string {
 
 func useOf(n store.Name) use { return use(n[0]) }
 
+// Passes tells whether an action may take the name over from the one that lists it, see takes: which action it leads to then is as it should be, and
+// also that it leads to none any more.
+func Passes(n store.Name) bool {
+	switch useOf(n) {
+	case location, lastWrite, nextWrite:
+		return true
+	default:
+		return false
+	}
+}
+
 // withNames returns names with those of more that are not among them. It writes into no array that somebody else can see.
 func withNames(names []store.Name, more ...store.Name) []store.Name {
 	out := slices.Clip(names)

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/postonce/poe/internal/ledger"
+	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/store"
 )
 
@@ -47,7 +48,9 @@ func Restore(ctx context.Context, l Ledger, r store.Restore) (store.Copied, erro
 
 // Check reads all of a ledger that no server has open; see ledger.Check.
 func Check(ctx context.Context, l Ledger, progress func(store.Progress)) (store.Findings, error) {
-	return ledger.Check(ctx, l.Store, l.config(), progress)
+	cfg := l.config()
+	cfg.Passes = core.Passes
+	return ledger.Check(ctx, l.Store, cfg, progress)
 }
 
 // A BackupLine is one line of the answer to POST /backup: how far it is, and at last how it ended.

@@ -491,6 +491,40 @@ func TestCheckFinds(t *testing.T) {
 	})
 }
 
+// A name that passes from one action to another may lead nowhere while an earlier one lists it still: that is no damage. Of any other it is.
+func TestCheckKnowsWhatPasses(t *testing.T) {
+	fs := vfs.NewMem()
+	s, err := open(t, fs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	must := func(r store.Record, err error) store.Record {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	n := newName()
+	earlier := must(s.Claim(t.Context(), claim(t, n)))
+	later := must(s.Claim(t.Context(), claim(t)))
+	for _, also := range []store.Also{{Take: []store.Name{n}}, {Free: []store.Name{n}}} {
+		next := later
+		next.Term = newTerm()
+		later = must(s.Advance(t.Context(), later.Term, next, also))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c := config(fs)
+	found, err := pebblestore.Check(t.Context(), c, nil)
+	if err != nil || found.Faults != 1 || found.Wrong[0] != earlier.ID.String()+" has a name that leads nowhere" {
+		t.Errorf("a name that does not pass: %+v, %v", found, err)
+	}
+	c.Passes = func(name store.Name) bool { return name == n }
+	sound(t, c, 2)
+}
+
 // A backup holds stored answers and kept credentials. Nobody else gets into its folder, also where that was made for it beforehand.
 func TestBackupIsPrivate(t *testing.T) {
 	top := t.TempDir()

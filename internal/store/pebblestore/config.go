@@ -45,6 +45,10 @@ type Config struct {
 	// exits with status 1.
 	Fatal func(reason string)
 
+	// Passes tells Check which names pass from one action to another (store.Also.Take): an action still lists one that was taken from it, and who has taken it
+	// may have given it back, or be forgotten. nil: none do.
+	Passes func(store.Name) bool
+
 	opening *atomic.Bool // it is not open yet
 }
 
