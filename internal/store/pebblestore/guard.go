@@ -138,12 +138,12 @@ func (g *guard) refuses() error {
 // markLimit is how long writing a mark may take until nothing new is taken: a disk that hangs says nothing.
 const markLimit = 5 * time.Second
 
-// mark writes down how far the ledger has come, unless the file says so already.
+// mark writes down how far the ledger has come, unless the file says so already and the last time was well.
 func (g *guard) mark() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	sequence := g.s.commits.durable.Load()
-	if sequence == g.high.last.sequence {
+	if sequence == g.high.last.sequence && g.failing.Load() == nil {
 		return nil
 	}
 	return g.put(mark{g.s.meta.identity, sequence, g.s.meta.restored, g.s.clock.Floor()})
