@@ -59,7 +59,7 @@ func Check(ctx context.Context, cfg Config, progress func(store.Progress)) (foun
 		if err := s.asItWas(); err != nil {
 			return err
 		}
-		c := checker{s: s, ctx: ctx, db: db, progress: progress, now: s.c.Clock()}
+		c := checker{s: s, ctx: ctx, db: db, progress: progress, now: latest(s.c.Clock(), s.meta.floor)}
 		c.found.Ledger, c.found.Sequence = s.meta.identity, s.meta.sequence
 		err := c.all()
 		found = c.found
