@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/store/pebblestore"
@@ -213,6 +214,36 @@ func TestSmallDisk(t *testing.T) {
 		t.Errorf("it took %s until something new was taken", took)
 	}
 	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A full disk takes no writes below a folder.
+type fullDiskAt string
+
+func (d fullDiskAt) String() string { return "(FullDiskAt " + string(d) + ")" }
+
+func (d fullDiskAt) MaybeError(op errorfs.Op) error {
+	if strings.HasPrefix(op.Path, string(d)) && op.Kind == errorfs.OpFileWrite {
+		return syscall.ENOSPC
+	}
+	return nil
+}
+
+// A backup that finds no room is not made. It costs the ledger neither its reserve nor a claim: those are for its own folder.
+func TestBackupToAFullDisk(t *testing.T) {
+	mem := vfs.NewMem()
+	s := mustOpen(t, errorfs.Wrap(mem, fullDiskAt("/data/poe-backup/")))
+	if _, err := live(t, s); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Backup(t.Context(), pebblestore.Backup{Dir: "/data/poe-backup"}); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("the backup: %v", err)
+	}
+	if s.Health().Low {
+		t.Error("the ledger's disk is taken for full")
+	}
+	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
 		t.Error(err)
 	}
 }
