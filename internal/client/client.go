@@ -43,10 +43,7 @@ type Config struct {
 }
 
 // Client talks to servers that are guarded by poe. It is safe for concurrent use.
-type Client struct {
-	cfg  Config
-	http *http.Client
-}
+type Client struct{ cfg Config }
 
 // New returns a Client. It keeps a reference to the maps in cfg.
 func New(cfg Config) *Client {
@@ -59,11 +56,7 @@ func New(cfg Config) *Client {
 	if cfg.Transport == nil {
 		cfg.Transport = newTransport()
 	}
-	return &Client{cfg: cfg, http: &http.Client{
-		Transport: cfg.Transport,
-		// A redirect is an outcome. Followed, it would be a request that nobody asked for.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	return &Client{cfg: cfg}
 }
 
 func setDefault[T comparable](field *T, value T) {
@@ -116,7 +109,13 @@ func (c *Client) do(ctx context.Context, r request) (Answer, error) {
 		// Without GetBody nothing below us can send the body again.
 		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(r.body.Data)), int64(len(r.body.Data))
 	}
-	res, err := c.http.Do(req)
+	if user := r.url.User; user != nil && req.Header.Get("Authorization") == "" {
+		password, _ := user.Password()
+		req.SetBasicAuth(user.Username(), password)
+	}
+	// No http.Client: a redirect is an outcome, followed it would be a request that nobody asked for, and one whose Location cannot be
+	// read would be no answer.
+	res, err := c.cfg.Transport.RoundTrip(req)
 	if err != nil {
 		return Answer{}, cause(ctx, err)
 	}
@@ -134,14 +133,10 @@ func (c *Client) do(ctx context.Context, r request) (Answer, error) {
 // errSlow is why an exchange was given up.
 var errSlow = errors.New("no answer in time")
 
-// cause takes the request's address, and with it the token, out of an error, and says it when it was our own limit.
+// cause says it when it was our own limit that ended an exchange.
 func cause(ctx context.Context, err error) error {
 	if why := context.Cause(ctx); why != nil {
 		return why
-	}
-	var u *url.Error
-	if errors.As(err, &u) {
-		return u.Err
 	}
 	return err
 }

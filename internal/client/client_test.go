@@ -140,6 +140,8 @@ func TestPost(t *testing.T) {
 		{name: "at once", steps: []reply{minted, created}, want: []string{mintLine, postLine}, body: "order 1", ok: true},
 		{name: "redirect is an outcome", steps: []reply{minted, {code: 303, state: "done;status=303", header: http.Header{"Location": {"/elsewhere"}}}},
 			want: []string{mintLine, postLine}, ok: true},
+		{name: "redirect to what is no address", steps: []reply{minted, {code: 303, state: "done;status=303", header: http.Header{"Location": {"/orders/50%off"}}, body: "there"}},
+			want: []string{mintLine, postLine}, body: "there", ok: true},
 		{name: "a POE URI needs no minting", url: poeURI, steps: []reply{created}, want: []string{postLine}, body: "order 1", ok: true},
 		{name: "refused by the application", steps: []reply{minted, {code: 422, state: "unused", body: "no"}},
 			want: []string{mintLine, postLine}, body: "no"},
