@@ -295,6 +295,8 @@ func TestPostGivesUp(t *testing.T) {
 		{"not executed, and then lost", poeURI, []reply{poe(503, "unused", "not-executed", "same")}, reply{err: cut}, client.UnsettledError{Sent: true}, "the time is over: no answer came, and nobody here knows whether it was executed"},
 		{"not executed, and then refused", poeURI, []reply{poe(503, "unused", "not-executed", "same")}, reply{err: nowhere}, client.UnsettledError{Sent: true, State: "unused"}, "the time is over: it was not executed so far"},
 		{"running", poeURI, nil, running, client.UnsettledError{Sent: true, State: "running"}, "the time is over: it is still being executed"},
+		{"running, and then refused", poeURI, []reply{running}, reply{err: nowhere}, client.UnsettledError{Sent: true}, "the time is over: no answer came, and nobody here knows whether it was executed"},
+		{"done, and then lost", poeURI, []reply{consumed, poe(503, "", "ledger-unavailable", "same")}, reply{err: cut}, client.UnsettledError{Sent: true, State: "done"}, "the time is over: it was executed, but the outcome could not be fetched"},
 		{"unknown", poeURI, nil, unknown, client.UnsettledError{Sent: true, State: "unknown"}, "the time is over: it was sent, and nobody knows whether it was executed"},
 		{"unknown, and then lost", poeURI, []reply{unknown}, reply{err: cut}, client.UnsettledError{Sent: true, State: "unknown"}, "the time is over: it was sent, and nobody knows whether it was executed"},
 		{"done, and the outcome is out of reach", poeURI, []reply{consumed}, reply{err: cut}, client.UnsettledError{Sent: true, State: "done"}, "the time is over: it was executed, but the outcome could not be fetched"},

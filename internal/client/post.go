@@ -174,9 +174,16 @@ func (p *posting) post(ctx context.Context) verdict {
 	return p.judge(a)
 }
 
-// unanswered follows a POST that may have arrived: what was known before it no longer holds.
+// unanswered follows a POST that may have arrived: what was known before it no longer holds, but for what it cannot change. What was being
+// executed may have ended, whether this one arrived or not.
 func (p *posting) unanswered(err error) verdict {
-	if p.state != "unknown" && !isDial(err) {
+	switch p.state {
+	case "done", "unknown":
+	case "unused":
+		if !isDial(err) {
+			p.state = ""
+		}
+	default:
 		p.state = ""
 	}
 	if !p.guarded {
