@@ -162,6 +162,16 @@ func (c *Client) header(r request) http.Header {
 	return h
 }
 
+// accept returns the Accept of a request whose refusals must be understood: poe's are pages for whoever would rather have those, and a page does not
+// say whether the body was the one that was executed. "": what there is without the field.
+func (c *Client) accept() string {
+	theirs := c.cfg.Header.Values("Accept")
+	if len(theirs) == 0 {
+		return ""
+	}
+	return "application/problem+json, " + strings.Join(theirs, ", ")
+}
+
 // parse reads an absolute http URL and drops its fragment.
 func parse(text string) (*url.URL, error) {
 	u, err := url.Parse(text)

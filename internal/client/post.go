@@ -162,7 +162,7 @@ func away(code int) bool {
 
 // post is the request itself.
 func (p *posting) post(ctx context.Context) verdict {
-	a, err := p.c.do(ctx, request{method: http.MethodPost, url: p.uri, body: &p.request.Body})
+	a, err := p.c.do(ctx, request{method: http.MethodPost, url: p.uri, body: &p.request.Body, accept: p.c.accept()})
 	p.sent = p.sent || !isDial(err)
 	if err != nil {
 		return p.unanswered(err)
@@ -261,7 +261,7 @@ func (p *posting) unguarded(a Answer, method string) verdict {
 
 // fetch gets the outcome of what was done before.
 func (p *posting) fetch(ctx context.Context) verdict {
-	a, err := p.c.do(ctx, request{method: http.MethodGet, url: p.uri})
+	a, err := p.c.do(ctx, request{method: http.MethodGet, url: p.uri, accept: p.c.accept()})
 	if err != nil {
 		return p.broken(err, p.fetch)
 	}

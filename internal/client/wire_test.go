@@ -110,3 +110,34 @@ func TestUnguardedIsPostedOnce(t *testing.T) {
 		t.Errorf("%d POSTs, error %v", posts, err)
 	}
 }
+
+// TestRefusalsAreAsked: a person's Accept must not make poe's refusals pages, which Post could not read.
+func TestRefusalsAreAsked(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		theirs []string
+		want   []string
+	}{
+		{"none", nil, nil},
+		{"pages", []string{"text/html", "text/plain;q=0.5"}, []string{"application/problem+json, text/html, text/plain;q=0.5"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got [][]string
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				got = append(got, r.Header["Accept"])
+				w.Header().Set("POE-State", "done;status=201")
+				if r.Method == http.MethodPost {
+					w.WriteHeader(http.StatusMethodNotAllowed)
+				}
+			}))
+			defer s.Close()
+			c := client.New(client.Config{Header: http.Header{"Accept": tt.theirs}})
+			if _, err := c.Post(t.Context(), client.PostRequest{URL: s.URL + "/orders?poe=a.b.c"}); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([][]string{tt.want, tt.want}, got); diff != "" {
+				t.Errorf("of POST and GET (-want +got)\n%s", diff)
+			}
+		})
+	}
+}
