@@ -148,6 +148,7 @@ func (c *Client) header(r request) http.Header {
 		h = http.Header{}
 	}
 	h.Del("Host")
+	h.Del("Expect") // the body is sent in any case, and must be looked at: what is refused before that is not compared with what was executed
 	if h.Get("User-Agent") == "" {
 		h.Set("User-Agent", "poe")
 	}

@@ -111,7 +111,8 @@ func TestUnguardedIsPostedOnce(t *testing.T) {
 	}
 }
 
-// TestRefusalsAreAsked: a person's Accept must not make poe's refusals pages, which Post could not read.
+// TestRefusalsAreAsked: a person's Accept must not make poe's refusals pages, which Post could not read, and a person's Expect none that say
+// nothing of the body.
 func TestRefusalsAreAsked(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -125,14 +126,17 @@ func TestRefusalsAreAsked(t *testing.T) {
 			var got [][]string
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				got = append(got, r.Header["Accept"])
+				if r.Header["Expect"] != nil {
+					t.Errorf("a %s expects %q", r.Method, r.Header["Expect"])
+				}
 				w.Header().Set("POE-State", "done;status=201")
 				if r.Method == http.MethodPost {
 					w.WriteHeader(http.StatusMethodNotAllowed)
 				}
 			}))
 			defer s.Close()
-			c := client.New(client.Config{Header: http.Header{"Accept": tt.theirs}})
-			if _, err := c.Post(t.Context(), client.PostRequest{URL: s.URL + "/orders?poe=a.b.c"}); err != nil {
+			c := client.New(client.Config{Header: http.Header{"Accept": tt.theirs, "Expect": {"100-continue"}}})
+			if _, err := c.Post(t.Context(), client.PostRequest{URL: s.URL + "/orders?poe=a.b.c", Body: client.Body{Data: []byte("a=1")}}); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff([][]string{tt.want, tt.want}, got); diff != "" {
