@@ -306,6 +306,8 @@ func TestMistakesOneByOne(t *testing.T) {
 		{"origin", "routes: [{match: POST /a, origins: [shop]}]", `p:2:37: origins: "shop" is not an origin (write https://shop.example.com)`},
 		{"route's ttl", "routes: [{match: POST /a, ttl: 0s}]", `p:2:32: ttl: must be a second at least`},
 		{"second document", "---\nttl: 1h", `p:3:1: there is a second document; one file is one configuration`},
+		{"document after an empty one", "---\n---\nttl: 1h", `p:3:1: there is a second document; one file is one configuration`},
+		{"document after a comment alone", "---\n# managed\n---\nrequire: true", `p:4:1: there is a second document; one file is one configuration`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 )
@@ -57,7 +58,7 @@ func (d *decoder) file(text []byte, v reflect.Value) bool {
 		return true
 	}
 	if len(bodies) > 1 {
-		d.add(d.at(bodies[1]), "there is a second document; one file is one configuration")
+		d.add(d.at(bodies[1]), oneDocument)
 	}
 	m, ok := bodies[0].(ast.MapNode)
 	if !ok {
@@ -68,6 +69,23 @@ func (d *decoder) file(text []byte, v reflect.Value) bool {
 	return true
 }
 
+const oneDocument = "there is a second document; one file is one configuration"
+
+// afterEmptyDocument returns the --- that follows another with nothing but comments in between; nil: there is none. The parser reads nothing of what comes
+// after the two, and says nothing.
+func afterEmptyDocument(tokens token.Tokens) *token.Token {
+	begun := false
+	for _, t := range tokens {
+		switch {
+		case t.Type == token.DocumentHeaderType && begun:
+			return t
+		case t.Type != token.CommentType:
+			begun = t.Type == token.DocumentHeaderType
+		}
+	}
+	return nil
+}
+
 // parseYAML keeps the parser's panics, which a damaged file could reach, from ending the process.
 // Duplicate keys are let through: the walk reports them together with everything else.
 func parseYAML(text []byte) (file *ast.File, err error) {
@@ -76,7 +94,11 @@ func parseYAML(text []byte) (file *ast.File, err error) {
 			err = fmt.Errorf("it is not YAML (%v)", p)
 		}
 	}()
-	return parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
+	tokens := lexer.Tokenize(string(text))
+	if second := afterEmptyDocument(tokens); second != nil {
+		return nil, &yaml.SyntaxError{Message: oneDocument, Token: second}
+	}
+	return parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 }
 
 // syntax reports what the parser says.
