@@ -138,6 +138,9 @@ func (p *progress) failed(err error) error {
 	case errors.As(err, &unguarded) && unguarded.Sent:
 		hint = "the request was sent once, and may have been executed; see what came of it with " + see +
 			"; where poe does not answer that, look at the application before you send it again"
+	case errors.As(err, &refused) && refused.Open:
+		hint = "did another server answer, or one with another ledger or other keys? See what came of it with " + see +
+			" where the first try went; where poe does not answer that, look at the application before you send it again"
 	case errors.As(err, &unguarded), errors.As(err, &refused) && refused.Retry == "new": // they say it themselves, and nothing was executed
 		return err
 	case errors.As(err, &refused):

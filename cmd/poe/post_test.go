@@ -52,6 +52,21 @@ func TestPostFailureNamesURI(t *testing.T) {
 			}, io.Discard,
 			"see what is known of it with poe get 'URI'",
 		},
+		"poe refuses, after a try that got no answer": {
+			func() http.HandlerFunc {
+				tries := 0
+				return func(w http.ResponseWriter, _ *http.Request) {
+					if tries++; tries == 1 {
+						panic(http.ErrAbortHandler)
+					}
+					w.Header().Set("Content-Type", "application/problem+json")
+					w.WriteHeader(http.StatusNotFound)
+					_, _ = io.WriteString(w, `{"type":"/poe/problems/not-found","retry":"never"}`)
+				}
+			}(), io.Discard,
+			"did another server answer, or one with another ledger or other keys? See what came of it with poe get 'URI' where the first try went; " +
+				"where poe does not answer that, look at the application before you send it again",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

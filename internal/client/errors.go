@@ -66,6 +66,7 @@ var ErrOtherRequest = errors.New("the POE URI was used before, with another body
 type ProblemError struct {
 	Problem
 	Answer Answer
+	Open   bool // an earlier try may have been executed, and the answer does not say what became of it
 }
 
 // Error gives status, name and the problem's own text.
@@ -73,6 +74,9 @@ func (e *ProblemError) Error() string {
 	text := fmt.Sprintf("%d %s: %s", e.Answer.Code, e.Name(), e.Title)
 	if e.Detail != "" {
 		text += ": " + e.Detail
+	}
+	if e.Open {
+		text += "; an earlier try may have been executed all the same"
 	}
 	return text
 }

@@ -72,6 +72,7 @@ type posting struct {
 	guarded bool   // that poe is there is proved: it minted the URI, or answered for it
 	sent    bool   // a request may have arrived
 	state   string // the last that an answer said
+	open    bool   // what was sent before may have been executed
 	pause   *backoff.ExponentialBackOff
 	tries   int
 }
@@ -170,13 +171,14 @@ func (p *posting) post(ctx context.Context) verdict {
 	if a.State.Name == "" {
 		return p.unguarded(a, http.MethodPost)
 	}
-	p.guarded, p.state = true, a.State.Name
+	p.guarded, p.state, p.open = true, a.State.Name, a.State.Name != "unused"
 	return p.judge(a)
 }
 
 // unanswered follows a POST that may have arrived: what was known before it no longer holds, but for what it cannot change. What was being
 // executed may have ended, whether this one arrived or not.
 func (p *posting) unanswered(err error) verdict {
+	p.open = p.open || !isDial(err)
 	switch p.state {
 	case "done", "unknown":
 	case "unused":
@@ -255,7 +257,7 @@ func (p *posting) unguarded(a Answer, method string) verdict {
 	case a.Code == http.StatusServiceUnavailable && problem.Name() == "ledger-unavailable" && problem.Retry == "same":
 		return verdict{next: p.post, why: "the server cannot keep its records right now", after: a.retryAfter()}
 	default:
-		return end(a, &ProblemError{Problem: problem, Answer: a})
+		return end(a, &ProblemError{Problem: problem, Answer: a, Open: p.open})
 	}
 }
 
