@@ -86,15 +86,22 @@ func (p Problem) Name() string { return p.Type[strings.LastIndexByte(p.Type, '/'
 
 // problem returns the problem that an answer is, if it is one of poe's and not one of the application's.
 func (c *Client) problem(a Answer) (Problem, bool) {
+	p, ok := a.problem()
+	return p, ok && strings.Contains(p.Type, c.cfg.Prefix+"problems/")
+}
+
+// problem returns the problem that an answer is, whoever says it.
+func (a Answer) problem() (p Problem, ok bool) {
 	media, _, err := mime.ParseMediaType(a.Header.Get("Content-Type"))
-	if err != nil || media != "application/problem+json" {
-		return Problem{}, false
-	}
-	var p Problem
-	if json.Unmarshal(a.Body, &p) != nil || !strings.Contains(p.Type, c.cfg.Prefix+"problems/") {
-		return Problem{}, false
-	}
-	return p, true
+	return p, err == nil && media == "application/problem+json" && json.Unmarshal(a.Body, &p) == nil
+}
+
+// aboutAnother tells whether an answer says that the action had another body than the request. 405 and 409 in these states are poe's own words, also where
+// its prefix is not the one that we were told.
+func (a Answer) aboutAnother() bool {
+	own := a.Code == http.StatusMethodNotAllowed && a.State.Name == "done" || a.Code == http.StatusConflict && a.State.Name != "done" && a.State.Name != "unused"
+	p, ok := a.problem()
+	return own && ok && p.RequestMatches != nil && !*p.RequestMatches
 }
 
 // retryAfter returns how long the server asks to wait, 0 if it does not. A date is compared with the server's own.

@@ -108,6 +108,12 @@ func another(r reply) reply {
 	return r
 }
 
+// elsewhere is r with its type below another prefix than the one that the client knows.
+func elsewhere(r reply) reply {
+	r.body = strings.Replace(r.body, "/poe/problems/", "/api/problems/", 1)
+	return r
+}
+
 var (
 	minted   = reply{code: 200, body: `{"uris":[{"uri":"/orders?x=1&poe=` + token + `","id":"i","expires":"2026-11-21T00:00:00Z"}]}`}
 	created  = reply{code: 201, state: `done;id="i";status=201`, body: "order 1"}
@@ -200,6 +206,9 @@ func TestPost(t *testing.T) {
 			want: []string{postLine, fetchLine, postLine, fetchLine}, notices: []string{"the outcome is not there; trying the same URI again (2)"}, body: "order 1", ok: true},
 
 		{name: "done before, something else", url: poeURI, steps: []reply{another(consumed)}, want: []string{postLine}, err: client.ErrOtherRequest.Error()},
+		{name: "done before, something else, below another prefix", url: poeURI, steps: []reply{elsewhere(another(consumed))}, want: []string{postLine}, err: client.ErrOtherRequest.Error()},
+		{name: "a problem of the application's that speaks of matches", steps: []reply{minted, elsewhere(another(poe(409, "unused", "conflict", "never")))},
+			want: []string{mintLine, postLine}, body: `{"type":"/api/problems/conflict","title":"T","status":409,"retry":"never","request_matches":false}`},
 		{name: "unknown, something else", url: poeURI, steps: []reply{another(unknown)}, want: []string{postLine}, err: client.ErrOtherRequest.Error()},
 		{name: "burned", url: poeURI, steps: []reply{poe(410, "burned", "burned", "new")}, want: []string{postLine}, err: "410 burned: T"},
 		{name: "refused method", url: poeURI, steps: []reply{poe(501, "unused", "method-refused", "never")}, want: []string{postLine}, err: "501 method-refused: T"},

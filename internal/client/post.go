@@ -196,7 +196,7 @@ func (p *posting) unanswered(err error) verdict {
 
 // judge is the table in the package's comment.
 func (p *posting) judge(a Answer) verdict {
-	if problem, ok := p.c.problem(a); ok && problem.RequestMatches != nil && !*problem.RequestMatches {
+	if a.aboutAnother() {
 		return end(a, ErrOtherRequest)
 	}
 	again := verdict{next: p.post, after: a.retryAfter()}
