@@ -9,18 +9,13 @@ import (
 	"github.com/postonce/poe/internal/replay"
 )
 
-const (
-	// maxInformational is how many 1xx answers may come before the final one.
-	maxInformational = 16
-	// copySize is how much of an answer is copied at a time, in bytes.
-	copySize = 32 << 10
-)
+// copySize is how much of an answer is copied at a time, in bytes.
+const copySize = 32 << 10
 
 var (
 	errMalformed   = errors.New("the answer is not HTTP/1")
 	errFramedTwice = errors.New("the answer is of HTTP/1.0 and has a Transfer-Encoding: where it ends is not known")
 	errSwitched    = errors.New("the upstream switched protocols unasked")
-	errEndless     = errors.New("informational answers without end")
 )
 
 // A recorder is what an answer is written to: a *replay.Recorder.
@@ -50,10 +45,10 @@ func (x *exchange) receive() (last bool, err error) {
 	return resp.Close || !resp.ProtoAtLeast(1, 1), nil
 }
 
-// finalHead reads heads up to the final one and hands the informational ones on.
+// finalHead reads heads up to the final one and hands the informational ones on. An application that works for long may send as many as it likes, within headLimit.
 func (x *exchange) finalHead() (*http.Response, error) {
 	asked := &http.Request{Method: x.message.method} // a HEAD is answered without a body
-	for range maxInformational + 1 {
+	for {
 		switch twice, err := x.conn.framedTwice(); {
 		case err != nil:
 			return nil, x.headError()
@@ -73,7 +68,6 @@ func (x *exchange) finalHead() (*http.Response, error) {
 		}
 		x.inform(resp)
 	}
-	return nil, errEndless
 }
 
 // headError tells trouble of the connection from an answer that makes no sense. What net/http says of the latter quotes it, and

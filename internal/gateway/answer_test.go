@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,9 +41,8 @@ func TestAnswer(t *testing.T) {
 			"HTTP/1.1 103 Early Hints\r\nLink: </b.css>\r\n\r\n" + ok,
 			want: answer{Status: 200, Header: http.Header{"Content-Type": {"text/plain"}}, Body: "ok",
 				Inform: []string{"Continue ", "Processing ", "Early Hints </a.css>", "Early Hints </b.css>"}}},
-		{name: "as many 1xx as are let through", say: strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 16) + ok,
-			want: answer{Status: 200, Header: http.Header{"Content-Type": {"text/plain"}}, Body: "ok",
-				Inform: strings.Split(strings.Repeat("Early Hints ,", 15)+"Early Hints ", ",")}},
+		{name: "102 for as long as it takes", say: strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 1000) + ok,
+			want: answer{Status: 200, Header: http.Header{"Content-Type": {"text/plain"}}, Body: "ok", Inform: slices.Repeat([]string{"Processing "}, 1000)}},
 		{name: "chunks and trailers, declared and not", say: "HTTP/1.1 200 OK\r\nContent-Type: x/y\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n" +
 			"2;ext=1\r\nab\r\n1\r\nc\r\n0\r\nX-Sum: 6\r\nX-Late: 1\r\nX-Late: 2\r\n\r\n",
 			want: answer{Status: 200, Header: http.Header{"Content-Type": {"x/y"}},

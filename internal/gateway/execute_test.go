@@ -92,8 +92,6 @@ func TestProof(t *testing.T) {
 				}
 			}
 		}), proof: replay.Broken, fails: otherwise, requests: 1},
-		{name: "one 1xx too many", play: always(strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 17) + ok),
-			proof: replay.Broken, fails: otherwise, requests: 1},
 		{name: "giant head", play: once(func(p *peer) {
 			p.say("HTTP/1.1 200 OK\r\nX-Giant: ")
 			for {
