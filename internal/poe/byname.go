@@ -63,7 +63,7 @@ func (n *byName) find(ctx context.Context) (status, error) {
 	}
 	r, err := g.store.Lookup(ctx, store.ByName(n.name))
 	if err == nil && r.State == store.Unused && g.flights.of(r.ID) != nil { // somebody is about to claim it again
-		g.flights.executes(ctx, r.ID)
+		g.flights.decided(ctx, r.ID)
 		r, err = g.store.Lookup(ctx, store.ByName(n.name))
 	}
 	switch {

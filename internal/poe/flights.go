@@ -7,9 +7,8 @@ import (
 	"github.com/postonce/poe/internal/store"
 )
 
-// flights are the executions that run in this process, from before the claim to after the settlement. They spare
-// duplicates a question to the ledger, let them wait, and tell recovery which claims are alive. They are never
-// what keeps a second execution out: that is the ledger's claim.
+// flights are the executions that run in this process, from before the claim to after the settlement. They let duplicates wait, and tell recovery which
+// claims are alive. They are never what keeps a second execution out: that is the ledger's claim.
 type flights struct {
 	mu      sync.Mutex // guards the rest
 	running map[store.ID]*flight
@@ -23,7 +22,6 @@ type flight struct {
 	done    occurrence              // when the flight has ended
 	decided occurrence              // when it is known whether the flight has the action: when it executes or recovers, or has ended
 	cancel  context.CancelCauseFunc // ends the execution; nil until it begins
-	quiet   bool                    // it recovers what is unknown, and so tells nobody that it is executed
 }
 
 // An occurrence is something that happens once. Its channel is made for the first who waits: mostly nobody does.
@@ -116,22 +114,21 @@ func (f *flights) of(id store.ID) *flight {
 	return f.running[id]
 }
 
-// quieten says of a flight that it recovers what is unknown.
-func (f *flights) quieten(fl *flight) {
+// decide says of a flight that it is known whether it has the action.
+func (f *flights) decide(fl *flight) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	fl.quiet = true
 	fl.decided.happen()
 }
 
-// executes tells whether id is being executed in this process. While somebody is still claiming it nobody knows, and what is claimed may have been done
-// long ago: so it waits for the end of that claim, or of ctx.
-func (f *flights) executes(ctx context.Context, id store.ID) bool {
+// decided returns when nobody in this process is claiming id any more, or with the end of ctx: what is claimed may have been done long ago, and before that
+// nobody knows whether it is executed.
+func (f *flights) decided(ctx context.Context, id store.ID) {
 	f.mu.Lock()
 	fl := f.running[id]
 	if fl == nil {
 		f.mu.Unlock()
-		return false
+		return
 	}
 	decided := fl.decided.wait()
 	f.mu.Unlock()
@@ -139,9 +136,6 @@ func (f *flights) executes(ctx context.Context, id store.ID) bool {
 	case <-decided:
 	case <-ctx.Done():
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.running[id] == fl && fl.cancel != nil && !fl.quiet
 }
 
 // endStreams ends what is passed through, now and from now on.

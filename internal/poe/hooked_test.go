@@ -21,6 +21,7 @@ type hooked struct {
 	claim  func(r store.Record, next func(context.Context, store.Record) (store.Record, error)) (store.Record, error)
 	put    func()
 	look   func()                     // behind a Lookup
+	moved  func(r *store.Record)      // behind an Advance
 	refuse func(r *store.Record) bool // an Advance to r, as invalid
 	looked atomic.Int64
 }
@@ -36,7 +37,11 @@ func (h *hooked) Advance(ctx context.Context, was store.Term, r store.Record, al
 	if h.refuse != nil && h.refuse(&r) {
 		return store.Record{}, store.ErrInvalid
 	}
-	return h.Store.Advance(ctx, was, r, also)
+	got, err := h.Store.Advance(ctx, was, r, also)
+	if h.moved != nil && err == nil {
+		h.moved(&got)
+	}
+	return got, err
 }
 
 func (h *hooked) Lookup(ctx context.Context, k store.Key) (store.Record, error) {
@@ -69,6 +74,38 @@ func hookedBench(t *testing.T, change func(*core.Config)) (*bench, *hooked) {
 		}
 	})
 	return b, h
+}
+
+// What is durable is what everybody is told, at each address: also while the one who has executed it does not know yet that it is.
+func TestToldAsItStands(t *testing.T) {
+	b, h := hookedBench(t, one(core.Route{}))
+	uri := b.issue("/orders")
+	told := map[string]string{}
+	h.moved = func(r *store.Record) {
+		if r.State != store.Done {
+			return
+		}
+		h.moved = nil
+		ask := func(name, method, at string, fields ...string) {
+			res := b.do(method, at, "x", fields...)
+			state, _, _ := strings.Cut(res.Header.Get("Poe-State"), ";")
+			told[name] = state
+		}
+		ask("another POST", "POST", uri.URI)
+		ask("GET", "GET", uri.URI)
+		ask("one that expects 100", "POST", uri.URI, "Expect: 100-continue")
+		ask("DELETE", "DELETE", uri.URI)
+		ask("the key", "POST", "/orders", "Idempotency-Key: k-0123456789012345678901234567890123456789")
+	}
+	b.do("POST", uri.URI, "x", "Idempotency-Key: k-0123456789012345678901234567890123456789")
+	for name, state := range told {
+		if state != "done" {
+			t.Errorf("%s is told %q", name, state)
+		}
+	}
+	if len(told) != 5 {
+		t.Errorf("asked %d times", len(told))
+	}
 }
 
 // Of two requests under one key that is free again the second waits for the claim of the first.

@@ -114,7 +114,7 @@ func (g *Gate) send(ctx context.Context, id store.ID) {
 	}
 	defer g.flights.end(id, fl)
 	if r, ok := g.due(ctx, id); ok && r.State == store.Queued {
-		g.flights.quieten(fl)
+		g.flights.decide(fl)
 		g.deliver(ctx, fl, r)
 	}
 }

@@ -117,15 +117,11 @@ func (c byURI) recall(s *status) (free, known bool) {
 	return g.flights.of(c.id) == nil && g.absent(c.id, c.claims.Expires, c.came) == unused, false // the ledger judges by its own time
 }
 
-// find tells running from the flights of this process without asking the ledger; everything else is what the ledger
-// has made durable.
+// find asks the ledger, which is what everybody else goes by: a flight that is about to end knows less. It waits for a claim under way.
 func (c byURI) find(ctx context.Context) (status, error) {
 	g := c.g
 	s := status{record: c.fresh()}
-	if g.flights.executes(ctx, c.id) {
-		s.phase, s.record.State = running, store.Running
-		return s, nil
-	}
+	g.flights.decided(ctx, c.id)
 	// The time is read before the ledger is asked: a claim that a reader has not seen yet is refused by then.
 	now := g.now()
 	if end := c.claims.Expires.Add(store.Skew); c.late && now.Before(end) {
@@ -166,11 +162,6 @@ func (c *call) show() {
 	if err != nil {
 		c.ledgerTrouble(err, unknown)
 		return
-	}
-	if s.phase == running && s.record.Claimed.IsZero() { // told by the flight, which does not count attempts
-		if r, err := g.store.Lookup(c.r.Context(), store.ByID(c.id)); err == nil {
-			s.record.Attempt = r.Attempt
-		}
 	}
 	g.keepReady(&s)
 	g.linkOutcome(c.w.Header(), &s)

@@ -120,7 +120,7 @@ func (g *Gate) take(ctx context.Context, id store.ID, box *outbox) (to string, c
 	}
 	switch {
 	case r.State == store.Unknown:
-		g.flights.quieten(fl)
+		g.flights.decide(fl)
 		g.resolve(ctx, fl, r)
 	case r.State == store.Burned && !r.Due.IsZero():
 		g.tellBurned(ctx, r)
