@@ -62,9 +62,12 @@ func (n *byName) find(ctx context.Context) (status, error) {
 		return s, nil
 	}
 	r, err := g.store.Lookup(ctx, store.ByName(n.name))
-	if err == nil && r.State == store.Unused && g.flights.of(r.ID) != nil { // somebody is about to claim it again
-		g.flights.decided(ctx, r.ID)
-		r, err = g.store.Lookup(ctx, store.ByName(n.name))
+	if err == nil && r.State == store.Unused {
+		if fl := g.flights.decided(ctx, r.ID); fl != nil { // somebody has just claimed it again, or given it back
+			if r, err = g.store.Lookup(ctx, store.ByName(n.name)); err == nil && r.State == store.Unused {
+				g.flights.await(ctx, fl)
+			}
+		}
 	}
 	switch {
 	case errors.Is(err, store.ErrNotFound):

@@ -121,14 +121,14 @@ func (f *flights) decide(fl *flight) {
 	fl.decided.happen()
 }
 
-// decided returns when nobody in this process is claiming id any more, or with the end of ctx: what is claimed may have been done long ago, and before that
-// nobody knows whether it is executed.
-func (f *flights) decided(ctx context.Context, id store.ID) {
+// decided returns the flight of id, if there is one, as soon as it is known whether that has the action, or with the end of ctx: what is being claimed may
+// have been done long ago. What the ledger says afterwards it says of the flight's claim as well: if the action is unused then, the flight is about to end.
+func (f *flights) decided(ctx context.Context, id store.ID) *flight {
 	f.mu.Lock()
 	fl := f.running[id]
 	if fl == nil {
 		f.mu.Unlock()
-		return
+		return nil
 	}
 	decided := fl.decided.wait()
 	f.mu.Unlock()
@@ -136,6 +136,7 @@ func (f *flights) decided(ctx context.Context, id store.ID) {
 	case <-decided:
 	case <-ctx.Done():
 	}
+	return fl
 }
 
 // endStreams ends what is passed through, now and from now on.

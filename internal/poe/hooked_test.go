@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -105,6 +106,49 @@ func TestToldAsItStands(t *testing.T) {
 	}
 	if len(told) != 5 {
 		t.Errorf("asked %d times", len(told))
+	}
+}
+
+// What is unused again goes on as soon as who has given it back is out of the way, and not before.
+func TestGoesOnBehindAnother(t *testing.T) {
+	for name, send := range map[string]func(b *bench) (method, target string, fields []string){
+		"URI": func(b *bench) (string, string, []string) { return "POST", b.issue("/orders").URI, nil },
+		"key": func(*bench) (string, string, []string) { return "POST", "/orders", []string{"Idempotency-Key: k"} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, h := hookedBench(t, one(core.Route{}))
+			var calls atomic.Int64
+			b.app = func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(map[bool]int{true: 422, false: 201}[calls.Add(1) == 1])
+			}
+			method, target, fields := send(b)
+			var second *http.Response
+			var wg sync.WaitGroup
+			h.moved = func(r *store.Record) {
+				if r.State != store.Unused {
+					return
+				}
+				h.moved = nil
+				before := h.looked.Load()
+				wg.Go(func() { second = b.do(method, target, "x", fields...) })
+				for h.looked.Load() == before {
+					runtime.Gosched()
+				}
+				slow := time.NewTimer(50 * time.Millisecond) // as a goroutine that is not scheduled
+				defer slow.Stop()
+				<-slow.C
+				if n := h.looked.Load() - before; n > 5 {
+					t.Errorf("it has looked %d times", n)
+				}
+			}
+			if first := b.do(method, target, "x", fields...); first.StatusCode != 422 {
+				t.Errorf("the first is answered %s", first.Status)
+			}
+			wg.Wait()
+			if second.StatusCode != 201 || calls.Load() != 2 {
+				t.Errorf("the second is answered %s, after %d executions", second.Status, calls.Load())
+			}
+		})
 	}
 }
 

@@ -117,11 +117,10 @@ func (c byURI) recall(s *status) (free, known bool) {
 	return g.flights.of(c.id) == nil && g.absent(c.id, c.claims.Expires, c.came) == unused, false // the ledger judges by its own time
 }
 
-// find asks the ledger, which is what everybody else goes by: a flight that is about to end knows less. It waits for a claim under way.
+// find asks the ledger, which is what everybody else goes by: a flight that is about to end knows less.
 func (c byURI) find(ctx context.Context) (status, error) {
 	g := c.g
-	s := status{record: c.fresh()}
-	g.flights.decided(ctx, c.id)
+	fl := g.flights.decided(ctx, c.id)
 	// The time is read before the ledger is asked: a claim that a reader has not seen yet is refused by then.
 	now := g.now()
 	if end := c.claims.Expires.Add(store.Skew); c.late && now.Before(end) {
@@ -131,15 +130,20 @@ func (c byURI) find(ctx context.Context) (status, error) {
 		return g.atFront(h, now), nil
 	}
 	r, err := g.store.Lookup(ctx, store.ByID(c.id))
+	var s status
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		s.phase = g.absent(c.id, c.claims.Expires, now)
-		return s, nil
+		s.record, s.phase = c.fresh(), g.absent(c.id, c.claims.Expires, now)
 	case err != nil:
 		return s, err
+	default:
+		g.front.Add(r)
+		s = g.at(&r, now)
 	}
-	g.front.Add(r)
-	return g.at(&r, now), nil
+	if s.phase == unused && fl != nil { // whoever goes on with it needs its place
+		g.flights.await(ctx, fl)
+	}
+	return s, nil
 }
 
 // absent tells what it means that there is no record of id: it proves that the action never ran for as long as the record would
