@@ -206,6 +206,11 @@ func (c *call) inform(status int, h http.Header) {
 	if status == http.StatusContinue || !c.r.ProtoAtLeast(1, 1) {
 		return
 	}
+	c.interim.Lock()
+	defer c.interim.Unlock()
+	if c.answering {
+		return
+	}
 	own := c.w.Header()
 	before := own.Clone()
 	for name, values := range h {
@@ -218,6 +223,13 @@ func (c *call) inform(status int, h http.Header) {
 	for name, values := range before {
 		own[name] = values
 	}
+}
+
+// endInterim waits for an interim answer that is on its way, and lets no other follow: a handler may have left somebody behind who still sends them.
+func (c *call) endInterim() {
+	c.interim.Lock()
+	defer c.interim.Unlock()
+	c.answering = true
 }
 
 // stream begins an answer that is passed through while it is produced.
@@ -248,6 +260,7 @@ func (c *call) decorate(s *status, code int) {
 
 // answer sends the first client what became of the execution.
 func (c *call) answer(end *ending) {
+	c.endInterim()
 	g := c.g
 	s := &end.status
 	switch {
@@ -323,6 +336,7 @@ func (c *call) goUp(end *ending) {
 	if end.panicked == nil || end.streamed { // half a stream ends with the connection
 		return
 	}
+	c.endInterim()
 	c.outcomeUnknown(end)
 	_ = http.NewResponseController(c.w).Flush() // best effort: the connection ends now
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/postonce/poe/internal/replay"
@@ -48,6 +49,9 @@ type call struct {
 	lost     int          // how often somebody else was quicker, but for those that it has waited for
 	late     bool         // the ledger has refused a claim as expired
 	blind    bool         // nobody has looked yet where the action stands
+
+	interim   sync.Mutex // held while an interim answer is sent
+	answering bool       // no other is; guarded by interim
 }
 
 // query returns the query as the application may see it: what came to us, without our parameter. Something in front of us may have made another of it

@@ -918,3 +918,61 @@ func TestUnknownAndNameless(t *testing.T) {
 		})
 	}
 }
+
+// A slowInterim is a client's connection that an interim answer is on its way to until leave is closed.
+type slowInterim struct {
+	*httptest.ResponseRecorder
+	entered, leave chan struct{}
+	under, mixed   atomic.Bool
+	interim        atomic.Int32
+	final          func() // is called while the final answer is written
+}
+
+func (w *slowInterim) WriteHeader(code int) {
+	if code >= 200 {
+		w.mixed.Store(w.mixed.Load() || w.under.Load())
+		w.ResponseRecorder.WriteHeader(code)
+		w.final()
+		return
+	}
+	w.interim.Add(1)
+	w.under.Store(true)
+	close(w.entered)
+	<-w.leave
+	w.under.Store(false)
+}
+
+// A handler may leave a goroutine behind that tells the client how far it is. The answer that the client gets in its place waits for the interim answer that is
+// on its way, and no other follows: net/http's writer is for one goroutine, and two in its header end the process.
+func TestInterimBeforeTheAnswer(t *testing.T) {
+	for name, end := range map[string]func(context.Context){
+		"gives up": func(ctx context.Context) { <-ctx.Done() },
+		"panics":   func(context.Context) { panic(http.ErrAbortHandler) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, func(c *core.Config) { c.Timeout = 10 * time.Millisecond })
+			w := &slowInterim{ResponseRecorder: httptest.NewRecorder(), entered: make(chan struct{}), leave: make(chan struct{})}
+			var left sync.WaitGroup
+			b.app = func(rec http.ResponseWriter, r *http.Request) {
+				left.Go(func() { rec.WriteHeader(http.StatusProcessing) })
+				w.final = func() { rec.WriteHeader(http.StatusProcessing) }
+				<-w.entered
+				left.Go(func() {
+					for range 10_000 { // time enough for an answer that does not wait
+						runtime.Gosched()
+					}
+					time.AfterFunc(50*time.Millisecond, func() { close(w.leave) })
+				})
+				end(r.Context())
+			}
+			func() {
+				defer func() { _ = recover() }()
+				b.handler.ServeHTTP(w, httptest.NewRequest("POST", b.mint("/orders"), strings.NewReader("apples")))
+			}()
+			left.Wait()
+			if w.mixed.Load() || w.interim.Load() != 1 || w.Code < 500 {
+				t.Errorf("%d, written while an interim answer was: %t; %d interim answers", w.Code, w.mixed.Load(), w.interim.Load())
+			}
+		})
+	}
+}
