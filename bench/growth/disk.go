@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/postonce/poe/bench/internal/proc"
@@ -18,11 +20,24 @@ type room struct {
 	atMost int64 // the goal
 }
 
-// onDisk is what a ledger of n actions takes on disk, for each, without the bodies of their answers. The reserve for a full disk is not counted.
+// onDisk is what a ledger of n actions takes on disk, for each, without the bodies of their answers. The reserve for a full disk is not counted, nor the zeros
+// that a log has ahead.
 func onDisk(dir string, n int) (int64, error) {
-	used, err := proc.DiskUse(filepath.Join(ledgerIn(dir), "ledger"), "reserve")
+	folder := filepath.Join(ledgerIn(dir), "ledger")
+	used, err := proc.DiskUse(folder, "reserve")
 	if err != nil {
 		return 0, err
+	}
+	logs, err := filepath.Glob(filepath.Join(folder, "*.log"))
+	if err != nil {
+		return 0, err
+	}
+	for _, log := range logs {
+		b, err := os.ReadFile(log) //nolint:gosec // a ledger that the measurement has made
+		if err != nil {
+			return 0, err
+		}
+		used -= int64(len(b) - len(bytes.TrimRight(b, "\x00")))
 	}
 	return used/int64(n) - bodySize, nil
 }
