@@ -268,21 +268,11 @@ func TestCrashAtEveryWrite(t *testing.T) {
 	if len(c.cuts) < 3*100 {
 		t.Errorf("only %d power cuts: the run was too thin to say anything", len(c.cuts))
 	}
-	for i := 0; i < len(c.cuts); i += some(1) {
-		m := c.cuts[i]
+	for _, m := range c.cuts {
 		if wrong := m.lost(t); len(wrong) > 0 {
 			t.Errorf("%s: %s", m.name, strings.Join(wrong, "\n\t"))
 		}
 	}
-}
-
-// some is how far apart the power cuts are that are looked at, every n-th: in a short run, which the race detector makes ten times as slow, fewer. Each share
-// that is kept has its turn.
-func some(n int) int {
-	if testing.Short() {
-		return 7 * n
-	}
-	return n
 }
 
 // The same run on disks that do not sync what they are asked to must lose something, or the run above shows nothing.

@@ -64,5 +64,8 @@ func (s *Store) LookAround() {
 // KeptMost is how many ids of what it leaves a sweep remembers.
 const KeptMost = keptMost
 
-// PrewriteStep is how far ahead of its records a log has zeros.
-const PrewriteStep = prewriteStep
+// FirstZeros and MostZeros are how far ahead of its records a log has zeros at first, and at most.
+const (
+	FirstZeros = firstZeros
+	MostZeros  = mostZeros
+)

@@ -24,10 +24,14 @@ type prewriting struct {
 // walCategory is Pebble's for the logs that it writes. Copies of them, as in a backup, have another.
 const walCategory vfs.DiskWriteCategory = "pebble-wal"
 
-// prewriteStep is how far ahead there are zeros, in bytes. It is as much as Pebble keeps in memory at first, and takes the disk a fraction of a millisecond.
-const prewriteStep = 256 << 10
+// A log gets as many zeros again as it is long, in bytes: at least firstZeros, so that one of which little is used costs little, and at most mostZeros, which take the
+// disk a fraction of a millisecond.
+const (
+	firstZeros = 32 << 10
+	mostZeros  = 256 << 10
+)
 
-var zeros [prewriteStep]byte // never written to
+var zeros [mostZeros]byte // never written to
 
 // Create implements vfs.FS. The first zeros of a log are durable when it returns.
 func (p prewriting) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
@@ -85,12 +89,12 @@ func (p *prewritten) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// extend puts zeros behind the end of the file, up to the next step. Where there is no room for them the file is one that grows from then on.
+// extend puts zeros behind the end of the file, up to a multiple of firstZeros. Where there is no room for them the file is one that grows from then on.
 func (p *prewritten) extend() error {
 	info, err := p.Stat()
 	if err == nil {
 		size := info.Size()
-		p.end = (size/prewriteStep + 1) * prewriteStep
+		p.end = (size + min(max(size, firstZeros), mostZeros)) / firstZeros * firstZeros
 		_, err = p.WriteAt(zeros[:p.end-size], size)
 	}
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/bits"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -18,7 +19,7 @@ import (
 	"github.com/postonce/poe/internal/store/pebblestore"
 )
 
-const prewriteStep = pebblestore.PrewriteStep
+const firstZeros, mostZeros = pebblestore.FirstZeros, pebblestore.MostZeros
 
 // A reader of proofs is a disk that looks at what is written to its logs, and where.
 type proofreader struct {
@@ -165,18 +166,18 @@ func stands(t *testing.T, disk vfs.FS, all []store.Record) {
 	}
 }
 
-// From the first record on, what is written to a log lies within the file, which has become no longer.
+// From the first record on, what is written to a log lies within the file, which becomes longer each time that it is full, and twice as long.
 func TestLogIsPrewritten(t *testing.T) {
 	disk := &proofreader{FS: vfs.NewMem()}
 	s := mustOpen(t, disk)
 	for range 100 {
 		act(t, s, 250)
 	}
-	if n := disk.grown.Load(); n > 0 {
-		t.Errorf("%d writes made a log longer", n)
+	if n := disk.grown.Load(); n != 2 {
+		t.Errorf("%d writes made a log longer, want 2 of some two hundred", n)
 	}
 	log := largest(t, disk, ".log")
-	if b := contentOf(t, disk, log); len(b) != prewriteStep || len(withoutZeros(b)) < 100*250 || len(withoutZeros(b)) > prewriteStep/2 {
+	if b := contentOf(t, disk, log); len(b) != 4*firstZeros || len(withoutZeros(b)) <= 2*firstZeros || len(withoutZeros(b)) > 4*firstZeros {
 		t.Errorf("the log has %d bytes, of which %d are written", len(b), len(withoutZeros(b)))
 	}
 }
@@ -216,7 +217,8 @@ func TestZerosOnlyBehindTheEnd(t *testing.T) {
 	if disk.reused.Load() < rounds/2 || disk.zeroedAgain.Load() == 0 || disk.zeroed.Load() == disk.created.Load() {
 		t.Error("too little was going on to say anything")
 	}
-	if most := disk.bytes.Load()/prewriteStep + 1; disk.grown.Load() > most {
+	doublings := int64(bits.Len(mostZeros/firstZeros)) * (disk.created.Load() + disk.reused.Load())
+	if most := disk.bytes.Load()/mostZeros + doublings; disk.grown.Load() > most {
 		t.Errorf("%d writes went beyond the end of a log, and %d steps would be enough", disk.grown.Load(), most)
 	}
 	for _, w := range disk.wrong {
@@ -306,7 +308,7 @@ func TestCrashWhileLogGrows(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			for written := watched.bytes.Load(); watched.bytes.Load()-written < prewriteStep-8_000; {
+			for written := watched.bytes.Load(); watched.bytes.Load()-written < mostZeros-8_000; {
 				act(t, s, 4_000)
 			}
 			before, again := watched.zeroed.Load(), watched.zeroedAgain.Load()
@@ -318,7 +320,7 @@ func TestCrashWhileLogGrows(t *testing.T) {
 			if len(c.cuts) < 100 || watched.zeroed.Load() == before || tt.recycled && watched.zeroedAgain.Load() == again {
 				t.Error("the run was too thin to say anything")
 			}
-			for i := 0; i < len(c.cuts); i += some(11) {
+			for i := 0; i < len(c.cuts); i += 11 { // each share that is kept has its turn
 				m := c.cuts[i]
 				if wrong := m.lost(t); len(wrong) > 0 {
 					t.Errorf("%s: %s", m.name, strings.Join(wrong, "\n\t"))
@@ -342,7 +344,7 @@ func TestCrashWhileOpening(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
-		for j := 0; j < len(again.cuts); j += some(4) {
+		for j := 0; j < len(again.cuts); j += 4 {
 			second := again.cuts[j]
 			if wrong := second.lost(t); len(wrong) > 0 {
 				t.Errorf("%s, and then %s: %s", m.name, second.name, strings.Join(wrong, "\n\t"))
