@@ -148,10 +148,12 @@ func TestFrontForgetsPages(t *testing.T) {
 
 // What somebody has got stays what it was when its page is written again.
 func TestFrontLendsNothing(t *testing.T) {
-	f := replay.NewFront[string](16 << 10)
+	const budget = 256 << 10 // some twelve records share a page
+	f := replay.NewFront[string](budget)
 	var got []*replay.Held[string]
-	for i := range 1000 {
-		r := done(byte(i), 20)
+	for i := range 4000 {
+		r := done(0, 20+i%7)
+		r.ID = store.ID{byte(i), byte(i >> 8), 1}
 		f.Add(r)
 		h := f.Get(r.ID)
 		if h == nil {
@@ -159,9 +161,36 @@ func TestFrontLendsNothing(t *testing.T) {
 		}
 		got = append(got, h)
 	}
+	if n, _ := f.Usage(); n > len(got)/4 {
+		t.Fatalf("%d of %d records are here: no page was written again", n, len(got))
+	}
 	for i, h := range got {
-		if diff := cmp.Diff(done(byte(i), 20), h.Record); diff != "" {
+		want := done(0, 20+i%7)
+		want.ID = store.ID{byte(i), byte(i >> 8), 1}
+		if diff := cmp.Diff(want, h.Record); diff != "" {
 			t.Fatalf("record %d (-want +got):\n%s", i, diff)
+		}
+	}
+}
+
+// The page that is being filled does not leave for being the one that was asked least lately.
+func TestFrontKeepsWhatIsBeingAdded(t *testing.T) {
+	id := func(i int) store.ID { return store.ID{byte(i), byte(i >> 8), 1} }
+	for filled := range 8 { // so many records of the latest page are not used, which is all of them now and then
+		f := replay.NewFront[string](64 << 10)
+		for i := range 1000 {
+			for old := max(0, i-400); old < i-filled; old++ {
+				f.Get(id(old))
+			}
+			r := done(0, 20)
+			r.ID, r.Names = id(i), nil
+			for n := range i / 125 { // they cost more than the bytes that they take of the page: a later one is more than one that leaves for it
+				r.Names = append(r.Names, store.Name{byte(i), byte(i >> 8), byte(n)})
+			}
+			f.Add(r)
+			if f.Get(r.ID) == nil {
+				t.Fatalf("record %d has left as it was added", i)
+			}
 		}
 	}
 }
@@ -206,25 +235,34 @@ func TestFrontKeepsItsOwnContent(t *testing.T) {
 }
 
 func TestFrontConcurrently(t *testing.T) {
-	f := replay.NewFront[string](16 << 10)
-	var wg sync.WaitGroup
-	for g := range byte(8) {
-		wg.Go(func() {
-			for i := range 2000 {
-				id := byte(i) % 16
-				f.Add(done(id, int(id)*10))
-				if r := f.Get(store.ID{id ^ g}); r != nil && !bytes.Equal(r.Response.Content, pattern(int(id^g)*10)) {
-					t.Errorf("record %d came with %x", id^g, r.Response.Content)
-				}
-				if i%5 == 0 {
-					f.Remove(store.ID{id})
-				}
+	for name, budget := range map[string]int64{"own pages": 16 << 10, "shared pages": 128 << 10} {
+		t.Run(name, func(t *testing.T) {
+			f := replay.NewFront[string](budget)
+			var wg sync.WaitGroup
+			for g := range byte(8) {
+				wg.Go(func() {
+					for i := range 4000 {
+						id := byte(i)%8*8 + g // nobody else adds it
+						r := done(id, i%100)
+						f.Add(r)
+						if h := f.Get(r.ID); h != nil && !bytes.Equal(h.Response.Content, r.Response.Content) {
+							t.Errorf("record %d came with %x, want %x", id, h.Response.Content, r.Response.Content)
+						}
+						other := id ^ 1
+						if h := f.Get(store.ID{other}); h != nil && (h.ID != store.ID{other} || !bytes.Equal(h.Response.Content, pattern(len(h.Response.Content)))) {
+							t.Errorf("record %d came as %s with %x", other, h.ID, h.Response.Content)
+						}
+						if i%5 == 0 {
+							f.Remove(r.ID)
+						}
+					}
+				})
+			}
+			wg.Wait()
+			if _, held := f.Usage(); held > budget || held < 0 {
+				t.Errorf("holds %d bytes of %d", held, budget)
 			}
 		})
-	}
-	wg.Wait()
-	if _, held := f.Usage(); held > 16<<10 || held < 0 {
-		t.Errorf("holds %d bytes of %d", held, 16<<10)
 	}
 }
 

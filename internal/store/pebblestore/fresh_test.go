@@ -72,6 +72,31 @@ func TestAnEarlierProcessesRecordsAreNeverTakenForAbsent(t *testing.T) {
 	}
 }
 
+// Neither what an advance spawns, nor what it advances, is taken for absent: it could be claimed a second time, or not be advanced.
+func TestWhatIsSpawnedIsNotAbsent(t *testing.T) {
+	s := mustOpen(t, vfs.NewMem())
+	parent := claimOf(minted(t, time.Hour, 31))
+	if _, err := s.Claim(t.Context(), parent); err != nil {
+		t.Fatal(err)
+	}
+	child := store.Record{
+		ID: minted(t, 2*time.Hour, 31), Term: newTerm(), Kind: store.Callback, State: store.Queued, Parent: parent.ID, Method: "POST", Target: "/hook", Due: at.Add(time.Hour),
+	}
+	if _, err := s.Advance(t.Context(), parent.Term, settled(parent, nil), store.Also{Spawn: []store.Record{child}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []store.ID{parent.ID, child.ID} {
+		if s.Absent(id) {
+			t.Errorf("%s is said to be absent", id)
+		}
+	}
+	next := child
+	next.Term, next.Due = newTerm(), at.Add(2*time.Hour)
+	if _, err := s.Advance(t.Context(), child.Term, next, store.Also{}); err != nil {
+		t.Errorf("advancing what was spawned: %v", err)
+	}
+}
+
 // TestWhatIsNoLongerRememberedIsNotAbsent: the memory is bounded, and what falls out of it is looked up again.
 func TestWhatIsNoLongerRememberedIsNotAbsent(t *testing.T) {
 	s := mustOpen(t, vfs.NewMem())
