@@ -40,7 +40,9 @@ func (s *servers) start(ctx context.Context, name string) (*peers.Server, error)
 	case "table":
 		return s.host.PostgresTable(ctx, name)
 	case "restate":
-		return s.host.Restate(ctx, name)
+		return s.host.Restate(ctx, name, 0)
+	case "restate-few":
+		return s.host.Restate(ctx, name, 4)
 	}
 	app, err := s.get(ctx, "bare")
 	if err != nil {

@@ -20,6 +20,7 @@ const (
 	embeddedMany     = "poe embedded: minting, a URI of 1000"
 	fiberRedis       = "Fiber's middleware, Redis synced"
 	restateKeyed     = "Restate: keyed POST"
+	restateFew       = "Restate, 4 partitions: keyed POST"
 	keyField         = "Idempotency-Key"
 	mintedAtOnce     = 1000
 	mintOne          = "/poe/new?for=/orders"
@@ -83,6 +84,7 @@ func subjects() []subject {
 		{name: fiberRedis, base: bare, server: "fiber-redis", kind: keyed, want: http.StatusCreated, stores: true, line: true},
 		{name: "table in PostgreSQL", base: bare, server: "table", kind: keyed, want: http.StatusCreated, stores: true, line: true},
 		{name: restateKeyed, base: bare, server: "restate", kind: keyed, path: "/Orders/Create", want: http.StatusOK, stores: true, line: true},
+		{name: restateFew, base: bare, server: "restate-few", kind: keyed, path: "/Orders/Create", want: http.StatusOK, stores: true},
 	}
 }
 
@@ -93,6 +95,7 @@ func goals() []report.Goal {
 		{What: "the same: CPU time a request", Row: gatewayFirst, Base: caddy, CPU: true, AtLeast: 0.7, Best: 0.5},
 		{What: "the same against `httputil.ReverseProxy`: requests a second", Row: gatewayFirst, Base: reverseProxy, AtLeast: 1.1, Best: 1.5},
 		{What: "the same against Restate's idempotent POST", Row: gatewayFirst, Base: restateKeyed, AtLeast: 8, Best: 10},
+		{What: "the same against Restate with as few partitions as suit two cores", Row: gatewayFirst, Base: restateFew, AtLeast: 8, Best: 10},
 		{What: "embedded, first POST, against the bare handler", Row: embeddedFirst, Base: bare, AtLeast: 0.42, Best: 0.5},
 		{What: "embedded against Fiber's middleware on synced Redis", Row: embeddedFirst, Base: fiberRedis, AtLeast: 1.3, Best: 1.6},
 		{What: "embedded, 405 on a used URI, against the bare handler's POST", Row: embedded405, Base: bare, AtLeast: 0.7, Best: 0.85},

@@ -9,18 +9,20 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/postonce/poe/bench/internal/proc"
 )
 
-// Restate starts a Restate of one node, and a service in Go behind it. As with the proxies, the application is not counted.
-func (h *Host) Restate(ctx context.Context, name string) (*Server, error) {
+// Restate starts a Restate of one node, and a service in Go behind it, with so many partitions, or 0: as many as it has by default. As with the proxies, the
+// application is not counted.
+func (h *Host) Restate(ctx context.Context, name string, partitions int) (*Server, error) {
 	found, err := filepath.Glob(filepath.Join(h.Modules, "@restatedev", "restate-server-*", "bin", "restate-server"))
 	if err != nil || len(found) == 0 {
 		return nil, fmt.Errorf("restate-server: %w", ErrMissing)
 	}
-	dir, err := h.folder("restate")
+	dir, err := h.folder(name)
 	if err != nil {
 		return nil, err
 	}
@@ -34,13 +36,18 @@ func (h *Host) Restate(ctx context.Context, name string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	env := []string{
+		"RESTATE_INGRESS__BIND_ADDRESS=" + ingress, "RESTATE_ADMIN__BIND_ADDRESS=" + admin, "RESTATE_DISABLE_TELEMETRY=true",
+		"RESTATE_LOG_FILTER=warn", "DO_NOT_TRACK=1",
+		"TMPDIR=" + h.Folder, // it leaves folders behind
+	}
+	with := "partitions as it comes"
+	if partitions > 0 {
+		env = append(env, "RESTATE_DEFAULT_NUM_PARTITIONS="+strconv.Itoa(partitions))
+		with = fmt.Sprintf("%d partitions", partitions)
+	}
 	db, err := start(proc.Spec{
-		Name: "restate-server", Path: found[0], Args: []string{"--base-dir", dir, "--bind-address", node, "--node-name", "bench"},
-		Env: []string{
-			"RESTATE_INGRESS__BIND_ADDRESS=" + ingress, "RESTATE_ADMIN__BIND_ADDRESS=" + admin, "RESTATE_DISABLE_TELEMETRY=true",
-			"RESTATE_LOG_FILTER=warn", "RESTATE_DEFAULT_NUM_PARTITIONS=4", "DO_NOT_TRACK=1",
-			"TMPDIR=" + h.Folder, // it leaves folders behind
-		},
+		Name: "restate-server", Path: found[0], Args: []string{"--base-dir", dir, "--bind-address", node, "--node-name", "bench"}, Env: env,
 	}, ingress)
 	if err != nil {
 		return nil, errors.Join(err, app.Stop())
@@ -48,7 +55,7 @@ func (h *Host) Restate(ctx context.Context, name string) (*Server, error) {
 	s := &Server{
 		Name: name, URL: "http://" + ingress, Folder: dir, counted: []*proc.Process{db}, beside: []*proc.Process{app},
 		Version:  said(ctx, found[0], "--version") + "; sdk-go " + Module("github.com/restatedev/sdk-go"),
-		Settings: "one node, synced log, 4 partitions (with its default of 24 a request costs about twice the CPU on two cores), log filter warn, no telemetry; HTTP/2 to the service",
+		Settings: "one node, synced log, " + with + ", log filter warn, no telemetry; HTTP/2 to the service",
 	}
 	if err := register(ctx, "http://"+admin, "http://"+at, s.URL+"/Orders/Create"); err != nil {
 		return nil, errors.Join(err, s.Stop())
