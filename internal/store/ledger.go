@@ -134,6 +134,12 @@ type Bodies interface {
 	Put(ctx context.Context, id ID, part Part, src io.Reader) (int64, error)
 	// Open returns the content, or ErrNotFound. The caller closes it.
 	Open(ctx context.Context, id ID, part Part) (io.ReadSeekCloser, error)
+	// Discard removes the content before its shelf is past, unless the id's record refers to it. The caller knows that no write which would refer to it is
+	// under way, or may be. What is not there is no error, what is being put stays, and what has been opened can be read to its end.
+	//
+	// It is for room and for privacy, and nothing rests on it: a ledger that is being copied removes it later, and what a crash or an
+	// error leaves is removed with its shelf.
+	Discard(ctx context.Context, id ID, part Part) error
 }
 
 // Floor is what a ledger knows about time without a clock.

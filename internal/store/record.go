@@ -189,6 +189,11 @@ func (e *Event) givenUp() bool {
 	return e.From == Unknown && (e.To == Unused || e.To == Queued || e.To == Burned) && strings.HasPrefix(e.Who, "operator")
 }
 
+// RefersTo tells whether r has that content beside it.
+func (r *Record) RefersTo(p Part) bool {
+	return r.Request.Where == Beside && r.Request.Part == p || r.Response.Where == Beside && r.Response.Part == p
+}
+
 // Attempted returns what names the attempt that is under way or unknown, and no other one of any action: whoever made it can tell it from a later one.
 func (r *Record) Attempted() Term {
 	if r.Began != (Term{}) {

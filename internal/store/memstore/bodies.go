@@ -63,6 +63,19 @@ func (s *Store) Open(ctx context.Context, id store.ID, part store.Part) (io.Read
 	return body{bytes.NewReader(b)}, nil
 }
 
+// Discard implements store.Bodies.
+func (s *Store) Discard(ctx context.Context, id store.ID, part store.Part) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.usable(ctx); err != nil {
+		return fmt.Errorf("discarding a body of %s: %w", id, err)
+	}
+	if r, ok := s.records[id]; !ok || !r.RefersTo(part) {
+		delete(s.bodies, place{id, part})
+	}
+	return nil
+}
+
 type body struct{ *bytes.Reader }
 
 func (body) Close() error { return nil }

@@ -64,6 +64,7 @@ func (s *Store) Backup(ctx context.Context, b Backup) (store.Copied, error) {
 		return store.Copied{}, errors.New("backing up: another backup is under way")
 	}
 	defer s.backing.Unlock()
+	defer s.discardKept()
 	s.keeping.Lock() // the bodies of what is in the copy must stay
 	defer s.keeping.Unlock()
 	did, err := s.backup(ctx, b)

@@ -27,13 +27,13 @@ type shelves struct {
 
 	mu      sync.RWMutex             // held for writing while folders come and go, for reading while files are made in them
 	durable map[store.Shelf]struct{} // folders whose entry is surely on disk
-	writing map[string]struct{}      // files that a Put is writing
+	busy    map[string]struct{}      // files that a Put is writing, or a Discard removing
 }
 
 func (b *shelves) begin(fs vfs.FS, dir string) {
 	b.fs, b.dir = fs, dir
 	b.durable = map[store.Shelf]struct{}{}
-	b.writing = map[string]struct{}{}
+	b.busy = map[string]struct{}{}
 }
 
 func (b *shelves) folder(s store.Shelf) string { return b.fs.PathJoin(b.dir, shelfName(s)) }
@@ -141,8 +141,8 @@ func (b *shelves) createIn(shelf store.Shelf, path string) (f vfs.File, again bo
 	if _, ok := b.durable[shelf]; !ok {
 		return nil, true, nil
 	}
-	if _, busy := b.writing[path]; busy {
-		return nil, false, fmt.Errorf("%w: it is being written", store.ErrTaken)
+	if _, busy := b.busy[path]; busy {
+		return nil, false, fmt.Errorf("%w: it is being written, or discarded", store.ErrTaken)
 	}
 	// Create would replace a file, and the system is not asked for exclusiveness; but the folder is locked, and in
 	// this process it is mu that makes the question and the answer one.
@@ -154,14 +154,14 @@ func (b *shelves) createIn(shelf store.Shelf, path string) (f vfs.File, again bo
 	if f, err = b.fs.Create(path, bodyCategory); err != nil {
 		return nil, false, fmt.Errorf("creating it: %w", err)
 	}
-	b.writing[path] = struct{}{}
+	b.busy[path] = struct{}{}
 	return f, false, nil
 }
 
 func (b *shelves) finished(path string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.writing, path)
+	delete(b.busy, path)
 }
 
 // make makes the shelf's folder durable, once.

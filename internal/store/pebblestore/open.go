@@ -32,17 +32,18 @@ type Store struct {
 	clock *store.Clock
 	meta  meta
 
-	stripes stripes
-	fresh   fresh
-	commits committer
-	shelves shelves
-	sweeper sweeper
-	pulse   pulse
-	guard   guard
-	room    room
-	house   sync.WaitGroup // the goroutines that watch
-	stop    chan struct{}  // ends them; nil: they were not started
-	ahead   time.Duration  // as watch has seen it last
+	stripes  stripes
+	fresh    fresh
+	commits  committer
+	shelves  shelves
+	sweeper  sweeper
+	discards discards
+	pulse    pulse
+	guard    guard
+	room     room
+	house    sync.WaitGroup // the goroutines that watch
+	stop     chan struct{}  // ends them; nil: they were not started
+	ahead    time.Duration  // as watch has seen it last
 
 	backing sync.Mutex   // held by a backup: one at a time
 	keeping sync.RWMutex // held for writing by a backup, for reading by what forgets

@@ -25,6 +25,11 @@ func bodyCases() []testCase {
 		{"read here and there", bodySeek},
 		{"many at once", bodyConcurrent},
 		{"one place, many writers", bodyContended},
+		{"discarded, and nothing else", bodyDiscarded},
+		{"what a record refers to is not discarded", bodyNeeded},
+		{"discarded while it is read", bodyDiscardedOpen},
+		{"discarded while it is put", bodyDiscardedEarly},
+		{"discarded among puts", bodyDiscardedAmongPuts},
 	}
 }
 
@@ -217,5 +222,139 @@ func bodyContended(t *testing.T, k *kit) {
 	}
 	if winners != 1 {
 		t.Errorf("%d puts succeeded, want 1", winners)
+	}
+}
+
+func (k *kit) discard(id store.ID, part store.Part) {
+	k.t.Helper()
+	if err := k.Discard(k.t.Context(), id, part); err != nil {
+		k.t.Errorf("discarding: %v", err)
+	}
+}
+
+func bodyDiscarded(t *testing.T, k *kit) {
+	id, part := k.id(31), store.Part{Term: term()}
+	k.discard(id, part) // it is not there
+	type place struct {
+		id   store.ID
+		part store.Part
+	}
+	others := []place{{id, store.Part{Term: part.Term, N: 1}}, {id, store.Part{Term: term()}}, {k.id(31), part}, {k.id(0), part}}
+	k.put(id, part, []byte("x"))
+	for _, o := range others {
+		k.put(o.id, o.part, []byte("another"))
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := k.Discard(over, id, part); !errors.Is(err, context.Canceled) {
+		t.Errorf("discarding got %v", err)
+	}
+	k.hasBody(id, part, []byte("x"))
+	k.discard(id, part)
+	k.noBody(id, part)
+	k.discard(id, part)
+	for _, o := range others {
+		k.hasBody(o.id, o.part, []byte("another"))
+	}
+}
+
+// bodyNeeded discards at every step of an action what must stay: whoever is wrong about a write loses room, and never a request.
+func bodyNeeded(_ *testing.T, k *kit) {
+	r := k.claim(store.Queued)
+	r.Way = store.Accepted
+	request, answer := noise(70<<10), noise(80<<10)
+	r.Request = store.Blob{Where: store.Beside, Part: store.Part{Term: r.Term}, Size: int64(len(request))}
+	k.put(r.ID, r.Request.Part, request)
+	r = k.mustClaim(r)
+	for _, s := range []store.State{store.Sent, store.Unknown, store.Queued, store.Sent} {
+		k.discard(r.ID, r.Request.Part)
+		k.hasBody(r.ID, r.Request.Part, request)
+		r = k.mustMove(r, s)
+	}
+	next := k.next(r, store.Done)
+	next.Request = store.Blob{Size: r.Request.Size}
+	next.Response = store.Blob{Where: store.Beside, Part: store.Part{Term: next.Term, N: 1}, Size: int64(len(answer))}
+	k.put(r.ID, next.Response.Part, answer)
+	k.discard(r.ID, r.Request.Part)
+	k.hasBody(r.ID, r.Request.Part, request)
+	done := k.mustAdvance(r.Term, next, store.Also{})
+	k.discard(r.ID, r.Request.Part)
+	k.discard(r.ID, done.Response.Part)
+	k.noBody(r.ID, r.Request.Part)
+	k.hasBody(r.ID, done.Response.Part, answer)
+}
+
+func bodyDiscardedOpen(t *testing.T, k *kit) {
+	id, part, content := k.id(31), store.Part{Term: term()}, noise(300<<10)
+	k.put(id, part, content)
+	b, err := k.Open(t.Context(), id, part)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := make([]byte, 1000)
+	if _, err := io.ReadFull(b, head); err != nil {
+		t.Fatal(err)
+	}
+	k.discard(id, part)
+	k.noBody(id, part)
+	rest, err := io.ReadAll(b)
+	if err := errors.Join(err, b.Close()); err != nil || !bytes.Equal(append(head, rest...), content) {
+		t.Errorf("what was open has %d bytes, %v; want %d", len(head)+len(rest), err, len(content))
+	}
+}
+
+// bodyDiscardedEarly discards what is being put: what Put has said to be durable is there.
+func bodyDiscardedEarly(_ *testing.T, k *kit) {
+	id, part, content := k.id(31), store.Part{Term: term()}, noise(300<<10)
+	begun, more := make(chan struct{}), make(chan struct{})
+	var put sync.WaitGroup
+	put.Go(func() {
+		src := io.MultiReader(bytes.NewReader(content[:200<<10]), waits{begun, more}, bytes.NewReader(content[200<<10:]))
+		if n, err := k.Put(k.t.Context(), id, part, src); err != nil || n != int64(len(content)) {
+			k.t.Errorf("putting: %d, %v", n, err)
+		}
+	})
+	<-begun
+	k.discard(id, part)
+	close(more)
+	put.Wait()
+	k.hasBody(id, part, content)
+}
+
+// waits is empty, which it says only when it is told to.
+type waits struct{ begun, more chan struct{} }
+
+func (w waits) Read([]byte) (int, error) {
+	close(w.begun)
+	<-w.more
+	return 0, io.EOF
+}
+
+func bodyDiscardedAmongPuts(_ *testing.T, k *kit) {
+	id, content := k.id(31), noise(100_000)
+	parts := make([]store.Part, 24)
+	for i := range parts {
+		parts[i] = store.Part{Term: term(), N: uint8(i % 2)}
+		if i < len(parts)/2 {
+			k.put(id, parts[i], content)
+		}
+	}
+	var wg sync.WaitGroup
+	for i, part := range parts {
+		wg.Go(func() {
+			if i < len(parts)/2 {
+				k.discard(id, part)
+			} else if _, err := k.Put(k.t.Context(), id, part, bytes.NewReader(content)); err != nil {
+				k.t.Errorf("putting: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	for i, part := range parts {
+		if i < len(parts)/2 {
+			k.noBody(id, part)
+		} else {
+			k.hasBody(id, part, content)
+		}
 	}
 }

@@ -143,6 +143,7 @@ func upkeepClosed(t *testing.T, k *kit) {
 		"agenda":  func() error { _, err := k.Agenda(ctx, k.clock(), 1); return err },
 		"put":     func() error { _, err := k.Put(ctx, r.ID, part, bytes.NewReader(nil)); return err },
 		"open":    func() error { _, err := k.Open(ctx, r.ID, part); return err },
+		"discard": func() error { return k.Discard(ctx, r.ID, part) },
 		"sweep":   func() error { _, err := k.Sweep(ctx, k.clock()); return err },
 		"list":    func() error { _, err := k.List(ctx, store.ID{}, 1); return err },
 		"floor":   func() error { _, err := k.Floor(ctx); return err },

@@ -1,0 +1,142 @@
+package pebblestore_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"path"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/pebblestore"
+)
+
+// kept claims an action whose request lies beside the ledger.
+func kept(t *testing.T, s *pebblestore.Store) store.Record {
+	t.Helper()
+	r := claim(t)
+	body := noise(70_000)
+	r.Request = store.Blob{Where: store.Beside, Part: store.Part{Term: r.Term}, Size: int64(len(body)), Digest: sha256.Sum256(body)}
+	if _, err := s.Put(t.Context(), r.ID, r.Request.Part, bytes.NewReader(body)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Claim(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// letGo settles what was claimed, and discards its request.
+func letGo(t *testing.T, s *pebblestore.Store, r store.Record) {
+	done := settled(r, []byte("made"))
+	done.Response.Digest = sha256.Sum256(done.Response.Content)
+	done.Request = store.Blob{Size: r.Request.Size, Digest: r.Request.Digest}
+	if _, err := s.Advance(t.Context(), r.Term, done, store.Also{}); err != nil {
+		t.Error(err)
+	}
+	if err := s.Discard(t.Context(), r.ID, r.Request.Part); err != nil {
+		t.Error(err)
+	}
+}
+
+func there(t *testing.T, s *pebblestore.Store, r store.Record) bool {
+	t.Helper()
+	f, err := s.Open(t.Context(), r.ID, r.Request.Part)
+	if errors.Is(err, store.ErrNotFound) {
+		return false
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return true
+}
+
+// What a copied record refers to is in the copy, though it is settled and discarded while the copy is made; and it is gone behind it.
+func TestDiscardDuringBackup(t *testing.T) {
+	disk := vfs.NewMem()
+	var armed atomic.Bool
+	var linked func()
+	s, err := open(t, errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpLink && strings.Contains(op.Path, "/bodies/") && armed.CompareAndSwap(true, false) {
+			linked()
+		}
+		return nil
+	})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make([]store.Record, 8)
+	for i := range all {
+		all[i] = kept(t, s)
+	}
+	linked = func() { // the records are copied, and of the bodies none
+		for _, r := range all[1:] {
+			letGo(t, s, r)
+			if !there(t, s, r) {
+				t.Error("a body is discarded that the copy may refer to")
+			}
+		}
+	}
+	armed.Store(true)
+	did, err := s.Backup(t.Context(), pebblestore.Backup{Dir: backup})
+	if err != nil || armed.Load() || did.Bodies != int64(len(all)) {
+		t.Fatalf("%+v, %v", did, err)
+	}
+	for _, r := range all[1:] {
+		if there(t, s, r) {
+			t.Error("a body is still there behind the backup")
+		}
+	}
+	if !there(t, s, all[0]) {
+		t.Error("a body is gone that its record refers to")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	in := config(disk)
+	in.Dir = backup
+	if found := sound(t, in, len(all)); found.Bodies != int64(len(all)) {
+		t.Errorf("%+v", found)
+	}
+	sound(t, config(disk), len(all))
+}
+
+// A crash at any moment leaves no record without the body that it refers to, whatever was discarded: only what is durable lets go.
+func TestDiscardThenCrash(t *testing.T) {
+	disk := vfs.NewCrashableMem()
+	s := mustOpen(t, disk)
+	r := kept(t, s)
+	letGo(t, s, r)
+	folder := path.Join(dir, "bodies")
+	if err := syncFolder(disk, path.Join(folder, shelfOf(t, disk, folder))); err != nil {
+		t.Fatal(err)
+	}
+	after := mustOpen(t, disk.CrashClone(vfs.CrashCloneCfg{}))
+	got, err := after.Lookup(t.Context(), store.ByID(r.ID))
+	if err != nil || got.State != store.Done || there(t, after, r) {
+		t.Errorf("%s, %v; its request is there: %t", got.State, err, there(t, after, r))
+	}
+}
+
+func shelfOf(t *testing.T, disk vfs.FS, folder string) string {
+	t.Helper()
+	names, err := disk.List(folder)
+	if err != nil || len(names) != 1 {
+		t.Fatalf("%q, %v", names, err)
+	}
+	return names[0]
+}
+
+func syncFolder(disk vfs.FS, folder string) error {
+	f, err := disk.OpenDir(folder)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
