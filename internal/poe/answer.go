@@ -52,8 +52,8 @@ func (c *call) attempt() (lost bool) {
 	}
 }
 
-// ahead looks at what is to be claimed before the claim does: at names that may have been forgotten, and where a large body would lie beside the ledger
-// for a claim that is refused, which nobody would remove before its shelf is past, or ever.
+// ahead looks at what is to be claimed before the claim does: at names that may have been forgotten, and where a large body would be written beside the ledger
+// for a claim that is refused.
 func (c *call) ahead(ctx context.Context, r *store.Record) (store.Record, error) {
 	holder, err := c.g.doubt(ctx, r)
 	if keeps := c.deferred() || c.route.Recovery == RecoveryRepeat; err == nil && keeps && c.body.Size() > store.InlineLimit {

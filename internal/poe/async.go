@@ -187,6 +187,15 @@ func (g *Gate) storedRequest(ctx context.Context, r *store.Record) (*replay.Requ
 	return q, nil
 }
 
+// endedMeanwhile tells whether a stored request could not be read because the action is not what r says any more: whoever has ended it has discarded the body.
+func (g *Gate) endedMeanwhile(ctx context.Context, r *store.Record, err error) bool {
+	if !errors.Is(err, store.ErrNotFound) {
+		return false
+	}
+	now, err := g.store.Lookup(ctx, store.ByID(r.ID))
+	return err == nil && now.Term != r.Term
+}
+
 // perform executes an accepted action, and settles it. The mark that says so is durable before the first byte goes out: after a crash it
 // tells what was sent from what was not.
 func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.Record) {
@@ -206,7 +215,10 @@ func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.R
 		return
 	}
 	q, err := g.storedRequest(ctx, &r)
-	if err != nil {
+	switch {
+	case g.endedMeanwhile(ctx, &r, err):
+		return
+	case err != nil:
 		g.log.Error().Err(err).Stringer("id", r.ID).Msg("reading an accepted request")
 		g.postpone(ctx, r, "its request could not be read")
 		return
@@ -214,7 +226,7 @@ func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.R
 	defer q.Body.Release()
 	next := r
 	next.State, next.Term, next.Due = store.Sent, g.newTerm(), now.Add(g.cfg.Timeout+claimMargin)
-	marked, err := g.writeAdvance(ctx, r.Term, next, store.Also{})
+	marked, err := g.writeAdvance(ctx, &r, next, store.Also{})
 	if err != nil {
 		if !store.Refused(err) {
 			g.orphans.add(r.ID, next.Term) // nothing was sent under it
@@ -271,7 +283,7 @@ func (g *Gate) void(ctx context.Context, r store.Record, who, why string) (store
 	next.Request = withoutContent(r.Request)
 	next.Note(store.Event{At: next.Finished, From: r.State, To: next.State, Who: who, Why: why})
 	also := g.also(ctx, &r, &next)
-	got, err := g.writeAdvance(ctx, r.Term, next, also)
+	got, err := g.writeAdvance(ctx, &r, next, also)
 	if err == nil {
 		g.metrics.rested[burned].Inc()
 		g.front.Add(got)

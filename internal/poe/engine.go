@@ -145,13 +145,17 @@ const claimMargin = time.Minute
 // writeTries is how often a write whose result is unknown is made; each repeat finds its own term.
 const writeTries = 3
 
-// writeClaim makes a claim, and makes it again while nobody knows whether it was done.
+// writeClaim makes a claim, and makes it again while nobody knows whether it was done. What was put beside the ledger for one that surely
+// was not made is discarded.
 func (g *Gate) writeClaim(ctx context.Context, r store.Record) (store.Record, error) {
 	got, err := g.store.Claim(ctx, r)
-	if err == nil || store.Refused(err) {
-		return got, err
+	if err != nil && !store.Refused(err) {
+		got, err = g.claimAgain(ctx, r, err)
 	}
-	return g.claimAgain(ctx, r, err)
+	if store.Refused(err) {
+		g.discard(ctx, r.ID, r.Request)
+	}
+	return got, err
 }
 
 // claimAgain is apart, so that its record is on the heap only where it is needed.
@@ -159,13 +163,28 @@ func (g *Gate) claimAgain(ctx context.Context, r store.Record, unknown error) (s
 	return writeAgain(ctx, unknown, func() (store.Record, error) { return g.store.Claim(ctx, r) })
 }
 
-// writeAdvance puts next in the place of the record with the term was, and does so again while nobody knows whether it was done.
-func (g *Gate) writeAdvance(ctx context.Context, was store.Term, next store.Record, also store.Also) (store.Record, error) {
-	got, err := g.store.Advance(ctx, was, next, also)
-	if err == nil || store.Refused(err) {
-		return got, err
+// writeAdvance puts next in the place of was, and does so again while nobody knows whether it was done. A body that the request had beside the ledger
+// is discarded as soon as it is durable that the record has let go of it.
+func (g *Gate) writeAdvance(ctx context.Context, was *store.Record, next store.Record, also store.Also) (store.Record, error) {
+	got, err := g.store.Advance(ctx, was.Term, next, also)
+	if err != nil && !store.Refused(err) {
+		got, err = g.advanceAgain(ctx, was.Term, next, also, err)
 	}
-	return g.advanceAgain(ctx, was, next, also, err)
+	if err == nil && got.Request.Where != store.Beside {
+		g.discard(ctx, was.ID, was.Request)
+	}
+	return got, err
+}
+
+// discard removes the body that a request has beside the ledger, if it has one. Nothing rests on it: what is left is removed with its shelf. That the ledger
+// keeps what a record refers to makes up for a claim that looks refused since it was made, and its action has moved on.
+func (g *Gate) discard(ctx context.Context, id store.ID, request store.Blob) {
+	if request.Where != store.Beside {
+		return
+	}
+	if err := g.store.Discard(ctx, id, request.Part); err != nil {
+		g.log.Debug().Err(err).Stringer("id", id).Msg("discarding the body of a request: it stays until the action is forgotten")
+	}
 }
 
 func (g *Gate) advanceAgain(ctx context.Context, was store.Term, next store.Record, also store.Also, unknown error) (store.Record, error) {
@@ -176,7 +195,7 @@ func (g *Gate) advanceAgain(ctx context.Context, was store.Term, next store.Reco
 // takes without what may be left out: an action that could not come to rest would be in the way of everything for ever.
 func (g *Gate) writeEnd(ctx context.Context, claimed *store.Record, next store.Record) (store.Record, store.Also, error) {
 	also := g.also(ctx, claimed, &next)
-	got, err := g.writeAdvance(ctx, claimed.Term, next, also)
+	got, err := g.writeAdvance(ctx, claimed, next, also)
 	if !errors.Is(err, store.ErrInvalid) {
 		return got, also, err
 	}
@@ -188,7 +207,7 @@ func (g *Gate) writeEnd(ctx context.Context, claimed *store.Record, next store.R
 		next.Undo, next.Due = claimed.Undo, store.Person
 	}
 	also = store.Also{Free: also.Free}
-	got, err = g.writeAdvance(ctx, claimed.Term, next, also)
+	got, err = g.writeAdvance(ctx, claimed, next, also)
 	return got, also, err
 }
 

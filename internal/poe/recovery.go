@@ -184,7 +184,7 @@ func (g *Gate) release(ctx context.Context, r store.Record) bool {
 	}
 	next := g.unsent(&r)
 	next.Note(store.Event{At: g.now(), From: r.State, To: next.State, Who: "engine", Why: "nothing was sent: the ledger did not confirm the claim in time"})
-	_, err := g.store.Advance(ctx, r.Term, next, g.also(ctx, &r, &next))
+	_, err := g.writeAdvance(ctx, &r, next, g.also(ctx, &r, &next))
 	return err == nil || errors.Is(err, store.ErrStale)
 }
 

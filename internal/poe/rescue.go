@@ -94,7 +94,10 @@ func (g *Gate) resolve(ctx context.Context, fl *flight, r store.Record) {
 func (g *Gate) try(ctx context.Context, fl *flight, r store.Record) {
 	a, body, err := g.rescuing(ctx, &r)
 	defer func() { body.Release() }() // nil is fine
-	if err != nil {
+	switch {
+	case g.endedMeanwhile(ctx, &r, err):
+		return
+	case err != nil:
 		g.log.Error().Err(err).Stringer("id", r.ID).Msg("preparing a recovery")
 		g.renew(ctx, r, "it could not be tried")
 		return
@@ -104,7 +107,7 @@ func (g *Gate) try(ctx context.Context, fl *flight, r store.Record) {
 	if a.rescue.policy == RecoveryRepeat {
 		leased.Resent = oneMore(leased.Resent)
 	}
-	leased, err = g.writeAdvance(ctx, r.Term, leased, store.Also{})
+	leased, err = g.writeAdvance(ctx, &r, leased, store.Also{})
 	if err != nil { // it has moved on; or the lease may stand, and is over by itself
 		g.quarrel(err, &r, "leasing an unknown action: it is not tried")
 		return

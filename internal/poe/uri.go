@@ -287,7 +287,7 @@ func (g *Gate) tellBurned(ctx context.Context, r store.Record) {
 	was, next := r, r
 	was.State = store.Unused
 	next.Term, next.Due, next.Request = g.newTerm(), time.Time{}, withoutContent(r.Request)
-	got, err := g.writeAdvance(ctx, r.Term, next, store.Also{Spawn: g.calls(&was, &next)})
+	got, err := g.writeAdvance(ctx, &r, next, store.Also{Spawn: g.calls(&was, &next)})
 	if err != nil {
 		g.quarrel(err, &r, "telling of an action that was burned: it is told later")
 		return

@@ -42,8 +42,8 @@ func (s *Store) Discard(ctx context.Context, id store.ID, part store.Part) error
 	return nil
 }
 
-// begin takes keeping for reading. Where a backup has it, the copied record may be one that refers to the body: then it is left to the end of the backup,
-// which comes behind mu, and so sees all that found it under way.
+// begin takes keeping for reading, and tells whether it has. Where a backup holds it, the record that was copied may still refer to the body, so that is left to
+// the end of the backup: it gives keeping back before it asks for mu, so it sees all that were refused.
 func (d *discards) begin(s *Store, at place) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
