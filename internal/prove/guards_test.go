@@ -64,7 +64,7 @@ var guards = []guard{
 	{"a claim that nobody confirmed is not executed", engine + "engine.go", "\t\treturn got, fmt.Errorf(\"%w: %w\", store.ErrUnavailable, err)\n", "\t\treturn r, nil\n", engine, "TestLedgerTrouble"},
 	{"a stored answer is what was stored", engine + "outcome.go", "if n != b.Size || [32]byte(h.Sum(nil)) != b.Digest {", "if n != b.Size {", engine, "TestDamagedAnswer"},
 	{"what lost its owner is unknown", engine + "recovery.go", "if r.State != store.Running || r.Way != store.Marked || g.outdated(&r) {", "if r.State != store.Running {", engine, "TestRecovery"},
-	{"what recovers is leased", engine + "rescue.go", "\tleased, err = g.writeAdvance(ctx, r.Term, leased, store.Also{})\n",
+	{"what recovers is leased", engine + "rescue.go", "\tleased, err = g.writeAdvance(ctx, &r, leased, store.Also{})\n",
 		"", engine, "TestRepeatByOneOfMany"},
 	{"what was forgotten by a restore is not claimed", pebbles + "write.go", "if id.Minted().Before(s.meta.restored) {", "if false {", pebbles, "TestBackupAndRestore"},
 	{"a ledger that is older than it was is refused", pebbles + "guard.go", "case m.restored.Before(k.restored), m.sequence < k.sequence:", "case m.restored.Before(k.restored):", pebbles, "TestNotWhatItWas"},
