@@ -26,7 +26,8 @@ type action struct {
 	acked  int            // how many of them were acknowledged
 	body   []byte         // what is kept beside the ledger
 	part   store.Part
-	stored bool // the body was acknowledged
+	stored bool   // the body was acknowledged
+	asked  []byte // the request, beside the ledger until the record lets go of it; nil: it is not
 }
 
 // A moment is a power cut: what was acknowledged before it, and what it left on the disk.
@@ -140,10 +141,19 @@ func (c *cutter) work(t *testing.T, s *pebblestore.Store) {
 	}
 }
 
-// live takes one action from its claim to its end; every third one by way of a release.
+// live takes one action from its claim to its end; every third one by way of a release. What every other one has of its request is discarded while its end
+// is on its way to the disk, and again when it is there.
 func (c *cutter) live(t *testing.T, s *pebblestore.Store, i int) error {
 	ctx := t.Context()
 	r := claim(t, newName())
+	if i%4 == 1 || i%4 == 2 {
+		request := noise(70_000)
+		r.Request = store.Blob{Where: store.Beside, Part: store.Part{Term: r.Term}, Size: int64(len(request))}
+		if _, err := s.Put(ctx, r.ID, r.Request.Part, bytes.NewReader(request)); err != nil {
+			return err
+		}
+		c.note(i, func(a *action) { a.asked = request })
+	}
 	if err := c.try(i, r, func() error { _, err := s.Claim(ctx, r); return err }); err != nil {
 		return err
 	}
@@ -163,7 +173,9 @@ func (c *cutter) live(t *testing.T, s *pebblestore.Store, i int) error {
 			return err
 		}
 	}
+	kept := r.Request
 	done := settled(r, noise(c.size*(i%4)))
+	done.Request = store.Blob{Size: kept.Size}
 	if i%2 == 0 {
 		body := noise(150_000)
 		done.Response = store.Blob{Where: store.Beside, Part: store.Part{Term: done.Term, N: 1}, Size: int64(len(body))}
@@ -175,7 +187,19 @@ func (c *cutter) live(t *testing.T, s *pebblestore.Store, i int) error {
 	if done.Response.Size == 0 {
 		done.Response.Content = nil
 	}
-	return c.try(i, done, func() error { _, err := s.Advance(ctx, r.Term, done, store.Also{}); return err })
+	if kept.Where != store.Beside {
+		return c.try(i, done, func() error { _, err := s.Advance(ctx, r.Term, done, store.Also{}); return err })
+	}
+	early := make(chan error, 1)
+	go func() {
+		var err error
+		for n := 0; n < 8 && err == nil; n++ {
+			err = s.Discard(ctx, r.ID, kept.Part)
+		}
+		early <- err
+	}()
+	err := c.try(i, done, func() error { _, err := s.Advance(ctx, r.Term, done, store.Also{}); return err })
+	return errors.Join(err, <-early, s.Discard(ctx, r.ID, kept.Part))
 }
 
 func (c *cutter) try(i int, r store.Record, write func() error) error {
@@ -233,8 +257,13 @@ func (a *action) lost(t *testing.T, s *pebblestore.Store) string {
 	if _, err := s.Claim(t.Context(), again); r.State != store.Unused && !errors.Is(err, store.ErrTaken) {
 		return fmt.Sprintf("it can be claimed a second time: %v", err)
 	}
+	if r.Request.Where == store.Beside {
+		if w := hasBody(t, s, r.ID, r.Request.Part, a.asked); w != "" {
+			return "its request: " + w
+		}
+	}
 	if a.stored || r.Response.Where == store.Beside {
-		return a.hasBody(t, s)
+		return hasBody(t, s, r.ID, a.part, a.body)
 	}
 	return ""
 }
@@ -249,14 +278,14 @@ func (a *action) known(r store.Record) string {
 	return fmt.Sprintf("it stands as %s, which is older than what was acknowledged", r.State)
 }
 
-func (a *action) hasBody(t *testing.T, s *pebblestore.Store) string {
-	b, err := s.Open(t.Context(), a.tried[0].ID, a.part)
+func hasBody(t *testing.T, s *pebblestore.Store, id store.ID, part store.Part, want []byte) string {
+	b, err := s.Open(t.Context(), id, part)
 	if err != nil {
 		return fmt.Sprintf("its body: %v", err)
 	}
 	content, err := io.ReadAll(b)
-	if err := errors.Join(err, b.Close()); err != nil || !bytes.Equal(content, a.body) {
-		return fmt.Sprintf("its body has %d bytes of %d, %v", len(content), len(a.body), err)
+	if err := errors.Join(err, b.Close()); err != nil || !bytes.Equal(content, want) {
+		return fmt.Sprintf("its body has %d bytes of %d, %v", len(content), len(want), err)
 	}
 	return ""
 }

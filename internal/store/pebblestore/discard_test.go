@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"path"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -105,6 +106,36 @@ func TestDiscardDuringBackup(t *testing.T) {
 		t.Errorf("%+v", found)
 	}
 	sound(t, config(disk), len(all))
+}
+
+// What is discarded while the write that lets go of it waits for the disk is there until that is synced: a power cut before would bring back the record that needs it.
+func TestDiscardWaitsForSync(t *testing.T) {
+	s, v := newLedger(t)
+	r := kept(t, s)
+	done := settled(r, nil)
+	done.Response, done.Request = store.Blob{}, store.Blob{Size: r.Request.Size}
+	v.shut.Store(true)
+	settling := make(chan error, 1)
+	go func() {
+		_, err := s.Advance(t.Context(), r.Term, done, store.Also{})
+		settling <- err
+	}()
+	<-v.held
+	discarded := make(chan error, 1)
+	go func() { discarded <- s.Discard(t.Context(), r.ID, r.Request.Part) }()
+	for range 300 { // it has every chance to go wrong
+		runtime.Gosched()
+		if !there(t, s, r) {
+			t.Fatal("it is gone before its record has durably let go of it")
+		}
+	}
+	v.open()
+	if err := errors.Join(<-settling, <-discarded); err != nil {
+		t.Error(err)
+	}
+	if there(t, s, r) {
+		t.Error("it is still there")
+	}
 }
 
 // A crash at any moment leaves no record without the body that it refers to, whatever was discarded: only what is durable lets go.
