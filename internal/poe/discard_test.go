@@ -332,6 +332,28 @@ func TestUnknownClaimDiscardsNothing(t *testing.T) {
 	}
 }
 
+// A process that stops in good order between a write and what is discarded after it leaves nothing behind.
+func TestDiscardedThoughTheProcessStops(t *testing.T) {
+	b, h, n := shelving(t, one(repeating))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	h.claim = func(r store.Record, next func(context.Context, store.Record) (store.Record, error)) (store.Record, error) {
+		if _, err := next(t.Context(), r); err != nil {
+			t.Error(err)
+		}
+		return store.Record{}, errDisk
+	}
+	i := b.issue("/orders")
+	b.do("POST", i.URI, large)
+	n.wantLeft(1, 1)
+	h.moved = func(*store.Record) { cancel() }
+	core.Housekeeping(ctx, b.gate) // which releases the claim that nobody knew of
+	if b.wantState(i.ID, store.Unused); ctx.Err() == nil || b.executed.Load() != 0 {
+		t.Errorf("%v, executed %d times", ctx.Err(), b.executed.Load())
+	}
+	n.wantLeft(1, 0)
+}
+
 // Who ends an action between a worker's look at it and its reading of the body is no trouble: nothing is sent, and nobody is told of any.
 func TestEndedBeforeAWorkerReads(t *testing.T) {
 	for name, tc := range map[string]struct {

@@ -182,7 +182,7 @@ func (g *Gate) discard(ctx context.Context, id store.ID, request store.Blob) {
 	if request.Where != store.Beside {
 		return
 	}
-	if err := g.store.Discard(ctx, id, request.Part); err != nil {
+	if err := g.store.Discard(context.WithoutCancel(ctx), id, request.Part); err != nil {
 		g.log.Debug().Err(err).Stringer("id", id).Msg("discarding the body of a request: it stays until the action is forgotten")
 	}
 }
