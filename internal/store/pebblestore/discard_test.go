@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -35,13 +36,18 @@ func kept(t *testing.T, s *pebblestore.Store) store.Record {
 
 // letGo settles what was claimed, and discards its request.
 func letGo(t *testing.T, s *pebblestore.Store, r store.Record) {
+	letGoOf(t, s, r)
+	if err := s.Discard(t.Context(), r.ID, r.Request.Part); err != nil {
+		t.Error(err)
+	}
+}
+
+// letGoOf settles what was claimed.
+func letGoOf(t *testing.T, s *pebblestore.Store, r store.Record) {
 	done := settled(r, []byte("made"))
 	done.Response.Digest = sha256.Sum256(done.Response.Content)
 	done.Request = store.Blob{Size: r.Request.Size, Digest: r.Request.Digest}
 	if _, err := s.Advance(t.Context(), r.Term, done, store.Also{}); err != nil {
-		t.Error(err)
-	}
-	if err := s.Discard(t.Context(), r.ID, r.Request.Part); err != nil {
 		t.Error(err)
 	}
 }
@@ -135,6 +141,39 @@ func TestDiscardWaitsForSync(t *testing.T) {
 	}
 	if there(t, s, r) {
 		t.Error("it is still there")
+	}
+}
+
+// A file that cannot be removed is said to be there, and is no trouble to anybody else: not to a backup that has kept it, and not to who tries again.
+func TestDiscardFails(t *testing.T) {
+	var broken atomic.Bool
+	s, err := open(t, errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if broken.Load() && op.Kind == errorfs.OpRemove && strings.Contains(op.Path, "/bodies/") {
+			return syscall.EACCES
+		}
+		return nil
+	})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := kept(t, s)
+	letGoOf(t, s, r)
+	broken.Store(true)
+	discard := func() error { return s.Discard(t.Context(), r.ID, r.Request.Part) }
+	if err := discard(); !errors.Is(err, syscall.EACCES) || !there(t, s, r) {
+		t.Errorf("discarding: %v", err)
+	}
+	during := func(store.Progress) {
+		if err := discard(); err != nil {
+			t.Errorf("while it is copied: %v", err)
+		}
+	}
+	if _, err := s.Backup(t.Context(), pebblestore.Backup{Dir: backup, Progress: during}); err != nil || !there(t, s, r) {
+		t.Errorf("backing up: %v", err)
+	}
+	broken.Store(false)
+	if err := discard(); err != nil || there(t, s, r) {
+		t.Errorf("discarding again: %v", err)
 	}
 }
 
