@@ -57,7 +57,7 @@ func (a *audience) key() string {
 }
 
 func (a *audience) send(ctx context.Context, base, method, target, key string) (*http.Response, error) {
-	r, err := http.NewRequestWithContext(ctx, method, base+target, strings.NewReader("a body"))
+	r, err := http.NewRequestWithContext(ctx, method, base+target, strings.NewReader(bodyOf(key)))
 	if err != nil {
 		return nil, err
 	}
@@ -71,6 +71,14 @@ func (a *audience) send(ctx context.Context, base, method, target, key string) (
 		err = res.Body.Close()
 	}
 	return res, err
+}
+
+// bodyOf is the body that is sent under a key: one in five lies beside the ledger until it is executed.
+func bodyOf(key string) string {
+	if strings.HasSuffix(key, "3") || strings.HasSuffix(key, "8") {
+		return strings.Repeat("a body ", 10_000)
+	}
+	return "a body"
 }
 
 // heard notes a promise. A key that has one leads to the same action ever after.
