@@ -77,6 +77,12 @@ func (c *backupCmd) Run(ctx context.Context, t terminal, parsed *kong.Context) e
 		return unusable(err)
 	}
 	t.say("backed up ledger %s with %d writes, the last one at %s: %s in %s", did.Ledger, did.Sequence, did.Time.UTC().Format(time.RFC3339), records(did), c.Dir)
+	if did.Missing > 0 {
+		return &hinted{
+			fmt.Errorf("%d contents that the ledger itself has lost are not in the backup; all else is", did.Missing),
+			"poe check says which, of the backup too; look after the disk",
+		}
+	}
 	return nil
 }
 

@@ -90,7 +90,7 @@ func (s *server) serveBackup(w http.ResponseWriter, r *http.Request) error {
 		say(BackupLine{Error: err.Error()})
 		return nil
 	}
-	s.opt.Log.Info().Str("dir", dir).Int64("records", did.Records).Int64("bytes", did.Bytes).Msg("the ledger is backed up")
+	s.opt.Log.Info().Str("dir", dir).Int64("records", did.Records).Int64("bytes", did.Bytes).Int64("missing", did.Missing).Msg("the ledger is backed up")
 	say(BackupLine{Copied: &did})
 	return nil
 }

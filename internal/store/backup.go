@@ -17,6 +17,7 @@ type Copied struct {
 	Time     time.Time `json:"time"`     // of that write, by the ledger's clock
 	Records  int64     `json:"records"`
 	Bodies   int64     `json:"bodies"`
+	Missing  int64     `json:"missing"` // contents that records name and the ledger itself did not have any more
 	Files    int       `json:"files"`
 	Bytes    int64     `json:"bytes"`
 }

@@ -54,7 +54,7 @@ type Backup struct {
 // takes both.
 //
 // Every content that a record in the copy names is in it, because a content is durable before a record names it, and the records are copied
-// first. The copy is opened, and every record of it read.
+// first. One that the ledger has lost itself is counted (Copied.Missing), and no error: all else is worth keeping. The copy is opened, and every record of it read.
 func (s *Store) Backup(ctx context.Context, b Backup) (store.Copied, error) {
 	if err := s.enter(ctx); err != nil {
 		return store.Copied{}, fmt.Errorf("backing up: %w", err)
@@ -205,7 +205,13 @@ func (c *copier) body(id store.ID, part store.Part) error {
 		}
 		c.shelves[folder] = struct{}{}
 	}
-	if err := vfs.LinkOrCopy(disk, c.s.shelves.path(id, part), disk.PathJoin(folder, bodyName(id, part))); err != nil {
+	from := c.s.shelves.path(id, part)
+	if err := vfs.LinkOrCopy(disk, from, disk.PathJoin(folder, bodyName(id, part))); err != nil {
+		if _, there := disk.Stat(from); gone(there) {
+			c.s.c.Log.Error().Stringer("id", id).Msg("a content that the ledger should have is not there: the backup is made without it")
+			c.did.Missing++
+			return nil
+		}
 		return fmt.Errorf("copying a content of %s: %w", id, err)
 	}
 	c.did.Bodies++

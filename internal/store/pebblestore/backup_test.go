@@ -274,6 +274,65 @@ func TestBackupRefuses(t *testing.T) {
 	}
 }
 
+// A content that the disk has lost is no reason to have no backup: all else is in it, and it says how many are not.
+func TestBackupWithoutALostContent(t *testing.T) {
+	disk := vfs.NewMem()
+	s := mustOpen(t, disk)
+	var all []store.Record
+	for range 3 {
+		r, err := live(t, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, r)
+	}
+	remove(t, disk, bodyOf(all[0]))
+	did, err := s.Backup(t.Context(), pebblestore.Backup{Dir: backup})
+	if err != nil || did.Records != 3 || did.Bodies != 2 || did.Missing != 1 {
+		t.Fatalf("%+v, %v", did, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	in := config(disk)
+	in.Dir = backup
+	found, err := pebblestore.Check(t.Context(), in, nil)
+	if err != nil || found.Faults != 1 || !strings.Contains(found.Wrong[0], all[0].ID.String()) {
+		t.Errorf("a check of it found %+v, %v", found, err)
+	}
+	remove(t, disk, dir)
+	put, err := pebblestore.Put(t.Context(), config(disk), store.Restore{From: backup})
+	if err != nil || put.Missing != 1 {
+		t.Fatalf("%+v, %v", put, err)
+	}
+	holds(t, mustOpen(t, disk), all[1:])
+}
+
+// One that is there and cannot be read is: the disk may give it back.
+func TestBackupWantsWhatIsThere(t *testing.T) {
+	failing := errors.New("I/O error")
+	var fail atomic.Bool
+	disk := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if fail.Load() && (op.Kind == errorfs.OpLink || op.Kind == errorfs.OpOpen) && strings.HasPrefix(op.Path, dir+"/bodies/") {
+			return failing
+		}
+		return nil
+	}))
+	s := mustOpen(t, disk)
+	if _, err := live(t, s); err != nil {
+		t.Fatal(err)
+	}
+	fail.Store(true)
+	if did, err := s.Backup(t.Context(), pebblestore.Backup{Dir: backup}); !errors.Is(err, failing) {
+		t.Errorf("%+v, %v", did, err)
+	}
+}
+
+// bodyOf is the file of the record's answer.
+func bodyOf(r store.Record) string {
+	return fmt.Sprintf("%s/bodies/%010d/%s.%x.1", dir, r.ID.Shelf(), r.ID, r.Response.Part.Term)
+}
+
 // A backup that is not whole, or not what it was, is not restored, and leaves nothing that could be taken for a ledger.
 func TestRestoreRefuses(t *testing.T) {
 	whole := vfs.NewMem()
@@ -429,7 +488,7 @@ func TestCheckFinds(t *testing.T) {
 	if found := sound(t, config(whole), 2); found.Names != 2 || found.Agenda != 1 || found.Bodies != 1 || found.Bytes != 70_000 {
 		t.Errorf("it has read %+v", found)
 	}
-	body := fmt.Sprintf("%s/bodies/%010d/%s.%x.1", dir, r.ID.Shelf(), r.ID, r.Response.Part.Term)
+	body := bodyOf(r)
 	edit := func(t *testing.T, disk vfs.FS, do func(*pebble.DB) error) {
 		t.Helper()
 		db, err := pebble.Open(dir+"/ledger", &pebble.Options{FS: disk, FormatMajorVersion: pebble.FormatNewest, Logger: quiet{t}})
@@ -446,7 +505,7 @@ func TestCheckFinds(t *testing.T) {
 		change func(t *testing.T, disk vfs.FS)
 		want   string
 	}{
-		{"a content that is gone", func(t *testing.T, disk vfs.FS) { remove(t, disk, body) }, "the answer of " + r.ID.String() + ": no such record"},
+		{"a content that is gone", func(t *testing.T, disk vfs.FS) { remove(t, disk, body) }, "the answer of " + r.ID.String() + ": its file is not there"},
 		{"a content that is short", func(t *testing.T, disk vfs.FS) { overwrite(t, disk, body, []byte("?")) }, "1 bytes of 70000"},
 		{"another content", func(t *testing.T, disk vfs.FS) { overwrite(t, disk, body, noise(70_000)) }, "its digest is another one"},
 		{"no names", func(t *testing.T, disk vfs.FS) {

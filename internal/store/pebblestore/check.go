@@ -193,6 +193,9 @@ func (c *checker) content(id store.ID, b *store.Blob) error {
 	case store.Beside:
 		c.found.Bodies++
 		f, err := c.s.openBody(c.s.shelves.path(id, b.Part))
+		if errors.Is(err, store.ErrNotFound) {
+			return errors.New("its file is not there")
+		}
 		if err != nil {
 			return err
 		}
