@@ -40,25 +40,43 @@ func newRoutes(cfg *Config) (routes, error) {
 	if len(cfg.Routes) == 0 {
 		cfg.Routes = []Route{{Name: "default", Match: "POST *"}}
 	}
-	var all routes
-	var errs []error
+	all, wrong := compile(cfg)
+	for i, err := range wrong {
+		if err != nil {
+			wrong[i] = fmt.Errorf("route %q: %w", cfg.Routes[i].Match, err)
+		}
+	}
+	return all, errors.Join(wrong...)
+}
+
+// CheckRoutes returns why New would refuse each of cfg.Routes; nil for one that it would take. It needs nothing of cfg that is open.
+func CheckRoutes(cfg Config) []error {
+	cfg = cfg.withDefaults()
+	_, wrong := compile(&cfg)
+	return wrong
+}
+
+// compile makes cfg's routes ready to match. What is wrong with one is at its place.
+func compile(cfg *Config) (all routes, wrong []error) {
+	wrong = make([]error, len(cfg.Routes))
 	names := map[string]bool{}
-	for _, r := range cfg.Routes {
+	for i, r := range cfg.Routes {
 		compiled, err := newRoute(cfg, r)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("route %q: %w", r.Match, err))
+			wrong[i] = err
 			continue
 		}
 		if names[compiled.Name] {
-			errs = append(errs, fmt.Errorf("route %q: the name %q is taken by an earlier route", r.Match, compiled.Name))
+			err = fmt.Errorf("the name %q is taken by an earlier route", compiled.Name)
 		}
 		if by := all.hiding(compiled); by != nil {
-			errs = append(errs, fmt.Errorf("route %q: it would never see a request: route %q takes them, and is before it", r.Match, by.Match))
+			err = errors.Join(err, fmt.Errorf("it would never see a request: route %q takes them, and is before it", by.Match))
 		}
+		wrong[i] = err
 		names[compiled.Name] = true
 		all = append(all, compiled)
 	}
-	return all, errors.Join(errs...)
+	return all, wrong
 }
 
 func newRoute(cfg *Config, r Route) (*route, error) {

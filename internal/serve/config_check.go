@@ -15,6 +15,7 @@ import (
 
 	core "github.com/postonce/poe/internal/poe"
 
+	"github.com/postonce/poe/internal/bearer"
 	"github.com/postonce/poe/internal/content"
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/webhook"
@@ -46,6 +47,31 @@ func check(c *Config, d *decoder) {
 		checkRecovery(&c.Routes[i], d, fmt.Sprintf("routes[%d].", i))
 		checkMatch(d, seen, fmt.Sprintf("routes[%d].match", i), c.Routes[i].Match)
 		checkName(d, names, fmt.Sprintf("routes[%d].name", i), c.Routes[i].Name)
+	}
+	checkEngine(c, d)
+}
+
+// checkEngine has the engine look at the routes with which nothing is wrong so far: what it would refuse must be said before a ledger is opened, and of
+// where it was written.
+func checkEngine(c *Config, d *decoder) {
+	if d.isWrong("ttl") || d.isWrong("retention") {
+		return // all routes would be wrong with them
+	}
+	engine := core.Config{TTL: c.TTL, Retention: c.Retention, Callbacks: new(webhook.Sender), Bearer: new(bearer.Verifier), Authorizer: http.NotFoundHandler()}
+	var places []string
+	for i, r := range c.Guarded() {
+		at := fmt.Sprintf("routes[%d]", i)
+		if i >= len(c.Routes) {
+			at = fmt.Sprintf("protect[%d]", i-len(c.Routes))
+		}
+		if !d.isWrong(at) {
+			engine.Routes, places = append(engine.Routes, r.guarded()), append(places, at)
+		}
+	}
+	for i, err := range core.CheckRoutes(engine) {
+		if err != nil {
+			d.wrong(places[i], "%q: %s", engine.Routes[i].Match, strings.ReplaceAll(err.Error(), "\n", "; "))
+		}
 	}
 }
 
@@ -197,12 +223,12 @@ func checkLife(d *decoder, path string, l life) {
 	if l.ttl < time.Second {
 		d.wrong(path+"ttl", "must be a second at least")
 	}
-	if l.retention <= 0 {
-		d.wrong(path+"retention", "must be more than nothing")
+	if l.retention < time.Second {
+		d.wrong(path+"retention", "must be a second at least")
 	}
 	const longest = store.MaxDays*store.Day - skew
-	if l.ttl > longest || l.retention > longest-max(l.ttl, 0) {
-		d.wrong(path+"retention", "is too long: with ttl it can be %d days at most", longest/store.Day)
+	if l.ttl > longest || l.retention > min(longest/2, longest-max(l.ttl, 0)) { // a key is known for two of them
+		d.wrong(path+"retention", "is too long: it can be %d days at most, and with ttl %d", longest/2/store.Day, longest/store.Day)
 	}
 }
 
@@ -239,7 +265,7 @@ func checkDoors(c *Config, r *Route, d *decoder, path string) {
 			d.wrong(at, "door %q needs callbacks, with secrets that sign them", door)
 		}
 	}
-	if r.Doors != nil && len(r.Doors) == 0 && r.ClientID == "" && len(r.Unique) == 0 {
+	if r.Doors != nil && len(r.Doors) == 0 && r.ClientID == "" && len(r.Unique) == 0 && !r.Async {
 		d.wrong(path+"doors", "is empty: nobody could come in")
 	}
 	for i, name := range r.KeyHeaders {

@@ -69,6 +69,14 @@ func (d *decoder) wrong(path, format string, args ...any) {
 	d.found = append(d.found, finding{path: path, at: from, Mistake: m})
 }
 
+// isWrong tells whether a mistake was found at path, or below it.
+func (d *decoder) isWrong(path string) bool {
+	return slices.ContainsFunc(d.found, func(f finding) bool {
+		rest, below := strings.CutPrefix(f.path, path)
+		return below && (rest == "" || rest[0] == '.' || rest[0] == '[')
+	})
+}
+
 // has tells whether somebody gave the key at path.
 func (d *decoder) has(path string) bool {
 	_, ok := d.given[path]

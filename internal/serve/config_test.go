@@ -254,8 +254,8 @@ func TestMistakesOneByOne(t *testing.T) {
 		{"days", "ttl: 30d", `p:2:6: ttl: "30d" is not a time (write 90s, 10m, 720h)`},
 		{"no time", "ttl: 0s", `p:2:6: ttl: must be a second at least`},
 		{"negative time", "grace: -1s", `p:2:8: grace: must be more than nothing`},
-		{"too long", "retention: 100000h", `p:2:12: retention: is too long: with ttl it can be 4094 days at most`},
-		{"overflow", "ttl: 1h\nretention: 2562047h", `p:3:12: retention: is too long: with ttl it can be 4094 days at most`},
+		{"too long", "retention: 100000h", `p:2:12: retention: is too long: it can be 2047 days at most, and with ttl 4094`},
+		{"overflow", "ttl: 1h\nretention: 2562047h", `p:3:12: retention: is too long: it can be 2047 days at most, and with ttl 4094`},
 		{"size", "max_body: lots", `p:2:11: max_body: "lots" is not a size (write 4096, 64KiB, 10MiB, 1GiB)`},
 		{"negative size", "max_body: -1", `p:2:11: max_body: "-1" is not a size (write 4096, 64KiB, 10MiB, 1GiB)`},
 		{"no size", "front: 0", `p:2:8: front: must be more than nothing`},
@@ -305,6 +305,17 @@ func TestMistakesOneByOne(t *testing.T) {
 		{"principal's name", "routes: [{match: POST /a, principal: 'header:'}]", `p:2:38: principal: "header:" is none of none, authorization, jwt:CLAIM, header:NAME, cookie:NAME`},
 		{"origin", "routes: [{match: POST /a, origins: [shop]}]", `p:2:37: origins: "shop" is not an origin (write https://shop.example.com)`},
 		{"route's ttl", "routes: [{match: POST /a, ttl: 0s}]", `p:2:32: ttl: must be a second at least`},
+		// What only the engine knows is said of the place, too, and not by a server that has opened its ledger.
+		{"a route behind another", "routes: [{match: POST *}, {match: POST /a}]",
+			`p:2:27: routes: "POST /a": it would never see a request: route "POST *" takes them, and is before it`},
+		{"protected behind a route", "protect: [POST /a]\nroutes: [{match: POST *}]",
+			`p:2:11: protect: "POST /a": it would never see a request: route "POST *" takes them, and is before it`},
+		{"nothing comes in", "routes: [{match: POST /a, require: true, doors: [async]}]",
+			`p:2:10: routes: "POST /a": require, and no door that names an action: nothing could come in`},
+		{"keys for too long", "routes: [{match: POST /a, retention: 70000h}]", `p:2:38: retention: is too long: it can be 2047 days at most, and with ttl 4094`},
+		{"authorize with a backslash", `routes: [{match: POST /a, authorize: '/a\b'}]`, `p:2:10: routes: "POST /a": authorize at "/a\\b": must be a path, such as /auth`},
+		{"short memory", "retention: 1ms", `p:2:12: retention: must be a second at least`},
+		{"short memory of a route", "routes: [{match: POST /a, retention: 1ms}]", `p:2:38: retention: must be a second at least`},
 		{"second document", "---\nttl: 1h", `p:3:1: there is a second document; one file is one configuration`},
 		{"document after an empty one", "---\n---\nttl: 1h", `p:3:1: there is a second document; one file is one configuration`},
 		{"document after a comment alone", "---\n# managed\n---\nrequire: true", `p:4:1: there is a second document; one file is one configuration`},
@@ -362,7 +373,7 @@ func TestGivenBeatsTheFile(t *testing.T) {
 	want := serve.Mistakes{
 		{Where: "POE_GRACE", Text: "must be more than nothing"},
 		{Where: "--log-level", Text: `"loud" is none of debug, info, warn, error`},
-		{Where: "p:2:12", Text: "retention: must be more than nothing"},
+		{Where: "p:2:12", Text: "retention: must be a second at least"},
 		{Where: "p:4:11", Text: `max_body: "lots" is not a size (write 4096, 64KiB, 10MiB, 1GiB)`},
 	}
 	var got serve.Mistakes
@@ -410,6 +421,14 @@ func TestAbsentSettings(t *testing.T) {
 		if err == nil || !strings.HasPrefix(err.Error(), "p: upstream: is missing") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: %v", text, err)
 		}
+	}
+}
+
+// A route that accepts every request needs no door.
+func TestNoDoorsAndAsync(t *testing.T) {
+	c, err := serve.Parse("p", []byte("upstream: http://a\nroutes: [{match: POST /a, doors: [], async: true}]"))
+	if err != nil || !c.Routes[0].Async || len(c.Routes[0].Doors) != 0 {
+		t.Errorf("%v, %+v", err, c.Routes)
 	}
 }
 
