@@ -134,6 +134,7 @@ func TestRidersAreChecked(t *testing.T) {
 		"retry for":   {Routes: []poe.Route{{Match: "POST /a", RetryFor: -1}}},
 		"variable":    {Routes: []poe.Route{{Match: "POST /a/{id}", ClientID: "path:ref"}}},
 		"no variable": {Routes: []poe.Route{{Name: "own", Match: "POST *", Unique: []string{"path:id"}}}},
+		"no key":      {Routes: []poe.Route{{Match: "POST /a", KeyHeaders: []string{}}}},
 		"unused keys": {Routes: []poe.Route{{Match: "POST /a", Doors: []string{"poe"}, KeyHeaders: []string{"X-Key"}}}},
 		"no way in":   {Routes: []poe.Route{{Match: "POST /a", Doors: []string{"callback"}, Require: true}}, Callbacks: &poe.Callbacks{Allow: []string{"a.example"}, Secrets: []string{"whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}}},
 		"consume":     {Routes: []poe.Route{{Match: "POST /a", Consume: 7}}},

@@ -160,6 +160,9 @@ func (c *route) parseDoors() error {
 	if len(c.Doors) == 0 && c.ClientID == "" && len(c.Unique) == 0 && !c.Async {
 		errs = append(errs, errors.New("no doors, and nothing else that makes a request an action: every one would pass unguarded"))
 	}
+	if c.KeyHeaders != nil && len(c.KeyHeaders) == 0 && c.has(doorKey) {
+		errs = append(errs, errors.New("door key, and an empty list of key headers: what comes under a key would be executed again"))
+	}
 	if c.KeyHeaders != nil && !c.has(doorKey) {
 		errs = append(errs, errors.New("key headers, and no door key: what comes under them would be executed again"))
 	}

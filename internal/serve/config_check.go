@@ -303,6 +303,9 @@ func checkContent(d *decoder, path string, r *Route) {
 			d.wrong(at, "%q is no variable of the path in match", text)
 		}
 	}
+	if r.KeyHeaders != nil && len(r.KeyHeaders) == 0 && (r.Doors == nil || slices.Contains(r.Doors, "key")) {
+		d.wrong(path+"key_headers", "is empty: what comes under a key would be executed again")
+	}
 	if r.KeyHeaders != nil && r.Doors != nil && !slices.Contains(r.Doors, "key") {
 		d.wrong(path+"key_headers", "is here without the door key: what comes under them would be executed again")
 	}

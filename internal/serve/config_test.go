@@ -237,6 +237,7 @@ func TestMistakesOneByOne(t *testing.T) {
 		{"audience without keys", "jwt_audience: a", `p:2:15: jwt_audience: is here without jwks: there are no keys to verify tokens with`},
 		{"no such variable", "routes: [{match: 'POST /a/{b}', client_id: 'path:c'}]", `p:2:44: client_id: "path:c" is no variable of the path in match`},
 		{"keys without a door", "routes: [{match: POST /a, doors: [poe], key_headers: [X-Key]}]", `p:2:54: key_headers: is here without the door key: what comes under them would be executed again`},
+		{"keys under no field", "routes: [{match: POST /a, key_headers: []}]", `p:2:40: key_headers: is empty: what comes under a key would be executed again`},
 		{"refused repeats of nothing", "routes: [{match: POST /a, repeats: refuse}]", `p:2:36: repeats: is here without client_id`},
 		{"jwt without keys", "routes: [{match: POST /a, principal: 'jwt:sub'}]", `p:2:38: principal: "jwt:sub" needs jwks, the keys to verify tokens with`},
 		{"workers", "workers: 0", `p:2:10: workers: must be at least 1`},
