@@ -18,7 +18,7 @@ type checkCmd struct {
 // Help is shown after the flags.
 func (checkCmd) Help() string {
 	return `Reads every record, compares every content with its digest, follows names and agenda, and compares the ledger with its
-high-water file. It changes nothing. Stop the server first, or check a backup: --store pebble:BACKUP.
+high-water file. It changes nothing but the files LOCK. Stop the server first, or check a backup: --store pebble:BACKUP.
 What is wrong is printed; the exit code is 78 then.`
 }
 

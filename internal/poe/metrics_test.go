@@ -3,6 +3,7 @@ package core_test
 import (
 	"context"
 	"net/http"
+	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -73,6 +74,38 @@ func (l *listing) Register(c prometheus.Collector) error {
 		l.names[fqName.FindStringSubmatch(d.String())[1]] = true
 	}
 	return l.Registerer.Register(c)
+}
+
+// Requests are told apart by the door that named their action, in the words of docs/operations.md.
+func TestRequestsByDoor(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{
+			{Match: "POST /gifts/{ref}", ClientID: "path:ref"},
+			{Match: "POST *", Doors: []string{"poe", "key", "repeatability", "post-put"}},
+		}
+	})
+	b.do("POST", b.mint("/orders"), "x")
+	b.do("POST", "/orders", "x", "Idempotency-Key: a")
+	b.do("POST", "/gifts/ann", "x")
+	b.do("POST", "/orders", "x", "Repeatability-Request-ID: r", "Repeatability-First-Sent: "+b.clock().UTC().Format(http.TimeFormat))
+	b.do("POST", "/orders", "")
+	b.do("POST", "/orders", "x")
+	page, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := regexp.MustCompile("(?m)^\\| `poe_requests_total` .*$").FindString(string(page))
+	for _, door := range []string{"poe", "key", "client-id", "repeatability", "post-put", "none"} {
+		if n := counter(t, b, "poe_requests_total", door); n != 1 {
+			t.Errorf("%s: %v", door, n)
+		}
+		if !strings.Contains(row, "`"+door+"`") {
+			t.Errorf("%s is not in the page: %s", door, row)
+		}
+	}
+	if n := counter(t, b, "poe_requests_total", ""); n != 6 {
+		t.Errorf("%v requests in all", n)
+	}
 }
 
 // Every metric that is registered counts what its name says.

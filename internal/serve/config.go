@@ -25,7 +25,7 @@ type Config struct {
 
 	HighWater string `yaml:"high_water" placeholder:"FILE" group:"state" help:"Says how far the ledger has come, best on another disk; empty: beside its folder."`
 
-	Protect   []string      `yaml:"protect" sep:";" placeholder:"MATCH" group:"what" help:"Protect only this, e.g. 'POST /orders'; repeatable. Without: every POST."`
+	Protect   []string      `yaml:"protect" sep:";" placeholder:"MATCH" group:"what" help:"Protect only this, e.g. 'POST /orders'; repeatable. Without, and without routes: every POST."`
 	Require   bool          `yaml:"require" negatable:"" group:"what" help:"Refuse a protected request without a POE URI (428)."`
 	TTL       time.Duration `yaml:"ttl" usual:"1h" placeholder:"TIME" group:"what" help:"How long a POE URI may wait for its POST."`
 	Retention time.Duration `yaml:"retention" usual:"720h" placeholder:"TIME" group:"what" help:"How long after that everything about it is remembered."`
@@ -45,7 +45,7 @@ type Config struct {
 	LogFormat string `yaml:"log_format" usual:"json" placeholder:"json|text" group:"log" help:"How the log is written."`
 	LogLevel  string `yaml:"log_level" usual:"info" placeholder:"LEVEL" group:"log" help:"debug, info, warn or error."`
 
-	Workers int `yaml:"workers" usual:"16" placeholder:"N" group:"limits" help:"Accepted actions that are executed at one time."`
+	Workers int `yaml:"workers" usual:"16" placeholder:"N" group:"limits" help:"Accepted actions, and unknown ones in recovery, that are worked on at one time."`
 
 	JWKS string `yaml:"jwks" name:"jwks" placeholder:"FILE" group:"state" help:"Public keys, a JWK Set, that bearer tokens are verified with."`
 
