@@ -27,7 +27,7 @@ func Check(ctx context.Context, cfg Config, progress func(store.Progress)) (foun
 	}
 	s := &Store{c: cfg.withDefaults(), given: cfg}
 	defer func() {
-		if e := errors.Join(err, s.release()); e != nil {
+		if e := errors.Join(cfg.hinted(err), s.release()); e != nil {
 			err = fmt.Errorf("checking the ledger in %q: %w", cfg.Dir, e)
 		}
 	}()

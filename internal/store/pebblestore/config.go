@@ -41,8 +41,8 @@ type Config struct {
 
 	// Fatal is called with the reason when the ledger can no longer be trusted, e.g. after a failed fsync. It must end
 	// the process and not return; if it does return, the calling goroutine stops there for ever, nothing is
-	// acknowledged, and calls may hang. The default logs the reason, or prints it where nothing is logged, and
-	// exits with status 1.
+	// acknowledged, and calls may hang. The default logs the reason, or prints it where nothing is logged, and exits with status 1,
+	// or 78 (EX_CONFIG) where what is stored is damaged: then to start again does not help.
 	Fatal func(reason string)
 
 	// Passes tells Check which names pass from one action to another (store.Also.Take): an action still lists one that was taken from it, and who has taken it
@@ -50,6 +50,7 @@ type Config struct {
 	Passes func(store.Name) bool
 
 	opening *atomic.Bool // it is not open yet
+	usual   bool         // Fatal is the default
 }
 
 func (c Config) withDefaults() Config {
@@ -69,9 +70,9 @@ func (c Config) withDefaults() Config {
 	if c.HighWater == "" && c.Dir != "" {
 		c.HighWater = besideDir(c.Dir) + ".high-water"
 	}
-	if c.Fatal == nil {
+	if c.usual = c.Fatal == nil; c.usual {
 		log := c.Log
-		c.Fatal = func(reason string) { exit(log, reason) }
+		c.Fatal = func(reason string) { exit(log, last{reason: reason, status: 1}) }
 	}
 	return c
 }
@@ -89,14 +90,42 @@ func besideDir(dir string) string {
 
 const lastWords = "the ledger can no longer be trusted"
 
+// A last is what a process says that ends because of its ledger.
+type last struct {
+	reason, hint string // hint: what to do; "": start again
+	status       int
+}
+
 // exit ends the process, and says why on standard error if nothing is logged: nobody should have to guess.
-func exit(log zerolog.Logger, reason string) {
+func exit(log zerolog.Logger, l last) {
 	if e := log.WithLevel(zerolog.FatalLevel); e.Enabled() {
-		e.Str("reason", reason).Msg(lastWords)
+		if e.Str("reason", l.reason); l.hint != "" {
+			e.Str("hint", l.hint)
+		}
+		e.Msg(lastWords)
 	} else {
-		fmt.Fprintf(os.Stderr, "poe: %s: %s\n", lastWords, reason)
+		fmt.Fprintf(os.Stderr, "poe: %s: %s\n", lastWords, l.reason)
+		if l.hint != "" {
+			fmt.Fprintf(os.Stderr, "poe: hint: %s\n", l.hint)
+		}
 	}
-	os.Exit(1)
+	os.Exit(l.status)
+}
+
+// exitDamaged is EX_CONFIG of sysexits(3), as the command ends with it where it finds the same at its start.
+const exitDamaged = 78
+
+// damaged is fatal where what is stored is damaged.
+func (c *Config) damaged(reason string) {
+	if c.usual {
+		exit(c.Log, last{reason, c.putBack(), exitDamaged})
+	}
+	c.fatal(reason)
+}
+
+// putBack is what to do with a ledger that is damaged.
+func (c *Config) putBack() string {
+	return "look after the disk, keep the folder as it is, and put a backup into its place: " + c.command("restore", "BACKUP")
 }
 
 // fatal never returns, so that Pebble cannot go on after a state that it calls fatal.

@@ -24,12 +24,14 @@ func (l logger) Fatalf(format string, args ...any) {
 	l.c.fatal(fmt.Sprintf(format, args...))
 }
 
-// listener logs what an operator should know, and ends the process where stored data turns out to be damaged.
+// listener logs what an operator should know, and ends the process where stored data turns out to be damaged. Who opens the ledger is told by an error.
 func (c *Config) listener() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: c.upkeepFailed(),
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
-			c.fatal(fmt.Sprintf("%s is damaged: %v", i.Path, i.Details))
+			if !c.opening.Load() {
+				c.damaged(fmt.Sprintf("%s is damaged: %v", i.Path, i.Details))
+			}
 		},
 		WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
 			c.Log.Warn().Str("reason", i.Reason).Msg("writes wait for the ledger's upkeep")

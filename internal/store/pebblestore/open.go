@@ -70,7 +70,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	s := &Store{c: cfg.withDefaults(), given: cfg}
 	if err := s.open(); err != nil {
-		return nil, fmt.Errorf("opening the ledger in %q: %w", cfg.Dir, errors.Join(err, s.release()))
+		return nil, fmt.Errorf("opening the ledger in %q: %w", cfg.Dir, errors.Join(s.given.hinted(err), s.release()))
 	}
 	return s, nil
 }
@@ -148,6 +148,17 @@ func unopened(err error) error {
 		return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
 	}
 	return err
+}
+
+// hinted says of damage in which file it is, and what to do, unless err does.
+func (c *Config) hinted(err error) error {
+	if info := pebble.ExtractDataCorruptionInfo(err); info != nil {
+		err = fmt.Errorf("%w: %s is damaged: %w", store.ErrCorrupt, info.Path, info.Details)
+	}
+	if !errors.Is(err, store.ErrCorrupt) || errors.As(err, new(*store.HintError)) {
+		return err
+	}
+	return &store.HintError{Err: err, What: c.putBack()}
 }
 
 // enterFolder makes the folder, or finds it, and locks it.

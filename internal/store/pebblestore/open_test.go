@@ -27,6 +27,8 @@ func TestMain(m *testing.M) {
 		os.Exit(tryOpen(folder))
 	case "fatal":
 		os.Exit(breakLedger(folder))
+	case "read":
+		os.Exit(tryRead(folder))
 	default:
 		os.Exit(m.Run())
 	}
@@ -45,6 +47,18 @@ func tryOpen(folder string) int {
 		return 5
 	}
 	return 0
+}
+
+// tryRead reads all records of a ledger that is configured as in production.
+func tryRead(folder string) int {
+	s, err := pebblestore.Open(context.Background(), pebblestore.Config{Dir: folder})
+	if err != nil {
+		return 4
+	}
+	if _, err := s.List(context.Background(), store.ID{}, 1000); err != nil {
+		return 5
+	}
+	return 6
 }
 
 // other runs this binary in another process and returns its exit code and what it printed.
@@ -233,38 +247,74 @@ func TestFlippedBit(t *testing.T) {
 	}
 }
 
-// Damage that shows only when a table is read ends the process, before anything is concluded from it.
+// Damage in what Open reads is an error that says what to do. Damage that shows later ends the process, before anything is concluded from it.
 func TestDamagedTable(t *testing.T) {
+	for name, tc := range map[string]struct {
+		records int
+		opens   bool
+	}{
+		"read by Open": {1, false},
+		"read later":   {500, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			disk := damagedTable(t, tc.records)
+			reasons, read := make(chan string, 10), make(chan error, 1)
+			ctx := context.WithoutCancel(t.Context())
+			go func() { // this goroutine, and the ledger, are left as they are
+				s, err := pebblestore.Open(ctx, pebblestore.Config{Dir: dir, FS: disk, Fatal: func(reason string) { reasons <- reason }})
+				if err == nil {
+					_, err = s.List(ctx, store.ID{}, 1000)
+				}
+				read <- err
+			}()
+			select {
+			case reason := <-reasons:
+				if !tc.opens || !strings.Contains(reason, ".sst is damaged") {
+					t.Errorf("the reason is %q", reason)
+				}
+			case err := <-read:
+				if hint := (*store.HintError)(nil); tc.opens || !errors.Is(err, store.ErrCorrupt) || !errors.As(err, &hint) ||
+					!strings.Contains(err.Error(), ".sst") || !strings.Contains(hint.Hint(), "poe restore BACKUP --store 'pebble:"+dir+"'") {
+					t.Errorf("reading got %v", err)
+				}
+			}
+		})
+	}
+}
+
+// To start again over damage does not help: the exit code says so to who starts servers, and the last words say what helps.
+func TestDamageEndsTheProcess(t *testing.T) {
+	disk, folder := damagedTable(t, 500), filepath.Join(t.TempDir(), "ledger")
+	for _, suffix := range []string{"", ".high-water"} {
+		if ok, err := vfs.Clone(disk, vfs.Default, dir+suffix, folder+suffix); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+	}
+	code, printed := other(t, "read", folder)
+	if code != 78 || !strings.Contains(printed, ".sst is damaged") || !strings.Contains(printed, "poe: hint: ") ||
+		!strings.Contains(printed, "poe restore BACKUP --store 'pebble:"+folder+"'") {
+		t.Errorf("exit code %d, want 78; it printed %q", code, printed)
+	}
+}
+
+// damagedTable returns a ledger with so many records, the first of which lie in a block that is damaged.
+func damagedTable(t *testing.T, records int) vfs.FS {
+	t.Helper()
 	disk := vfs.NewMem()
 	s, err := open(t, disk)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := claim(t)
-	if _, err := s.Claim(t.Context(), r); err != nil {
-		t.Fatal(err)
+	for range records {
+		if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := errors.Join(s.Flush(), s.Close()); err != nil {
 		t.Fatal(err)
 	}
 	flip(t, disk, largest(t, disk, ".sst"), 40)
-	reasons, read := make(chan string, 10), make(chan error, 1)
-	ctx := context.WithoutCancel(t.Context())
-	go func() { // this goroutine, and the ledger, are left as they are
-		s, err := pebblestore.Open(ctx, pebblestore.Config{Dir: dir, FS: disk, Fatal: func(reason string) { reasons <- reason }})
-		if err == nil {
-			_, err = s.Lookup(ctx, store.ByID(r.ID))
-		}
-		read <- err
-	}()
-	select {
-	case reason := <-reasons:
-		if !strings.Contains(reason, ".sst is damaged") {
-			t.Errorf("the reason is %q", reason)
-		}
-	case err := <-read:
-		t.Errorf("reading got %v", err)
-	}
+	return disk
 }
 
 // Pebble's own words are kept, for those who ask for them.
