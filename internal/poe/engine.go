@@ -494,6 +494,10 @@ func reason(end *ending, answer *replay.Answer) string {
 		return "no complete answer in time"
 	case errors.Is(end.err, errStopped):
 		return "no complete answer before the process stopped"
+	case errors.Is(end.err, replay.ErrIncomplete):
+		return "no complete answer: the handler wrote less than its Content-Length says, or switched protocols"
+	case errors.Is(end.err, replay.ErrSpoolFull):
+		return "no complete answer: there was no room for it on its way"
 	default:
 		return "no complete answer: the connection broke"
 	}

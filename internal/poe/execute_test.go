@@ -599,6 +599,29 @@ func TestHandlersOfAllKinds(t *testing.T) {
 	}
 }
 
+// Who is told that an answer was not complete is told why: a handler in this process has no connection that could break.
+func TestHandlersThatDoNotFinish(t *testing.T) {
+	for name, tc := range map[string]struct {
+		app  http.HandlerFunc
+		says string
+	}{
+		"less than announced": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "10")
+			_, _ = io.WriteString(w, "abc")
+		}, "less than its Content-Length"},
+		"another protocol": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusSwitchingProtocols) }, "switched protocols"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, nil)
+			b.app = tc.app
+			p := wantProblem(t, b.do("POST", b.mint("/orders"), "x"), 502, "outcome-unknown")
+			if said, _ := p["detail"].(string); !strings.Contains(said, tc.says) {
+				t.Errorf("%q", said)
+			}
+		})
+	}
+}
+
 func TestAboveMaxResponse(t *testing.T) {
 	b := newBench(t, func(c *core.Config) { c.MaxResponse = 1000 })
 	b.app = func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, strings.Repeat("x", 1001)) }
