@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/rs/zerolog"
 
+	"github.com/postonce/poe/internal/ledger"
 	"github.com/postonce/poe/internal/serve"
 	"github.com/postonce/poe/internal/store"
 )
@@ -29,6 +31,15 @@ type ledgerFlags struct {
 
 func (f ledgerFlags) ledger() serve.Ledger {
 	return serve.Ledger{Store: f.Store, Keys: f.Keys, HighWater: f.HighWater, Log: zerolog.Nop()}
+}
+
+// missing says what to do where err comes from there being no ledger.
+func (f ledgerFlags) missing(err error) error {
+	var hint interface{ Hint() string }
+	if errors.As(err, &hint) || !errors.Is(ledger.Exists(f.Store), fs.ErrNotExist) {
+		return err
+	}
+	return &hinted{err, "there is no ledger: say where it is with --store pebble:DIR"}
 }
 
 // backupCmd is poe backup.
@@ -66,7 +77,9 @@ func (c *backupCmd) Run(ctx context.Context, t terminal, parsed *kong.Context) e
 		if errors.Is(err, errUnreached) {
 			err = &hinted{err, "without --admin, a ledger that no server has open is copied"}
 		}
-	} else if did, err = serve.Backup(ctx, c.ledger(), dir, show.see); errors.Is(err, store.ErrLocked) {
+	} else if did, err = serve.Backup(ctx, c.ledger(), dir, show.see); errors.Is(err, fs.ErrNotExist) {
+		err = c.missing(err)
+	} else if errors.Is(err, store.ErrLocked) {
 		did, err = c.ask(ctx, dir, folder, show)
 		if errors.Is(err, errUnreached) {
 			err = &hinted{fmt.Errorf("a server has the ledger open, and it cannot be asked: %w", err), "say where its admin listener is: --admin ADDR"}

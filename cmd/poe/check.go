@@ -28,7 +28,7 @@ func (c *checkCmd) Run(ctx context.Context, t terminal) error {
 	found, err := serve.Check(ctx, c.ledger(), show.see)
 	show.end()
 	if err != nil {
-		return unusable(err)
+		return unusable(c.missing(err))
 	}
 	for _, w := range found.Wrong {
 		if err := t.print("%s\n", w); err != nil {

@@ -42,6 +42,9 @@ func (c *restoreCmd) Run(ctx context.Context, t terminal) error {
 	r.Progress = show.see
 	did, err := serve.Restore(ctx, c.ledger(), r)
 	show.end()
+	if err != nil && c.AsIs {
+		err = c.missing(err)
+	}
 	if err != nil {
 		return unusable(err)
 	}
