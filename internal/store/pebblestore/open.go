@@ -136,6 +136,9 @@ func (s *Store) open() (err error) {
 	if err := s.room.look(); err != nil {
 		return err
 	}
+	if err := s.room.refuses(); err != nil {
+		s.sayRefuses(err)
+	}
 	s.stop = make(chan struct{})
 	s.house.Go(func() { s.every(markEvery, s.watch) })
 	s.house.Go(func() { s.every(lookEvery, s.lookAround) })

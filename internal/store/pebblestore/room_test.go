@@ -14,6 +14,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"github.com/rs/zerolog"
 
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/store/pebblestore"
@@ -128,6 +129,25 @@ func TestNearlyFull(t *testing.T) {
 	}
 	if _, err := disk.Stat(reserve); err != nil {
 		t.Errorf("the reserve was not made again: %v", err)
+	}
+}
+
+// A ledger that is opened on a disk without room says so at once: it is served, and takes nothing.
+func TestNearlyFullAtTheStart(t *testing.T) {
+	for left, want := range map[uint64]int{100 << 20: 0, 1 << 20: 1} {
+		var out lockedBuffer
+		disk := &narrow{FS: vfs.NewMem(), total: 400 << 20, left: left, full: &atomic.Bool{}}
+		s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: dir, FS: disk, Log: zerolog.New(&out)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.LookAround()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if n := strings.Count(out.String(), "nothing new is taken"); n != want {
+			t.Errorf("with %d bytes left it is said %d times:\n%s", left, n, out.String())
+		}
 	}
 }
 

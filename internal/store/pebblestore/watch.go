@@ -57,11 +57,16 @@ func (s *Store) lookAround() {
 	}
 	switch err := s.room.refuses(); {
 	case err != nil && !was:
-		s.c.Log.Error().Err(err).Msg("nothing new is taken; what runs is settled")
+		s.sayRefuses(err)
 	case err == nil && was:
 		s.c.Log.Warn().Msg("there is room on the disk again")
 	}
 	s.room.keep()
+}
+
+// sayRefuses tells operators that nothing new is taken.
+func (s *Store) sayRefuses(err error) {
+	s.c.Log.Error().Err(err).Msg("nothing new is taken; what runs is settled")
 }
 
 // refuses says why nothing new is taken, with store.ErrUnavailable; nil: it is.
