@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/dustin/go-humanize"
 
@@ -43,11 +46,19 @@ func (c *checkCmd) Run(ctx context.Context, t terminal) error {
 	what := fmt.Sprintf("ledger %s with %d writes: %d records, %d names, %d entries of the agenda, %d contents, %s compared",
 		found.Ledger, found.Sequence, found.Records, found.Names, found.Agenda, found.Bodies, humanize.IBytes(uint64(max(found.Bytes, 0))))
 	if found.Faults > 0 {
-		return &configError{&hinted{
-			fmt.Errorf("%w: %d faults in %s", store.ErrCorrupt, found.Faults, what),
-			"keep the folder as it is, and put a backup into its place: poe restore BACKUP --store " + quoted(c.Store),
-		}}
+		hint := "keep the folder as it is, and put a backup into its place: poe restore BACKUP --store " + quoted(c.Store)
+		if c.isBackup() {
+			hint = "take another backup: poe restore refuses this one"
+		}
+		return &configError{&hinted{fmt.Errorf("%w: %d faults in %s", store.ErrCorrupt, found.Faults, what), hint}}
 	}
 	t.say("sound: %s", what)
 	return nil
+}
+
+// isBackup tells whether what is checked is a backup.
+func (c *checkCmd) isBackup() bool {
+	dir, _ := strings.CutPrefix(c.Store, "pebble:")
+	_, err := os.Stat(filepath.Join(dir, "backup.json"))
+	return err == nil
 }
