@@ -151,7 +151,7 @@ func (d *Decision) check() error {
 	case !utf8.ValidString(d.Reason) || strings.ContainsFunc(d.Reason, unicode.IsControl):
 		return bad("the reason is not one line of text")
 	case d.By != "" && !personForm.MatchString(d.By):
-		return bad("%q is not a name of letters, digits and ._@+-", d.By)
+		return bad("%q is not a name: a letter or digit, then letters, digits and ._@+-, 64 at most", d.By)
 	case d.As == AsDone && d.Response == nil && d.Answer == nil:
 		return bad("the response is missing: what is done has an outcome")
 	case d.As != AsDone && (d.Response != nil || d.Answer != nil):

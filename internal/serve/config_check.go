@@ -111,7 +111,7 @@ func checkPlaces(c *Config, d *decoder) {
 		d.wrong("prefix", "%q must begin and end with a slash, like /poe/", c.Prefix)
 	}
 	if !paramForm.MatchString(c.Param) {
-		d.wrong("param", "%q is not a name of letters, digits, - and _", c.Param)
+		d.wrong("param", "%q is not a name: a letter, then letters, digits, - and _, 32 at most", c.Param)
 	}
 }
 
@@ -389,7 +389,7 @@ func checkName(d *decoder, names map[string]origin, path, name string) {
 		return
 	}
 	if !nameForm.MatchString(name) {
-		d.wrong(path, "%q is not a name of letters, digits, dots, - and _", name)
+		d.wrong(path, "%q is not a name: a letter or digit, then letters, digits, dots, - and _, 64 at most", name)
 		return
 	}
 	if first, twice := names[name]; twice {
