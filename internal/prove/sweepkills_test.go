@@ -18,15 +18,25 @@ var sweepPoints = [][]string{
 	{"upkeep-queued", "upkeep-unsynced", "swept"},
 }
 
-// sow has some actions done on a day, leaves some of them open, and notes which.
+// sow has some actions done on a day, and leaves some of those with a POE URI open: as many kills as that takes, since one may find nothing under way but keys.
 func (c *campaign) sow(day int) error {
+	for range 10 {
+		if open, err := c.leave(day); err != nil || open {
+			return err
+		}
+	}
+	return errors.New("ten kills have left no action with a POE URI open")
+}
+
+// leave is one of these kills. It notes what is open after it, and tells whether anything is.
+func (c *campaign) leave(day int) (open bool, err error) {
 	before := len(c.all)
 	if err := c.kill("sent", 20, ahead(day)); err != nil {
-		return err
+		return false, err
 	}
 	p, err := c.live(ahead(day))
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer p.kill()
 	for _, d := range c.all[before:] {
@@ -35,12 +45,13 @@ func (c *campaign) sow(day int) error {
 		}
 		res, _, err := c.do(c.t.Context(), http.MethodGet, p.url+d.target, nil)
 		if err != nil {
-			return err
+			return false, err
 		}
 		d.open = strings.HasPrefix(res.Header.Get("POE-State"), "unknown")
+		open = open || d.open
 	}
 	c.client.CloseIdleConnections()
-	return nil
+	return open, nil
 }
 
 func ahead(day int) string { return fmt.Sprintf("POE_CLOCK_AHEAD=%dh", 24*day) }
