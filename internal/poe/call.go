@@ -46,6 +46,7 @@ type call struct {
 	waits    time.Time    // until when the client is willing to wait; zero: not at all
 	callback string       // the address that an action with a POE URI was to tell, where it goes on under its key
 	salt     string       // what else tells this request from another under its name
+	since    time.Time    // nothing was claimed under its name before then; zero: nobody knows
 	lost     int          // how often somebody else was quicker, but for those that it has waited for
 	late     bool         // the ledger has refused a claim as expired
 	blind    bool         // nobody has looked yet where the action stands

@@ -119,7 +119,7 @@ func TestRepeatable(t *testing.T) {
 			}
 		})
 	}
-	if n := ledger.calls.Load(); n != 0 {
+	if n := ledger.calls.Load(); n != 1 { // about the one from too long ago
 		t.Errorf("the ledger was asked %d times", n)
 	}
 	for range 2 {

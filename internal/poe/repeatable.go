@@ -1,6 +1,7 @@
 package core
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"time"
@@ -38,16 +39,22 @@ func openRepeatable(c *call) (naming, *problem) {
 		return nil, c.badKey(repeatableFirst, "is not a date such as Sun, 06 Nov 1994 08:49:37 GMT")
 	}
 	now := c.g.now()
-	if first.Before(now.Add(-c.route.Retention)) || first.After(now.Add(repeatableAhead)) {
-		p := c.g.problem(problemPreconditionFailed)
-		p.Parameter, p.Detail = repeatableFirst, "it was first sent longer ago than the server remembers, or in the future"
-		return nil, p
+	if first.After(now.Add(repeatableAhead)) {
+		return nil, c.outOfWindow()
 	}
 	c.salt = firsts[0] // another one means another request
+	c.since = first.Add(-repeatableAhead)
 	n := c.newName(doorRepeatable, ids[0], sharedKey(ids[0]))
 	n.reused = problemKeyInvalid
 	n.marks = markRepeatable
-	return repeatable{n}, nil
+	return repeatable{n, first.Before(now.Add(-c.route.Retention))}, nil
+}
+
+// outOfWindow refuses a request that may have been forgotten.
+func (c *call) outOfWindow() *problem {
+	p := c.g.problem(problemPreconditionFailed)
+	p.Parameter, p.Detail = repeatableFirst, "it was first sent longer ago than the server remembers, or in the future"
+	return p
 }
 
 // opaque tells whether s can be an id that is only ever compared.
@@ -55,11 +62,35 @@ func opaque(s string) bool {
 	return s != "" && len(s) <= maxKey && strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) < 0
 }
 
-// repeatable is the naming of a repeatable request: what is refused says so.
-type repeatable struct{ *byName }
+// repeatable is the naming of a repeatable request: what is refused says so. One that is out of the window is not executed, but what is known of it is
+// answered: the window may have been a longer one when it was executed.
+type repeatable struct {
+	*byName
+	old bool // it was first sent longer ago than the retention
+}
+
+func (n repeatable) recall(s *status) (free, known bool) {
+	free, known = n.byName.recall(s)
+	return free && !n.old, known
+}
+
+// find: the ledger knows how far it has forgotten, whatever the retention was then, and refuses a claim of what it may have known (late).
+func (n repeatable) find(ctx context.Context) (status, error) {
+	s, err := n.byName.find(ctx)
+	if err == nil && (n.old && s.phase == unused || n.late && s.record.ID.IsZero()) {
+		s = status{phase: gone}
+	}
+	return s, err
+}
 
 func (n repeatable) misuse(s *status) *problem {
-	p := n.byName.misuse(s)
+	over := s.phase == gone || s.phase != unknown && !n.g.now().Before(n.until(&s.record))
+	p := (*problem)(nil)
+	if over {
+		p = n.outOfWindow()
+	} else {
+		p = n.byName.misuse(s)
+	}
 	if p != nil {
 		n.w.Header().Set(repeatableResult, "rejected")
 	}

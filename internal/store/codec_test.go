@@ -209,6 +209,20 @@ func TestReadStateDamaged(t *testing.T) {
 	}
 }
 
+// What is remembered of a record is what it says, or damage.
+func TestReadTrace(t *testing.T) {
+	r := typical()
+	whole := r.Append(nil)
+	if got, err := store.ReadTrace(r.ID, whole); err != nil || string(got.Door) != r.Door || string(got.Route) != r.Route || !got.Claimed.Equal(r.Claimed) {
+		t.Errorf("got %s %s %s, %v", got.Door, got.Route, got.Claimed, err)
+	}
+	for n := range whole {
+		if _, err := store.ReadTrace(r.ID, whole[:n]); err != nil && !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("of %d bytes: %v", n, err)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	for i := range 20 {
 		r := records.Example(i)

@@ -14,6 +14,8 @@ type View interface {
 	// Holder returns the id that the name leads to, or ErrNotFound. A record of that id that is missing, or does
 	// not list the name, makes the name free all the same.
 	Holder(n Name) (ID, error)
+	// Forgotten returns when the latest of the actions of that door and route was claimed that may have been forgotten; zero: none was.
+	Forgotten(door, route string) time.Time
 }
 
 // A Change is what one write does to a ledger, all of it or nothing: Free first, then Bind, then Put.
@@ -61,8 +63,9 @@ func DecideClaim(v View, r *Record, now time.Time, c *Change) (got *Record, err 
 	var was time.Time
 	brought := r.Names
 	held, err := v.Record(r.ID)
+	fresh := errors.Is(err, ErrNotFound)
 	switch {
-	case errors.Is(err, ErrNotFound):
+	case fresh:
 	case err != nil:
 		return nil, err
 	case held.Term == r.Term:
@@ -89,6 +92,10 @@ func DecideClaim(v View, r *Record, now time.Time, c *Change) (got *Record, err 
 		r.Names = brought
 		return holder, err
 	}
+	if fresh && !r.Since.IsZero() && !v.Forgotten(r.Door, r.Route).Before(r.Since) {
+		return nil, fmt.Errorf("%w: what may have had its names is forgotten", ErrExpired)
+	}
+	r.Since = time.Time{}
 	return r, nil
 }
 

@@ -37,6 +37,8 @@ func (v *stripeView) Holder(n store.Name) (store.ID, error) {
 	return store.ID{}, store.ErrNotFound
 }
 
+func (*stripeView) Forgotten(string, string) time.Time { return time.Time{} }
+
 // A claim that is decided again has the names of its first try, and not those that it came with.
 func TestClaimDecidedAgain(t *testing.T) {
 	now := time.Date(2031, 3, 14, 12, 0, 0, 0, time.UTC)

@@ -99,8 +99,11 @@ type Ledger interface {
 	// History, whatever r says, and its names: the ones that r does not bring stay too.
 	// The record as written is returned.
 	//
+	// A record that would be new, and has a Since, is ErrExpired where an action of its door and route that was claimed then or later may have been
+	// forgotten: it may have had these names. Whatever was configured when, a name that says its age is so not claimed twice.
+	//
 	// If the id, or a name, is taken it returns the holder's record and ErrTaken; an id that is taken beats ErrExpired, which
-	// beats a name that is taken. A repeat of a claim, known by its
+	// beats a name that is taken, which beats what Since says. A repeat of a claim, known by its
 	// term, succeeds. For errors that Refused does not know, the claim may or may not have been written: Lookup tells.
 	Claim(ctx context.Context, r Record) (Record, error)
 

@@ -1,6 +1,9 @@
 package store
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // ReadState reads nothing but the state of what Append wrote, for the record with the given id: a small part of the work of Decode, where millions of
 // records are looked at. It is one of the first fields, and what follows it is not looked at; an error wraps ErrCorrupt.
@@ -27,4 +30,35 @@ func ReadState(id ID, b []byte) (State, error) {
 		return Absent, fmt.Errorf("%w: record %s has no state", ErrCorrupt, id)
 	}
 	return state, nil
+}
+
+// A Trace is what a ledger remembers of a record that it forgets; see View.Forgotten.
+type Trace struct {
+	Door, Route []byte // which are those of the encoding
+	Claimed     time.Time
+}
+
+// ReadTrace reads it from what Append wrote, for the record with the given id; an error wraps ErrCorrupt.
+func ReadTrace(id ID, b []byte) (t Trace, err error) {
+	if len(b) == 0 || b[0] != Version {
+		return t, fmt.Errorf("%w: record %s is not of version %d", ErrCorrupt, id, Version)
+	}
+	err = fields(b[1:], func(v value) error {
+		switch {
+		case v.n == fDoor:
+			t.Door = v.b
+		case v.n == fRoute:
+			t.Route = v.b
+		case v.n == fClaimed:
+			t.Claimed, err = v.time()
+			return err
+		case v.n > fClaimed:
+			return errEnough
+		}
+		return nil
+	})
+	if err != nil {
+		return t, fmt.Errorf("%w: record %s: %w", ErrCorrupt, id, err)
+	}
+	return t, nil
 }

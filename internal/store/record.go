@@ -141,6 +141,7 @@ type Record struct {
 	Claimed   time.Time // when the latest attempt was claimed
 	Finished  time.Time // when it came to rest
 	Expires   time.Time // from then on, and Skew, it cannot be claimed
+	Since     time.Time // of a claim, and not kept: nothing was claimed under its names before then; zero: nobody knows
 	Due       time.Time // when somebody must look at it; zero: never again
 	Resent    uint16    // how often recovery has sent this attempt's request again since it became unknown
 	Undo      ID        // the child that takes this attempt back, or zero: then that child says how it ends

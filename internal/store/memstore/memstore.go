@@ -34,7 +34,8 @@ type Store struct {
 	names   map[store.Name]store.ID
 	agenda  map[store.ID]time.Time
 	bodies  map[place][]byte
-	cursor  store.ID // the last id that the sweep has looked at; zero: a sweep begins
+	forgot  map[[2]string]time.Time // by door and route: when the latest that is forgotten was claimed
+	cursor  store.ID                // the last id that the sweep has looked at; zero: a sweep begins
 }
 
 var _ store.Store = (*Store)(nil)
@@ -53,6 +54,7 @@ func New(cfg Config) (*Store, error) {
 		names:   map[store.Name]store.ID{},
 		agenda:  map[store.ID]time.Time{},
 		bodies:  map[place][]byte{},
+		forgot:  map[[2]string]time.Time{},
 	}
 	var err error
 	if s.id, err = store.NewID(cfg.Clock(), 0, cfg.Random); err != nil {
@@ -220,3 +222,5 @@ func (v view) Holder(n store.Name) (store.ID, error) {
 	}
 	return id, nil
 }
+
+func (v view) Forgotten(door, route string) time.Time { return v.s.forgot[[2]string{door, route}] }

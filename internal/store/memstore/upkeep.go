@@ -57,6 +57,9 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) (store.Swept, error) {
 }
 
 func (s *Store) forget(r *store.Record) {
+	if of := [2]string{r.Door, r.Route}; r.Claimed.After(s.forgot[of]) {
+		s.forgot[of] = r.Claimed
+	}
 	for _, n := range r.Names {
 		if s.names[n] == r.ID {
 			delete(s.names, n)

@@ -2,6 +2,7 @@ package pebblestore_test
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -141,6 +142,38 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 	replaceFolder(t, disk, lost)
 	refused(t, disk, store.ErrRolledBack, "it is older than it was")
+}
+
+// A name that was first used before the restore may be among what was lost, whatever somebody accepts: one that says its age is not claimed again.
+func TestNamesThatSayTheirAgeAfterARestore(t *testing.T) {
+	disk := vfs.NewMem()
+	used(t, disk, 3)
+	if _, err := pebblestore.Put(t.Context(), config(disk), store.Restore{Lost: true}); err != nil {
+		t.Fatal(err)
+	}
+	s := mustOpen(t, disk)
+	f, err := s.Floor(t.Context())
+	if err != nil || f.Lost {
+		t.Fatalf("%+v, %v", f, err)
+	}
+	fresh := func(since time.Time) error {
+		r := claim(t, newName())
+		if r.ID, err = store.NewID(f.Minted, 31, rand.Reader); err != nil {
+			t.Fatal(err)
+		}
+		r.Expires, r.Since = f.Minted.Add(time.Hour), since
+		_, err := s.Claim(t.Context(), r)
+		return err
+	}
+	if err := fresh(f.Minted); !errors.Is(err, store.ErrExpired) {
+		t.Errorf("first used before it: %v", err)
+	}
+	if err := fresh(f.Minted.Add(time.Millisecond)); err != nil {
+		t.Errorf("first used after it: %v", err)
+	}
+	if err := fresh(time.Time{}); err != nil {
+		t.Errorf("first used nobody knows when: %v", err)
+	}
 }
 
 // What somebody has accepted is remembered, and counts for that restore alone.

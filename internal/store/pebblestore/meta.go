@@ -1,10 +1,12 @@
 package pebblestore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -26,6 +28,7 @@ const (
 	metaRestored = "restored"   // time(8) of the latest restore
 	metaAccepted = "lost-keys"  // time(8) of the restore whose lost keys somebody has accepted
 	metaLeft     = "sweep-left" // nothing: names and the agenda may lead to what a sweep has forgotten
+	metaForgot   = "forgotten/" // and door/route: time(8) when the latest of them that a sweep has forgotten was claimed
 )
 
 // meta is what a ledger knows of itself.
@@ -38,7 +41,14 @@ type meta struct {
 	left     bool      // names and the agenda may lead to what is forgotten
 	restored time.Time // zero: never
 	accepted time.Time // equal to restored: what was done under names before it is known to be forgotten
+	// forgotten is when the latest that a sweep has forgotten was claimed. There are as many as doors and routes were ever configured.
+	forgotten map[origin]time.Time // guarded by Store.gate
 }
+
+// An origin is where an action came from. No door has a slash in its name.
+type origin struct{ door, route string }
+
+func forgotKey(o origin) []byte { return metaKey(metaForgot + o.door + "/" + o.route) }
 
 // lost tells whether what was done under names may be forgotten, and nobody has said that it may be done again.
 func (m *meta) lost() bool { return !m.restored.IsZero() && !m.accepted.Equal(m.restored) }
@@ -108,10 +118,37 @@ func (m *meta) readOptional(db *pebble.DB) error {
 		case len(b) != 8:
 			return fmt.Errorf("%w: the ledger's %s has %d bytes", store.ErrCorrupt, word, len(b))
 		default:
-			*dst = time.UnixMilli(int64(binary.BigEndian.Uint64(b))).UTC() //nolint:gosec // written by timeValue
+			*dst = readTime(b)
 		}
 	}
+	return m.readForgotten(db)
+}
+
+func (m *meta) readForgotten(db *pebble.DB) (err error) {
+	m.forgotten = map[origin]time.Time{}
+	prefix := metaKey(metaForgot)
+	it, err := db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: append(bytes.Clone(prefix), 0xff)})
+	if err != nil {
+		return readError(err)
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for ok := it.First(); ok; ok = it.Next() {
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return readError(err)
+		}
+		door, route, found := strings.Cut(string(it.Key()[len(prefix):]), "/")
+		if !found || len(value) != 8 {
+			return fmt.Errorf("%w: what the ledger has forgotten is under a key of %d bytes with %d", store.ErrCorrupt, len(it.Key()), len(value))
+		}
+		m.forgotten[origin{door, route}] = readTime(value)
+	}
 	return nil
+}
+
+// readTime reads what timeValue wrote.
+func readTime(b []byte) time.Time {
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(b))).UTC() //nolint:gosec // written by timeValue
 }
 
 func timeValue(t time.Time) []byte {

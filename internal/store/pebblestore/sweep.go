@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -120,6 +121,8 @@ type stretch struct {
 	goes  []idRange
 	n     int // records in goes
 	kept  []store.ID
+
+	forgotten map[origin]time.Time // when the latest of those that go was claimed
 }
 
 // idRange is the first and the last of some neighbours that are all at rest.
@@ -128,6 +131,7 @@ type idRange struct{ first, last store.ID }
 // stretch reads the next records on past shelves. It holds no locks.
 func (s *Store) stretch() (st stretch, err error) {
 	looked, size, apart := 0, 0, true
+	st.forgotten = map[origin]time.Time{}
 	bounds := &pebble.IterOptions{LowerBound: s.sweeper.next, UpperBound: shelfKey(s.sweeper.past)}
 	err = s.each(bounds, func(id store.ID, value []byte) bool {
 		if looked == 0 {
@@ -139,6 +143,9 @@ func (s *Store) stretch() (st stretch, err error) {
 		st.last = id
 		looked, size = looked+1, size+len(value)
 		state, err := store.ReadState(id, value)
+		if err == nil && !state.Open() {
+			err = st.trace(id, value)
+		}
 		if err != nil {
 			s.c.Log.Error().Err(err).Msg("a record that cannot be read is kept")
 		}
@@ -154,6 +161,18 @@ func (s *Store) stretch() (st stretch, err error) {
 		return true
 	})
 	return st, err
+}
+
+// trace notes of a record that goes what is remembered of it.
+func (st *stretch) trace(id store.ID, value []byte) error {
+	t, err := store.ReadTrace(id, value)
+	if err != nil {
+		return err
+	}
+	if t.Claimed.After(st.forgotten[origin{string(t.Door), string(t.Route)}]) {
+		st.forgotten[origin{string(t.Door), string(t.Route)}] = t.Claimed
+	}
+	return nil
 }
 
 // each hands the records within the bounds to take, until it returns false. The value is good until take returns.
@@ -183,9 +202,11 @@ func (s *Store) forget(st *stretch) error {
 	if st.n > 0 {
 		s.gate.Lock()
 		defer s.gate.Unlock()
+		maps.DeleteFunc(st.forgotten, func(o origin, t time.Time) bool { return !t.After(s.meta.forgotten[o]) })
 		if err := s.commits.submit(store.Absent, st); err != nil {
 			return err
 		}
+		maps.Copy(s.meta.forgotten, st.forgotten)
 		s.sweeper.left = true
 	}
 	s.sweeper.kept.add(st.kept)
@@ -196,6 +217,11 @@ func (s *Store) forget(st *stretch) error {
 func (st *stretch) fill(b *pebble.Batch) error {
 	for _, r := range st.goes {
 		if err := b.DeleteRange(recordKey(r.first), behind(r.last), nil); err != nil {
+			return err
+		}
+	}
+	for o, t := range st.forgotten {
+		if err := b.Set(forgotKey(o), timeValue(t), nil); err != nil {
 			return err
 		}
 	}

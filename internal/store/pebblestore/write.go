@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -199,6 +200,11 @@ func (v *view) Holder(n store.Name) (store.ID, error) {
 		return store.ID{}, errMissing
 	}
 	return v.s.holder(n)
+}
+
+// Forgotten implements store.View. Every write holds the gate from its decision until it is durable, and a sweep has it alone.
+func (v *view) Forgotten(door, route string) time.Time {
+	return latest(v.s.meta.restored, v.s.meta.forgotten[origin{door, route}])
 }
 
 // encoded is a change with its records encoded, which is done before the group is locked.

@@ -58,6 +58,7 @@ func durableCases() []testCase {
 		{"terms", durableTerms},
 		{"floor", durableFloor},
 		{"swept", durableSwept},
+		{"how far it has forgotten", durableSince},
 		{"twice over", durableTwice},
 		{"a clock in doubt", durableDoubt},
 	} {
@@ -173,6 +174,17 @@ func durableSwept(t *testing.T, k *kit, again func() bool) {
 		revived.Expires = time.Time{}
 		_, err := k.Claim(t.Context(), revived)
 		refused(t, err, store.ErrExpired)
+	}
+}
+
+func durableSince(t *testing.T, k *kit, again func() bool) {
+	r := k.passed(store.Done)[0]
+	k.sweep()
+	for range 2 {
+		again()
+		if k.since(r, start) || !k.since(r, start.Add(time.Millisecond)) {
+			t.Error("it has forgotten how far it has forgotten")
+		}
 	}
 }
 

@@ -24,6 +24,7 @@ func sweepCases() []testCase {
 		{"leaves names that moved on", sweepMovedNames},
 		{"leaves no agenda entry", sweepAgenda},
 		{"forgotten is not claimed again", sweepNoRevival},
+		{"says how far it has forgotten", sweepSince},
 		{"forever stays", sweepForever},
 		{"several shelves, in order", sweepShelves},
 		{"bounded steps", sweepBounded},
@@ -202,6 +203,77 @@ func sweepNoRevival(t *testing.T, k *kit) {
 	_, err = k.Claim(t.Context(), again)
 	refused(t, err, store.ErrExpired)
 	k.absent(store.ByID(r.ID))
+}
+
+// since claims a name of r's door and route that was first used at that time, and tells whether it could.
+func (k *kit) since(r store.Record, at time.Time) bool {
+	k.t.Helper()
+	c := k.claim(store.Running, names(1)...)
+	c.Door, c.Route, c.Since = r.Door, r.Route, at
+	got, err := k.Claim(k.t.Context(), c)
+	if err != nil {
+		refused(k.t, err, store.ErrExpired)
+		k.absent(store.ByName(c.Names[0]))
+		return false
+	}
+	c.Since = time.Time{} // it is not kept
+	same(k.t, "the claim's result", got, c)
+	k.wants(c)
+	return true
+}
+
+// A name that says its age is not claimed where it may have been forgotten: by its own door and route, and nobody else's. One that is held is.
+func sweepSince(t *testing.T, k *kit) {
+	old := k.claim(store.Running, names(1)...)
+	old.ID, old.Door, old.Route = k.id(1), "aged", "a/b"
+	k.mustClaim(old)
+	k.mustMove(old, store.Unused)
+	k.forward(time.Hour)
+	claimed := k.clock()
+	again := old
+	again.Term, again.Claimed, again.Expires, again.Due = term(), claimed, k.after(time.Hour), k.after(time.Minute)
+	k.mustMove(k.mustClaim(again), store.Done) // which is what its second attempt was asked for
+	k.forward(48 * time.Hour)
+	if !k.since(old, start) {
+		t.Error("nothing is forgotten yet, and it is refused")
+	}
+	held := k.claim(store.Running, old.Names...)
+	held.Door, held.Route, held.Since = old.Door, old.Route, start
+	_, err := k.Claim(t.Context(), held)
+	refused(t, err, store.ErrTaken)
+	kept := k.claim(store.Burned, names(1)...)
+	kept.Door, kept.Route = old.Door, old.Route
+	k.mustClaim(kept)
+	unused := k.claim(store.Running, names(1)...)
+	unused.Door, unused.Route = old.Door, old.Route
+	unused = k.mustMove(k.mustClaim(unused), store.Unused)
+	for range 2 { // another sweep, of nothing, changes nothing
+		k.sweep()
+		for _, at := range []time.Time{start.Add(-time.Hour), start, claimed} {
+			if k.since(old, at) {
+				t.Errorf("claimed though it may have been used since %s, and forgotten", at)
+			}
+		}
+		if !k.since(old, claimed.Add(time.Millisecond)) {
+			t.Error("refused though nothing that was claimed since then is forgotten")
+		}
+		other := old
+		if other.Door = "other"; !k.since(other, start) {
+			t.Error("refused though nothing of its door is forgotten")
+		}
+		if other.Door, other.Route = "aged", "a"; !k.since(other, start) {
+			t.Error("refused though nothing of its route is forgotten")
+		}
+	}
+	_, err = k.Claim(t.Context(), held)
+	refused(t, err, store.ErrExpired)
+	held.Names = kept.Names
+	_, err = k.Claim(t.Context(), held)
+	refused(t, err, store.ErrTaken)
+	back := k.next(unused, store.Running) // what is known is no question of what is forgotten
+	back.Since = start
+	back.Due = k.after(time.Minute)
+	k.mustClaim(back)
 }
 
 func sweepForever(_ *testing.T, k *kit) {

@@ -1,0 +1,103 @@
+package core_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	core "github.com/postonce/poe/internal/poe"
+	"github.com/postonce/poe/internal/store"
+)
+
+// Promises that were made under one configuration, or one time, and asked for under another.
+
+// configured is the gate that a restart with another configuration makes over what b has left.
+func (b *bench) configured(change func(*core.Config)) *bench {
+	b.t.Helper()
+	next := newBench(b.t, func(c *core.Config) {
+		change(c)
+		c.Store, c.Clock, c.Keys = b.store, b.clock, b.keys
+	})
+	next.of = b
+	return next
+}
+
+// repeats is a request that says when it was first sent.
+func repeats(b *bench, id string, first time.Time) *http.Response {
+	b.t.Helper()
+	return b.do("POST", "/orders", "apples", "Repeatability-Request-ID: "+id, "Repeatability-First-Sent: "+first.Format(http.TimeFormat))
+}
+
+func remembering(d time.Duration) func(*core.Config) {
+	return func(c *core.Config) {
+		c.Routes = []core.Route{
+			{Name: "orders", Match: "POST /orders", Doors: []string{"repeatability"}, Retention: d},
+			{Name: "other", Match: "POST /other", Doors: []string{"repeatability"}, Retention: 90 * store.Day},
+		}
+	}
+}
+
+// A repeatable request that was executed and forgotten is not executed again because the retention was raised since, and its window with it. What was
+// not forgotten is answered, and what cannot have been is executed.
+func TestRepeatableAfterRetentionIsRaised(t *testing.T) {
+	b := newBench(t, remembering(time.Hour))
+	first := b.clock()
+	repeats(b, "r", first)
+	b.app = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) }
+	repeats(b, "again", first)
+	b.app = nil
+	b.advance(30 * time.Minute)
+	repeats(b, "again", b.clock()) // the second attempt of what was not done is another request, and younger than its action
+	again := b.clock()
+	ahead := b.clock().Add(time.Minute)
+	repeats(b, "ahead", ahead)
+	b.advance(2 * store.Day)
+	core.Sweeping(t.Context(), b.gate)
+	if left, err := b.store.List(t.Context(), store.ID{}, 10); err != nil || len(left) > 0 {
+		t.Fatalf("it is not forgotten: %v, %v", left, err)
+	}
+	repeats(b, "late", b.clock())
+	late := b.clock()
+	n := b.executed.Load()
+
+	next := b.configured(remembering(30 * store.Day))
+	for id, at := range map[string]time.Time{"r": first, "again": again, "ahead": ahead} {
+		res := repeats(next, id, at)
+		if wantProblem(t, res, 412, "precondition-failed"); res.Header.Get("Repeatability-Result") != "rejected" || res.Header.Get("POE-State") != "" {
+			t.Errorf("%s: %v", id, res.Header)
+		}
+	}
+	if res := repeats(next, "late", late); res.StatusCode != 201 || res.Header.Get("Repeatability-Result") != "accepted" {
+		t.Errorf("what is known: %d %v", res.StatusCode, res.Header)
+	}
+	if b.executed.Load() != n || next.executed.Load() != 0 {
+		t.Errorf("executed %d times more", b.executed.Load()-n+next.executed.Load())
+	}
+	if res := repeats(next, "new", ahead.Add(2*time.Minute)); res.StatusCode != 201 {
+		t.Errorf("first sent after what is forgotten: %d", res.StatusCode)
+	}
+	if res := next.do("POST", "/other", "apples", "Repeatability-Request-ID: r", "Repeatability-First-Sent: "+first.Format(http.TimeFormat)); res.StatusCode != 201 {
+		t.Errorf("a route that has forgotten nothing: %d", res.StatusCode)
+	}
+}
+
+// What was executed in a longer window is answered as long as it was to be, and nothing is executed that is out of the shorter one.
+func TestRepeatableAfterRetentionIsLowered(t *testing.T) {
+	b := newBench(t, remembering(30*store.Day))
+	first := b.clock()
+	repeats(b, "r", first)
+	b.app = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) }
+	repeats(b, "tried", first)
+	b.advance(5 * store.Day)
+	next := b.configured(remembering(time.Hour))
+	if res := repeats(next, "r", first); res.StatusCode != 201 || res.Header.Get("Repeatability-Result") != "accepted" {
+		t.Errorf("%d %v", res.StatusCode, res.Header)
+	}
+	wantProblem(t, repeats(next, "tried", first), 412, "precondition-failed")
+	wantProblem(t, repeats(next, "new", first), 412, "precondition-failed")
+	b.advance(26 * store.Day)
+	wantProblem(t, repeats(next, "r", first), 412, "precondition-failed")
+	if n := next.executed.Load(); n != 0 {
+		t.Errorf("executed %d times", n)
+	}
+}
