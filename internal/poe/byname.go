@@ -83,12 +83,17 @@ func (n *byName) find(ctx context.Context) (status, error) {
 	return s, nil
 }
 
-// until returns when the name stops repeating the answer. Refused from then on, it is still remembered for one more retention.
+// until returns when the name may stop repeating the answer. Refused from then on, it is still remembered for one more retention. One that was sent along
+// with a POE URI repeats it as long as that is remembered, which the id says, and no configuration of today.
 func (n *byName) until(r *store.Record) time.Time {
-	if r.Door == doorPOE { // the name was sent along with a POE URI
-		return r.Claimed.Add(n.route.Retention)
+	if r.Door != doorPOE {
+		return r.Expires
 	}
-	return r.Expires
+	at := r.Claimed.Add(n.route.Retention)
+	if shelf := r.ID.Shelf(); shelf != store.Forever && shelf.End().Before(at) {
+		return shelf.End()
+	}
+	return at
 }
 
 // foreign tells whether the action is another principal's. One that came with a URI which binds nobody is nobody's.
@@ -101,7 +106,7 @@ func (n *byName) foreign(r *store.Record) bool {
 
 func (n *byName) misuse(s *status) *problem {
 	r := &s.record
-	over := s.phase != unknown && !n.g.now().Before(n.until(r))
+	over := s.phase != unknown && r.Door != doorPOE && !n.g.now().Before(n.until(r))
 	switch {
 	case s.phase == gone:
 		return n.tell(problemKeyExpired, s, !n.guessable(r))

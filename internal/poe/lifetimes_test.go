@@ -101,3 +101,39 @@ func TestRepeatableAfterRetentionIsLowered(t *testing.T) {
 		t.Errorf("executed %d times", n)
 	}
 }
+
+// A key that was sent along with a POE URI repeats the answer until the time that was said, and is not free before that, whatever the retention was when
+// the URI was made, and is by then.
+func TestKeyAlongAURIWhenRetentionChanges(t *testing.T) {
+	keyed := func(d time.Duration) func(*core.Config) {
+		return func(c *core.Config) {
+			c.Routes = []core.Route{{Name: "orders", Match: "POST /orders", Retention: d}}
+		}
+	}
+	for name, days := range map[string][2]time.Duration{"raised": {1, 30}, "lowered": {30, 1}} {
+		for _, sweeps := range []bool{false, true} {
+			b := newBench(t, keyed(days[0]*store.Day))
+			uri := b.mint("/orders")
+			next := b.configured(keyed(days[1] * store.Day))
+			first, second := next, next
+			if name == "lowered" {
+				first = b
+			}
+			first.do("POST", uri, "apples", "Idempotency-Key: k")
+			res := first.do("POST", "/orders", "apples", "Idempotency-Key: k")
+			until, err := http.ParseTime(res.Header.Get("Idempotency-Expires"))
+			if res.StatusCode != 201 || err != nil {
+				t.Fatalf("%s: %d %v", name, res.StatusCode, res.Header)
+			}
+			for b.clock().Before(until) {
+				if sweeps {
+					core.Sweeping(t.Context(), second.gate)
+				}
+				if res := second.do("POST", "/orders", "apples", "Idempotency-Key: k"); res.StatusCode != 201 || res.Header.Get("Idempotent-Replayed") != "true" {
+					t.Fatalf("%s: %s before the time that was said: %d %v", name, until.Sub(b.clock()), res.StatusCode, res.Header)
+				}
+				b.advance(12 * time.Hour)
+			}
+		}
+	}
+}

@@ -85,7 +85,7 @@ func (n repeatable) find(ctx context.Context) (status, error) {
 
 func (n repeatable) misuse(s *status) *problem {
 	over := s.phase == gone || s.phase != unknown && !n.g.now().Before(n.until(&s.record))
-	p := (*problem)(nil)
+	var p *problem
 	if over {
 		p = n.outOfWindow()
 	} else {

@@ -103,6 +103,9 @@ func ShelfOf(t time.Time) Shelf {
 // Past tells whether the shelf's last day is over at now, so that what lay on it may have been forgotten.
 func (s Shelf) Past(now time.Time) bool { return s != Forever && ShelfOf(now) > s }
 
+// End returns when the shelf is past. Forever has none.
+func (s Shelf) End() time.Time { return time.Unix((int64(s)+1)*int64(Day/time.Second), 0).UTC() }
+
 // DaysFor returns the days an id must ask for so that its record outlives d, at least one.
 // It fails where d is not positive or too long for an id.
 func DaysFor(d time.Duration) (int, error) {

@@ -101,6 +101,9 @@ func TestShelf(t *testing.T) {
 			if got := id.Shelf().Past(noon.Add(tt.past)); got != tt.want {
 				t.Errorf("past: %t, want %t", got, tt.want)
 			}
+			if end := id.Shelf().End(); tt.days > 0 && (id.Shelf().Past(end.Add(-time.Millisecond)) || !id.Shelf().Past(end)) {
+				t.Errorf("it does not end at %s", end)
+			}
 			if want := day + store.Shelf(tt.days); tt.days > 0 && id.Shelf() != want {
 				t.Errorf("shelf %d, want %d", id.Shelf(), want)
 			}
