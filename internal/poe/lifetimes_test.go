@@ -2,6 +2,7 @@ package core_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -136,4 +137,37 @@ func TestKeyAlongAURIWhenRetentionChanges(t *testing.T) {
 			}
 		}
 	}
+}
+
+// By a clock that is found to have leapt ahead nothing is forgotten: what guards goes on to guard, and nobody is told that it is gone.
+func TestNothingIsForgottenByALeap(t *testing.T) {
+	b := newBench(t, guarded)
+	uri := b.mint("/orders")
+	b.do("POST", uri, "apples")
+	match := func(b *bench) *http.Response { return b.do("POST", "/orders", "apples", `If-Match: "v1"`, alice) }
+	create := func(b *bench) *http.Response { return b.do("PUT", "/cake", "apples", "If-None-Match: *", alice) }
+	outcome, _, _ := strings.Cut(strings.TrimPrefix(match(b).Header.Get("Link"), "<"), ">")
+	create(b)
+	b.advance(100 * store.Day)
+	next := b.configured(guarded)
+	for what, res := range map[string]*http.Response{
+		"If-Match": match(next), "If-None-Match": create(next), "the outcome": next.do("GET", outcome, "", alice), "the URI": next.do("GET", uri, ""),
+	} {
+		if !strings.HasSuffix(res.Header.Get("POE-State"), ";replayed") {
+			t.Errorf("%s: %d %v", what, res.StatusCode, res.Header)
+		}
+	}
+	wantProblem(t, next.do("POST", uri, "apples"), 405, "consumed")
+	if n := next.executed.Load(); n != 0 {
+		t.Errorf("executed %d times", n)
+	}
+	next.gate.ConfirmClock()
+	wantProblem(t, next.do("POST", uri, "apples"), 410, "gone")
+	if res := match(next); res.StatusCode != 201 || next.executed.Load() != 1 {
+		t.Errorf("confirmed: %d", res.StatusCode)
+	}
+}
+
+func guarded(c *core.Config) {
+	c.Routes = []core.Route{{Name: "orders", Match: "POST,PUT /{what}", Doors: []string{"poe", "if-match", "if-none-match"}}}
 }
