@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -29,8 +30,8 @@ const maxVerdict = 64 << 10
 // authorized asks the application whether the client may have a stored answer, where the route wants that. A 2xx is yes; 401
 // and 403 are passed on; everything else is no, too.
 func (g *Gate) authorized(w http.ResponseWriter, r *http.Request, rec *store.Record) bool {
-	rt := g.routes.named(rec.Route)
-	if rt == nil || rt.Authorize == "" {
+	rt := g.routes.asks(rec)
+	if rt == nil {
 		return true
 	}
 	v := &verdict{header: http.Header{}}
@@ -69,6 +70,20 @@ func sayNothing(h http.Header) {
 	for _, name := range []string{"Poe-State", "Link", "Idempotency-Expires", replayedField} {
 		delete(h, name)
 	}
+}
+
+// asks returns the route by which the application is asked about the record's answer: that of its target, or of its name. Nil: neither wants that.
+func (rs routes) asks(rec *store.Record) *route {
+	wants := func(rt *route) bool { return rt != nil && rt.Authorize != "" }
+	if !slices.ContainsFunc(rs, wants) { // as most
+		return nil
+	}
+	for _, rt := range []*route{rs.of(rec), rs.named(rec.Route)} {
+		if wants(rt) {
+			return rt
+		}
+	}
+	return nil
 }
 
 // question is the request that asks.

@@ -63,9 +63,10 @@ func (g *Gate) compensation(parent *store.Record) store.Record {
 	content := bytes.TrimSuffix(text.Bytes(), []byte("\n"))
 	now := g.now()
 	h := http.Header{"Content-Type": {"application/json"}, "Host": {hostAsked(parent)}}
+	rt := g.routes.of(parent)
 	return store.Record{
 		ID: parent.Undo, Parent: parent.ID, Kind: store.Compensation, State: store.Queued, Way: store.Accepted, Term: g.newTerm(),
-		Door: doorCompensation, Route: parent.Route, Method: http.MethodPost, Target: expand(g.routes.named(parent.Route).Compensate, parent.ID),
+		Door: doorCompensation, Route: rt.Name, Method: http.MethodPost, Target: expand(rt.Compensate, parent.ID),
 		Principal: parent.Principal, Claimed: now, Due: now,
 		Request: store.Blob{
 			Head: replay.EncodeRequestHead(h, nil), Where: store.Inline, Content: content, Size: int64(len(content)), Digest: sha256.Sum256(content),
@@ -162,7 +163,7 @@ func wasLeft(r *store.Record) bool {
 
 // undone settles an action that was taken back: as done, with an outcome of ours that says so, or as unused.
 func (g *Gate) undone(ctx context.Context, parent store.Record, child *store.Record) {
-	rt := g.routes.named(parent.Route)
+	rt := g.routes.of(&parent)
 	next := parent
 	now := g.now()
 	next.Term = g.newTerm()

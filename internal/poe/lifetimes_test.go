@@ -7,6 +7,7 @@ import (
 	"time"
 
 	core "github.com/postonce/poe/internal/poe"
+	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
 )
 
@@ -170,4 +171,76 @@ func TestNothingIsForgottenByALeap(t *testing.T) {
 
 func guarded(c *core.Config) {
 	c.Routes = []core.Route{{Name: "orders", Match: "POST,PUT /{what}", Doors: []string{"poe", "if-match", "if-none-match"}}}
+}
+
+// An action belongs to the route that has its target, and not to another one that has got its name: that one's application is not asked what became of it,
+// nothing is sent where it says, and who may have the answer is asked as ever.
+func TestNameOfARouteIsAnothers(t *testing.T) {
+	orders := core.Route{Name: "orders", Match: "POST /orders", Recovery: core.RecoveryProbe, Probe: "/orders/by-action/{id}", ProbeFences: true, Authorize: "/may"}
+	gifts := core.Route{Name: "gifts", Match: "POST /gifts", Recovery: core.RecoveryProbe, Probe: "/gifts/by-action/{id}", ProbeFences: true}
+	for name, names := range map[string][2]string{"swapped": {"gifts", "orders"}, "renamed": {"old", "gifts"}, "taken": {"old", "orders"}} {
+		t.Run(name, func(t *testing.T) {
+			may, asked := http.StatusOK, 0
+			with := func(routes ...core.Route) func(*core.Config) {
+				return func(c *core.Config) {
+					c.Routes = routes
+					c.Authorizer = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { asked++; w.WriteHeader(may) })
+				}
+			}
+			b, u := newBench(t, with(orders, gifts)), &upstream{}
+			b.behind(u)
+			finished, broken := b.issue("/orders"), b.issue("/orders")
+			finished.findOutcome(t, b.do("POST", finished.URI, "apples"))
+			bound := b.issue("/orders", alice)
+			bound.findOutcome(t, b.do("POST", bound.URI, "apples", alice))
+			u.says(breaks)
+			b.do("POST", broken.URI, "apples")
+			later := b.do("POST", "/orders", "apples", "Idempotency-Key: later", "Prefer: respond-async")
+			if later.StatusCode != 202 {
+				t.Fatalf("accepted: %d", later.StatusCode)
+			}
+
+			n := len(u.sent())
+			u.says(func(n int, s sending, rec *replay.Recorder) (replay.Proof, error) {
+				if s.method == "GET" && strings.HasPrefix(s.target, "/orders/") {
+					return breaks(n, s, rec)
+				}
+				if s.method == "GET" {
+					return answers(404, "")(n, s, rec)
+				}
+				return answers(201, "made")(n, s, rec)
+			})
+			one, other := orders, gifts
+			one.Name, other.Name = names[0], names[1]
+			next := b.configured(with(one, other))
+			next.behind(u)
+			next.pass(time.Minute, time.Second)
+			next.wantState(broken.ID, store.Unknown)
+			wantProblem(t, next.do("POST", broken.URI, "apples"), 409, "outcome-unknown")
+			posts := 0
+			for _, s := range u.sent()[n:] {
+				if !strings.HasPrefix(s.target, "/orders") {
+					t.Errorf("asked at %s %s", s.method, s.target)
+				}
+				if s.method == "POST" {
+					posts++
+				}
+			}
+			if posts != 1 {
+				t.Errorf("what was accepted was sent %d times", posts)
+			}
+			if res := next.do("GET", bound.outcome, "", alice); res.StatusCode != 201 && res.StatusCode != 200 {
+				t.Errorf("the outcome for whom it is: %d", res.StatusCode)
+			}
+			may, asked = http.StatusForbidden, 0
+			for _, at := range []string{finished.URI, finished.outcome} {
+				if res := next.do("GET", at, ""); res.StatusCode != 403 {
+					t.Errorf("shown to who may not have it: %d", res.StatusCode)
+				}
+			}
+			if asked != 2 {
+				t.Errorf("asked %d times", asked)
+			}
+		})
+	}
 }

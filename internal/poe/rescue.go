@@ -36,7 +36,7 @@ type rescued struct {
 // policyOf returns how an action may be recovered: as its route says now, if what that takes is there. On the word of an old backup nothing is
 // sent again and nothing is taken back.
 func (g *Gate) policyOf(r *store.Record) Recovery {
-	rt := g.routes.named(r.Route)
+	rt := g.routes.of(r)
 	switch {
 	case rt == nil, r.Kind != store.Request:
 		return RecoveryHold
@@ -57,7 +57,7 @@ func (g *Gate) unresolved(next *store.Record) {
 	case RecoveryCompensate:
 		g.beginUndo(next)
 	default:
-		next.Due = g.nextTry(g.routes.named(next.Route), next, nil)
+		next.Due = g.nextTry(g.routes.of(next), next, nil)
 	}
 }
 
@@ -77,7 +77,7 @@ func (g *Gate) resolve(ctx context.Context, fl *flight, r store.Record) {
 		g.compensated(ctx, r)
 		return
 	}
-	rt, policy := g.routes.named(r.Route), g.policyOf(&r)
+	rt, policy := g.routes.of(&r), g.policyOf(&r)
 	switch {
 	case policy == RecoveryHold:
 		g.leave(ctx, r, "its route has no recovery for it")
@@ -125,7 +125,7 @@ var errNobodyExecutes = errors.New("nobody executes what has no client of its ow
 
 // rescuing prepares what the policy does. The body, which may be nil, is the caller's to release.
 func (g *Gate) rescuing(ctx context.Context, r *store.Record) (*action, *replay.Body, error) {
-	a := &action{route: g.routes.named(r.Route)}
+	a := &action{route: g.routes.of(r)}
 	exec := g.executor.Load()
 	switch {
 	case a.route.Recovery == recoveryFunction:
@@ -226,7 +226,7 @@ func (g *Gate) leave(ctx context.Context, r store.Record, why string) {
 // renew puts an unknown action on the agenda again.
 func (g *Gate) renew(ctx context.Context, r store.Record, why string) {
 	next := r
-	next.Term, next.Due = g.newTerm(), g.nextTry(g.routes.named(r.Route), &r, nil)
+	next.Term, next.Due = g.newTerm(), g.nextTry(g.routes.of(&r), &r, nil)
 	noteTry(&next, store.Event{At: g.now(), From: r.State, To: r.State, Who: "recovery", Why: why})
 	g.replace(ctx, &r, next, "putting off a recovery")
 }

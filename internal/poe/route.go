@@ -13,6 +13,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/postonce/poe/internal/content"
+	"github.com/postonce/poe/internal/store"
 )
 
 // unsafe lists the methods that a route can protect, in the order in which one is picked for minting.
@@ -309,6 +310,17 @@ func (rs routes) named(name string) *route {
 		}
 	}
 	return nil
+}
+
+// of returns the route that a recorded action belongs to: the one that has its target now, since another one may have got the name by which it was
+// recorded; or else the one with that name. Nil: there is none.
+func (rs routes) of(r *store.Record) *route {
+	if path, ok := targetPath(r.Target); ok && r.Kind == store.Request {
+		if rt := rs.find(r.Method, path); rt != nil {
+			return rt
+		}
+	}
+	return rs.named(r.Route)
 }
 
 // mints returns the method that a POE URI is minted for where the client names none.
