@@ -154,7 +154,7 @@ func (c *call) sameness() ([32]byte, error) {
 // same tells whether this request is the one that was claimed as r. A body that did not arrive is a problem.
 func (c *call) same(r *store.Record) (bool, *problem) {
 	switch err := c.readBody(); {
-	case errors.Is(err, replay.ErrTooLarge): // so it is not the one that was executed
+	case errors.Is(err, replay.ErrTooLarge) && r.Request.Size <= c.g.cfg.MaxBody: // so it is not the one that was executed
 		return false, nil
 	case err != nil:
 		return false, c.unread(err)

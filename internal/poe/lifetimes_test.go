@@ -244,3 +244,27 @@ func TestNameOfARouteIsAnothers(t *testing.T) {
 		})
 	}
 }
+
+// A request that was executed, and is over the limit by now, cannot be compared: nobody says that it is another one, and that a new one would be safe.
+func TestExecutedAndTooLargeByNow(t *testing.T) {
+	limited := func(n int64) func(*core.Config) {
+		return func(c *core.Config) {
+			c.MaxBody = n
+		}
+	}
+	b := newBench(t, limited(1000))
+	send := func(b *bench, size int) *http.Response {
+		return b.do("POST", "/orders", strings.Repeat("x", size), "Idempotency-Key: k", alice)
+	}
+	send(b, 100)
+	next := b.configured(limited(10))
+	for _, size := range []int{100, 200} {
+		if p := wantProblem(t, send(next, size), 413, "too-large"); p["retry"] != "never" || p["state"] != "done" || p["outcome"] == nil {
+			t.Errorf("%v", p)
+		}
+	}
+	wantProblem(t, send(next, 5), 422, "key-reused")
+	if n := next.executed.Load(); n != 0 {
+		t.Errorf("executed %d times", n)
+	}
+}

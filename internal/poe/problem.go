@@ -51,7 +51,7 @@ var (
 	problemOutcomePurged = &kind{"outcome-purged", 410, retryNever, "The answer was not kept",
 		"The request was executed once, and will not be executed again. Its answer was too large to keep or was passed through while it was made; its status, times and digests are in the receipt."}
 	problemTooLarge = &kind{"too-large", 413, retryNever, "The request is too large",
-		"Its body, or its target, is over the limit. Nothing was executed, and a link or key that came with it is still unused. Send a smaller one."}
+		"Its body, or its target, is over the limit. Nothing was executed now: a link or key that came with it and was not used before is still unused. Send a smaller one."}
 	problemPOERequired = &kind{"poe-required", 428, retryNew, "This needs a single-use link",
 		"Nothing was executed. Take the link from POE-Links, or from the page that leads here, and send the request to it: then it can be repeated safely."}
 	problemCrossOrigin = &kind{"cross-origin", 403, retryNever, "A page of another site sent this",
