@@ -85,7 +85,7 @@ func (c *call) prepare(r *store.Record) (*problem, error) {
 	if len(r.Names) == 0 && c.method == http.MethodPost && !c.route.has(doorPostPut) {
 		return nil, nil // nothing will ever be compared with it but the body's own digest
 	}
-	sum, err := c.sameness()
+	sum, err := c.sameness(c.route.compare)
 	if err != nil {
 		return g.unsaid(err, problemKeyRequired), nil
 	}

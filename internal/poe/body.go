@@ -132,12 +132,12 @@ func (c *call) digestsMatch(body *replay.Body) bool {
 }
 
 // sameness returns the digest by which another request is told from this one: method, target, what has become of the target on its way to us, media type
-// and decoded content.
-func (c *call) sameness() ([32]byte, error) {
+// and decoded content, or what stands at those places of it.
+func (c *call) sameness(compare []content.Place) ([32]byte, error) {
 	var sum [32]byte
 	var err error
-	if len(c.route.compare) > 0 {
-		sum, err = content.DigestOf(c.route.compare, c.source())
+	if len(compare) > 0 {
+		sum, err = content.DigestOf(compare, c.source())
 	} else {
 		sum, err = content.Digest(c.source())
 	}
@@ -162,11 +162,13 @@ func (c *call) same(r *store.Record) (bool, *problem) {
 	if r.Digest == [32]byte{} { // claimed without a name, which it got by an earlier attempt
 		return c.digest == r.Request.Digest && c.method == r.Method && c.target == r.Target, nil
 	}
-	sum, err := c.sameness()
-	if err != nil {
-		return false, nil //nolint:nilerr // it lacks what it would be compared by, which the first one had
+	for _, compare := range [][]content.Place{c.route.compare, nil} { // the route may compare only since then
+		sum, err := c.sameness(compare)
+		if err == nil && sum == r.Digest { // otherwise it may lack what it would be compared by, which the first one had
+			return true, nil
+		}
 	}
-	return sum == r.Digest, nil
+	return false, nil
 }
 
 // unread is the problem of a body that is not here.

@@ -268,3 +268,28 @@ func TestExecutedAndTooLargeByNow(t *testing.T) {
 		t.Errorf("executed %d times", n)
 	}
 }
+
+// After a route has begun to say what two requests are the same by, the very same request gets its answer, and is not told that it is another one.
+func TestCompareBegins(t *testing.T) {
+	comparing := func(places ...string) func(*core.Config) {
+		return func(c *core.Config) {
+			c.Routes = []core.Route{{Name: "orders", Match: "POST /orders", Compare: places}}
+		}
+	}
+	send := func(b *bench, body string) *http.Response {
+		return b.do("POST", "/orders", body, "Content-Type: application/json", "Idempotency-Key: k")
+	}
+	const body = `{"amount":5,"to":"bob"}`
+	for _, place := range []string{"json:/amount", "json:/id"} {
+		b := newBench(t, comparing())
+		send(b, body)
+		next := b.configured(comparing(place))
+		if res := send(next, body); res.StatusCode != 201 || res.Header.Get("Idempotent-Replayed") != "true" {
+			t.Errorf("%s: %d %v", place, res.StatusCode, res.Header)
+		}
+		wantProblem(t, send(next, `{"amount":5,"to":"eve","id":1}`), 422, "key-reused") // the first one said of all of itself that it is compared
+		if n := next.executed.Load(); n != 0 {
+			t.Errorf("executed %d times", n)
+		}
+	}
+}
