@@ -195,6 +195,11 @@ func (g *Gate) let(w http.ResponseWriter, r *http.Request, at *entrance, exec Ex
 		g.door(&call{g: g, w: noteFront(w), r: r, target: rest, token: token, wellFormed: ok, through: at, exec: exec, pass: pass})
 		return
 	}
+	if g.renamed(target) {
+		guardHeader(w.Header())
+		g.write(w, r, g.problem(problemNotFound))
+		return
+	}
 	rt, by := g.routes.protecting(r, target)
 	if rt != nil && g.enter(&call{g: g, w: noteFront(w), r: r, target: target, route: rt, at: by, through: at, exec: exec, pass: pass}) {
 		return

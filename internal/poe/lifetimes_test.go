@@ -293,3 +293,27 @@ func TestCompareBegins(t *testing.T) {
 		}
 	}
 }
+
+// A POE URI whose parameter is called something else by now is not an ordinary request: it is not executed, and the application does not see its token.
+func TestParamIsRenamed(t *testing.T) {
+	for _, target := range []string{"/orders", "/orders?x=1"} {
+		b := newBench(t, nil)
+		used, unused := b.mint(target), b.mint(target)
+		b.do("POST", used, "apples")
+		next := b.configured(func(c *core.Config) { c.Param = "once" })
+		next.app = func(_ http.ResponseWriter, r *http.Request) { t.Errorf("the application got %s %s", r.Method, r.URL) }
+		for _, uri := range []string{used, unused} {
+			for _, method := range []string{"GET", "POST", "DELETE", "OPTIONS"} {
+				wantProblem(t, next.do(method, uri, "apples"), 404, "not-found")
+			}
+			wantProblem(t, next.do("POST", uri, "apples", "Idempotency-Key: k"), 404, "not-found")
+		}
+		next.app = nil
+		_, token, _ := strings.Cut(used, "poe=")
+		for _, other := range []string{"/other?poe=" + token, "/orders?poe=" + token + "&x=1", "/orders?poe=" + token[:len(token)-1], "/orders?poe=ey"} {
+			if res := next.do("GET", other, ""); res.StatusCode != 201 {
+				t.Errorf("what is no POE URI for its target: %d", res.StatusCode)
+			}
+		}
+	}
+}

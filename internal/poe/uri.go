@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/postonce/poe/internal/replay"
@@ -76,6 +77,23 @@ func (c *call) identify() error {
 	c.principal = g.whoIs(c.r, c.route)
 	return nil
 }
+
+// renamed tells whether target is a POE URI from when our parameter was called something else. As an ordinary request it would be executed once more.
+func (g *Gate) renamed(target string) bool {
+	i := strings.LastIndexAny(target, "?&")
+	if i < 0 {
+		return false
+	}
+	_, value, _ := strings.Cut(target[i:], "=")
+	if !strings.HasPrefix(value, tokenBegin) {
+		return false
+	}
+	claims, err := g.cfg.Keys.Verify(value, g.now())
+	return err == nil && claims.Target == target[:i]
+}
+
+// tokenBegin is how every token begins: with an object of JSON in base64url.
+const tokenBegin = "ey"
 
 // takes tells whether the URI is good for a method.
 func (c *call) takes(method string) bool {
