@@ -84,9 +84,8 @@ func (n repeatable) find(ctx context.Context) (status, error) {
 }
 
 func (n repeatable) misuse(s *status) *problem {
-	over := s.phase == gone || s.phase != unknown && !n.g.now().Before(n.until(&s.record))
 	var p *problem
-	if over {
+	if over := s.phase != unknown && !n.g.now().Before(n.until(&s.record)); n.old && over || s.record.ID.IsZero() {
 		p = n.outOfWindow()
 	} else {
 		p = n.byName.misuse(s)
