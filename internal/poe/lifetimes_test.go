@@ -317,3 +317,34 @@ func TestParamIsRenamed(t *testing.T) {
 		}
 	}
 }
+
+// That there is nothing at another host than the client's proves nothing of the client's request, and nothing is taken back there. So an action that was
+// claimed when its route said otherwise, and whose host nobody has kept, stays unknown.
+func TestRecoveryBeginsWithoutAHost(t *testing.T) {
+	taking := core.Route{Recovery: core.RecoveryCompensate, Compensate: "/orders/compensate/{id}", Compensated: core.CompensatedUnused}
+	for name, r := range map[string]core.Route{"probe": fencing, "compensate": taking} {
+		for _, before := range []core.Route{{}, r} {
+			b, u := recovering(t, before)
+			i := b.issue("/orders")
+			end := b.crashed(u, i.URI)
+			next := b.again(r, u)
+			n := len(u.sent())
+			u.says(answers(404, ""))
+			if name == "compensate" {
+				u.says(answers(200, ""))
+			}
+			next.pass(time.Hour, time.Minute)
+			if before.Recovery == core.RecoveryHold {
+				next.wantState(i.ID, store.Unknown)
+			} else {
+				next.wantState(i.ID, store.Unused)
+			}
+			for _, s := range u.sent()[n:] {
+				if s.method == "POST" && s.host != "example.com" {
+					t.Errorf("%s: %s %s at host %q", name, s.method, s.target, s.host)
+				}
+			}
+			end()
+		}
+	}
+}

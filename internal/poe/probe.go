@@ -18,7 +18,11 @@ func (g *Gate) probing(a *action, r *store.Record) (*action, *replay.Body, error
 	}
 	a.request = func(store.ID, uint16) *replay.Request { return q }
 	a.rescue = &rescue{policy: RecoveryProbe, did: "probed", whole: true, verdict: func(end *ending, answer *replay.Answer) rescued {
-		return rescued{a.route.judgeProbe(answer), reason(end, answer)}
+		said := a.route.judgeProbe(answer)
+		if said == store.Unused && !keepsHost(r) { // claimed when the route said otherwise: at another host nobody knows of it
+			said = store.Unknown
+		}
+		return rescued{said, reason(end, answer)}
 	}}
 	return a, q.Body, nil
 }
@@ -42,6 +46,12 @@ func (c *route) judgeProbe(answer *replay.Answer) store.State {
 // expand puts the action's id into a template.
 func expand(template string, id store.ID) string {
 	return strings.ReplaceAll(template, variable, id.String())
+}
+
+// keepsHost tells whether the host was kept that the client named, which may be none.
+func keepsHost(r *store.Record) bool {
+	h, _, err := replay.DecodeHead(r.Request.Head)
+	return err == nil && h["Host"] != nil
 }
 
 // hostAsked returns the host that the client named, as far as that was kept.

@@ -42,6 +42,8 @@ func (g *Gate) policyOf(r *store.Record) Recovery {
 		return RecoveryHold
 	case rt.Recovery == RecoveryRepeat && r.Request.Where == store.Nowhere:
 		return RecoveryHold // it was claimed when the route said otherwise, and its request is not here
+	case rt.Recovery == RecoveryCompensate && !keepsHost(r):
+		return RecoveryHold // nor is the host: at another one nobody knows of it
 	case (rt.Recovery == RecoveryRepeat || rt.Recovery == RecoveryCompensate) && g.outdated(r):
 		return RecoveryHold
 	default:
