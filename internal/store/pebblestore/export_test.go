@@ -38,7 +38,7 @@ func (s *Store) Names() (n int) {
 	return n
 }
 
-// MaxFresh is how many young ids are known to be there before the count begins anew.
+// MaxFresh is how many young ids are known to be there at least; of twice as many and one some are not any more.
 const MaxFresh = maxFresh
 
 // Absent tells what is said of id without a look into the database.

@@ -100,10 +100,13 @@ func TestWhatIsSpawnedIsNotAbsent(t *testing.T) {
 // TestWhatIsNoLongerRememberedIsNotAbsent: the memory is bounded, and what falls out of it is looked up again.
 func TestWhatIsNoLongerRememberedIsNotAbsent(t *testing.T) {
 	s := mustOpen(t, vfs.NewMem())
-	ids := make([]store.ID, 2*pebblestore.MaxFresh+10)
+	ids := make([]store.ID, 5*pebblestore.MaxFresh+10)
 	for i := range ids {
-		// Not in the order of their minting: URIs are used later than others that were minted after them.
-		ids[i] = minted(t, time.Second+time.Duration(i*7919%len(ids))*time.Millisecond, 31)
+		after := i
+		if i < len(ids)/2 { // not in the order of their minting: URIs are used later than others that were minted after them
+			after = i * 7919 % (len(ids) / 2)
+		}
+		ids[i] = minted(t, time.Second+time.Duration(after)*time.Millisecond, 31)
 		s.Note(ids[i])
 	}
 	for _, id := range ids {
@@ -111,7 +114,30 @@ func TestWhatIsNoLongerRememberedIsNotAbsent(t *testing.T) {
 			t.Fatalf("%s was written, and is said to be absent", id)
 		}
 	}
-	if !s.Absent(minted(t, time.Hour, 31)) {
+	if !s.Absent(minted(t, 2*time.Hour, 31)) {
 		t.Error("nothing is known to be absent any more")
+	}
+}
+
+// What is absent is mostly known to be, however much was written: otherwise each claim would look it up, and the memory would be of no use. URIs that were
+// minted before the latest that was used are so, too.
+func TestMostOfWhatIsAbsentIsKnownToBe(t *testing.T) {
+	s := mustOpen(t, vfs.NewMem())
+	const rounds = 6
+	for i := range rounds * pebblestore.MaxFresh {
+		s.Note(minted(t, time.Second+time.Duration(i/1000)*time.Millisecond, 31))
+		const every = 10
+		if i%(pebblestore.MaxFresh/2) != 0 {
+			continue
+		}
+		known := 0
+		for range 1000 {
+			if s.Absent(minted(t, time.Second+time.Duration(i/1000-every)*time.Millisecond, 31)) {
+				known++
+			}
+		}
+		if i > 0 && known < 980 {
+			t.Errorf("after %d writes: of 1000 that are absent %d are known to be", i, known)
+		}
 	}
 }
