@@ -58,11 +58,7 @@ func (c *campaign) kill(point string, n int, env ...string) error {
 	}
 	ctx, stop := context.WithTimeout(c.t.Context(), 30*time.Second)
 	defer stop()
-	if p.admin != "" { // its clock has leapt, and it forgets nothing until somebody says that the clock is right
-		if res, err := http.Post(p.admin+"/clock/confirm", "", nil); err == nil {
-			_ = res.Body.Close()
-		}
-	}
+	p.confirmClock()
 	if p.url != "" {
 		work, stopWork := context.WithCancel(ctx)
 		go func() { <-p.over; stopWork() }()
@@ -122,7 +118,20 @@ func (c *campaign) live(env ...string) (*process, error) {
 	if err == nil && p.url == "" {
 		err = fmt.Errorf("it does not serve:\n%s", strings.Join(p.said, "\n"))
 	}
+	if err == nil {
+		p.confirmClock()
+	}
 	return p, err
+}
+
+// confirmClock says that the clock is right, which may have leapt: until somebody does, nothing is forgotten by it, nor said to be.
+func (p *process) confirmClock() {
+	if p.admin == "" {
+		return
+	}
+	if res, err := http.Post(p.admin+"/clock/confirm", "", nil); err == nil {
+		_ = res.Body.Close()
+	}
 }
 
 // finish lets a process live, and asks it about everything.
