@@ -264,12 +264,31 @@ func TestBodiesInFront(t *testing.T) {
 	}
 	defer func() { _ = gate.Close(t.Context()) }()
 	once := gate.Once(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated) }))
+	limit := int64(3)
 	limited := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, 3)
+		r.Body = http.MaxBytesReader(w, r.Body, limit)
 		once.ServeHTTP(w, r)
 	})
 	if res := ask(limited, "POST", "/orders", "Idempotency-Key: k"); res.StatusCode != http.StatusRequestEntityTooLarge {
 		t.Errorf("over the program's limit: %d", res.StatusCode)
+	}
+	minted, err := gate.Mint(t.Context(), "POST", "/orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	limit = 100
+	for _, f := range [][]string{{"/orders", "Idempotency-Key: executed"}, {minted.URI}} {
+		if res := ask(limited, "POST", f[0], f[1:]...); res.StatusCode != http.StatusCreated {
+			t.Errorf("below the limit: %d", res.StatusCode)
+		}
+	}
+	limit = 3 // what was executed before that cannot be compared any more, and is not called another request
+	if res := ask(limited, "POST", "/orders", "Idempotency-Key: executed"); res.StatusCode != http.StatusRequestEntityTooLarge {
+		t.Errorf("executed, and over the limit by now: %d", res.StatusCode)
+	}
+	res := ask(limited, "POST", minted.URI)
+	if said, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusMethodNotAllowed || strings.Contains(string(said), "request_matches") {
+		t.Errorf("executed, and over the limit by now: %d %s", res.StatusCode, said)
 	}
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "/orders", nil)
 	if err != nil {

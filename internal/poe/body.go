@@ -154,7 +154,7 @@ func (c *call) sameness(compare []content.Place) ([32]byte, error) {
 // same tells whether this request is the one that was claimed as r. A body that did not arrive is a problem.
 func (c *call) same(r *store.Record) (bool, *problem) {
 	switch err := c.readBody(); {
-	case errors.Is(err, replay.ErrTooLarge) && r.Request.Size <= c.g.cfg.MaxBody: // so it is not the one that was executed
+	case c.g.outgrows(err, r.Request.Size): // so it is not the one that was executed
 		return false, nil
 	case err != nil:
 		return false, c.unread(err)
@@ -233,6 +233,15 @@ func (c *call) incoming() io.Reader {
 	return c.r.Body
 }
 
+// errFrontLimit: the body is over a limit that something in front of us has set.
+var errFrontLimit = fmt.Errorf("%w, as something in front of the gate says", replay.ErrTooLarge)
+
+// outgrows tells of a body that could not be read whether it is larger than one of size bytes that was executed. Over a limit in front of us, which may
+// have been another one then, nobody knows.
+func (g *Gate) outgrows(err error, size int64) bool {
+	return errors.Is(err, replay.ErrTooLarge) && !errors.Is(err, errFrontLimit) && size <= g.cfg.MaxBody
+}
+
 // overLimit makes a limit that something in front of us has set (http.MaxBytesReader) one like our own.
 func overLimit(err error) error {
 	if err == nil { // mostly: no room is needed for another
@@ -240,7 +249,7 @@ func overLimit(err error) error {
 	}
 	var limit *http.MaxBytesError
 	if errors.As(err, &limit) {
-		return replay.ErrTooLarge
+		return errFrontLimit
 	}
 	return err
 }

@@ -1,7 +1,6 @@
 package core
 
 import (
-	"errors"
 	"net/http"
 	"strconv"
 	"sync/atomic"
@@ -99,7 +98,7 @@ func (c *call) comparison(s *status) comparison {
 	}
 	sum, err := c.bodySum()
 	switch {
-	case errors.Is(err, replay.ErrTooLarge) && executed.Size <= c.g.cfg.MaxBody:
+	case c.g.outgrows(err, executed.Size):
 		return otherBody
 	case err != nil:
 		return notCompared
