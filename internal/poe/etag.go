@@ -132,7 +132,7 @@ func pathOf(target string) string {
 // place of what it created. What turns out to be done after all, by recovery, a late answer or a person's word, was not the last to write: nobody
 // knows what came after it. It has the place of what it created unless another action has created it since.
 func (g *Gate) takes(ctx context.Context, claimed, next *store.Record) []store.Name {
-	rt := g.routes.named(next.Route)
+	rt := g.routes.of(next)
 	if rt == nil || claimed.State == next.State {
 		return nil
 	}

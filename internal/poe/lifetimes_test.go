@@ -348,3 +348,33 @@ func TestRecoveryBeginsWithoutAHost(t *testing.T) {
 		}
 	}
 }
+
+// swapped are two routes, each with the name that the other one had.
+func swapped(a, b core.Route) func(*core.Config) {
+	a.Name, b.Name = b.Name, a.Name
+	return func(c *core.Config) { c.Routes = []core.Route{a, b} }
+}
+
+// An action that ends under another route's name has taken what the route of its target lets it take: it was the last to write there, and its retry gets
+// its answer.
+func TestLastWriteUnderAnothersName(t *testing.T) {
+	notes := core.Route{Name: "notes", Match: "PUT /notes/{id}", Doors: []string{"if-match", "async"}}
+	gifts := core.Route{Name: "gifts", Match: "PUT /gifts/{id}"}
+	b, u := newBench(t, func(c *core.Config) { c.Routes = []core.Route{notes, gifts} }), &upstream{}
+	b.behind(u)
+	put := func(b *bench) *http.Response {
+		return b.do("PUT", "/notes/tea", "green", `If-Match: "v1"`, alice, later)
+	}
+	if res := put(b); res.StatusCode != 202 {
+		t.Fatalf("accepted: %d", res.StatusCode)
+	}
+	next := b.configured(swapped(notes, gifts))
+	next.behind(u)
+	next.work()
+	if res := put(next); res.StatusCode != 201 || !strings.HasSuffix(res.Header.Get("POE-State"), ";replayed") {
+		t.Errorf("%d %v", res.StatusCode, res.Header)
+	}
+	if n := len(u.sent()); n != 1 {
+		t.Errorf("sent %d times", n)
+	}
+}
