@@ -199,7 +199,7 @@ func (g *Gate) endedMeanwhile(ctx context.Context, r *store.Record, err error) b
 // perform executes an accepted action, and settles it. The mark that says so is durable before the first byte goes out: after a crash it
 // tells what was sent from what was not.
 func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.Record) {
-	rt := g.routes.of(&r)
+	rt := g.routeOf(ctx, &r)
 	now := g.now()
 	switch {
 	case g.inDoubt(&r):
@@ -336,7 +336,7 @@ func (g *Gate) serveCancel(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	c := &call{g: g, w: w, r: r, id: s.record.ID, route: g.routes.of(&s.record), method: s.record.Method}
+	c := &call{g: g, w: w, r: r, id: s.record.ID, route: g.routeOf(r.Context(), &s.record), method: s.record.Method}
 	c.naming = byOutcome{byNothing{c}}
 	if c.route == nil || c.route.origin.Check(r) != nil {
 		g.write(w, r, g.problem(problemCrossOrigin))

@@ -30,7 +30,7 @@ const maxVerdict = 64 << 10
 // authorized asks the application whether the client may have a stored answer, where the route wants that. A 2xx is yes; 401
 // and 403 are passed on; everything else is no, too.
 func (g *Gate) authorized(w http.ResponseWriter, r *http.Request, rec *store.Record) bool {
-	rt := g.routes.asks(rec)
+	rt := g.asks(r.Context(), rec)
 	if rt == nil {
 		return true
 	}
@@ -73,12 +73,12 @@ func sayNothing(h http.Header) {
 }
 
 // asks returns the route by which the application is asked about the record's answer: that of its target, or of its name. Nil: neither wants that.
-func (rs routes) asks(rec *store.Record) *route {
+func (g *Gate) asks(ctx context.Context, rec *store.Record) *route {
 	wants := func(rt *route) bool { return rt != nil && rt.Authorize != "" }
-	if !slices.ContainsFunc(rs, wants) { // as most
+	if !slices.ContainsFunc(g.routes, wants) { // as most
 		return nil
 	}
-	for _, rt := range []*route{rs.of(rec), rs.named(rec.Route)} {
+	for _, rt := range []*route{g.routeOf(ctx, rec), g.routes.named(rec.Route)} {
 		if wants(rt) {
 			return rt
 		}

@@ -74,6 +74,16 @@ func (g *Gate) compensation(parent *store.Record) store.Record {
 	}
 }
 
+// routeOf returns the route that an action belongs to. What takes another one back belongs to that one's, whatever it is called by now. Nil: there is none.
+func (g *Gate) routeOf(ctx context.Context, r *store.Record) *route {
+	if r.Kind == store.Compensation {
+		if parent, err := g.store.Lookup(ctx, store.ByID(r.Parent)); err == nil { // otherwise there is its name
+			return g.routes.of(&parent)
+		}
+	}
+	return g.routes.of(r)
+}
+
 // judgeCompensation reads the answer to a compensation. It is sent again only where it surely was not done: every other answer, a refusal
 // too, is its end.
 func (c *route) judgeCompensation(answer *replay.Answer) store.State {

@@ -378,3 +378,48 @@ func TestLastWriteUnderAnothersName(t *testing.T) {
 		t.Errorf("sent %d times", n)
 	}
 }
+
+// What takes an action back belongs to the route of that action, whatever that is called by now: it is sent, and its outcome is for the same eyes.
+func TestCompensationUnderAnothersName(t *testing.T) {
+	orders := core.Route{
+		Name: "orders", Match: "POST /orders", Recovery: core.RecoveryCompensate, Compensate: "/orders/compensate/{id}", Authorize: "/may",
+		Principal: "header:X-User",
+	}
+	gifts := core.Route{Name: "gifts", Match: "POST /gifts"}
+	renamed := orders
+	renamed.Name = "new"
+	for name, change := range map[string]func(*core.Config){
+		"swapped": swapped(orders, gifts), "renamed": func(c *core.Config) { c.Routes = []core.Route{renamed, gifts} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			may := http.StatusNoContent
+			asking := func(change func(*core.Config)) func(*core.Config) {
+				return func(c *core.Config) {
+					change(c)
+					c.Authorizer = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(may) })
+				}
+			}
+			b, u := newBench(t, asking(func(c *core.Config) { c.Routes = []core.Route{orders, gifts} })), &upstream{}
+			b.behind(u)
+			u.says(breaks)
+			i := b.issue("/orders", "X-User: alice")
+			b.do("POST", i.URI, "apples", "X-User: alice")
+			parent := b.wantState(i.ID, store.Unknown)
+			next := b.configured(asking(change))
+			next.behind(u)
+			u.says(onCompensation(answers(204, "")))
+			next.pass(10*time.Minute, 10*time.Second)
+			next.wantState(parent.Undo.String(), store.Done)
+			next.wantState(i.ID, store.Done)
+			child := next.decidedOutcome(parent.Undo.String())
+			if res := next.do("GET", child, "", "X-User: alice"); res.StatusCode != 204 {
+				t.Errorf("the outcome for whom it is: %d", res.StatusCode)
+			}
+			wantProblem(t, next.do("GET", child, "", "X-User: bob"), 403, "other-principal")
+			may = http.StatusForbidden
+			if res := next.do("GET", child, "", "X-User: alice"); res.StatusCode != 403 || res.Header.Get("Poe-State") != "" {
+				t.Errorf("shown to who may not have it: %d", res.StatusCode)
+			}
+		})
+	}
+}

@@ -69,7 +69,7 @@ func (g *Gate) visit(w http.ResponseWriter, r *http.Request) (status, bool) {
 		g.write(w, r, g.problem(problemLedgerUnavailable))
 		return s, false
 	}
-	rt := g.routes.of(&s.record)
+	rt := g.routeOf(r.Context(), &s.record)
 	if rt != nil {
 		rt.cors(w.Header(), r)
 	}
