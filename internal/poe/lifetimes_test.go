@@ -423,3 +423,20 @@ func TestCompensationUnderAnothersName(t *testing.T) {
 		})
 	}
 }
+
+// An outcome is for whom it was, also where the route by which that was told has moved, and another one has its target by now.
+func TestOutcomeAfterARouteHasMoved(t *testing.T) {
+	orders := core.Route{Name: "orders", Match: "POST /orders", Principal: "header:X-User"}
+	rest := core.Route{Name: "rest", Match: "POST *"}
+	b := newBench(t, func(c *core.Config) { c.Routes = []core.Route{orders, rest} })
+	i := b.issue("/orders", "X-User: alice")
+	i.findOutcome(t, b.do("POST", i.URI, "apples", "X-User: alice"))
+	orders.Match = "POST /v2/orders"
+	next := b.configured(func(c *core.Config) { c.Routes = []core.Route{orders, rest} })
+	if res := next.do("GET", i.outcome, "", "X-User: alice"); res.StatusCode != 201 && res.StatusCode != 200 {
+		t.Errorf("for whom it is: %d", res.StatusCode)
+	}
+	for _, other := range []string{"X-User: bob", alice, "X-Other: alice"} {
+		wantProblem(t, next.do("GET", i.outcome, "", other), 403, "other-principal")
+	}
+}

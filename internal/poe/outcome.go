@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,24 +74,23 @@ func (g *Gate) visit(w http.ResponseWriter, r *http.Request) (status, bool) {
 	if rt != nil {
 		rt.cors(w.Header(), r)
 	}
-	if !g.mayRead(r, rt, &s.record) {
+	if !g.mayRead(r, &s.record, rt, g.routes.named(s.record.Route)) {
 		g.write(w, r, g.problem(problemOtherPrincipal))
 		return s, false
 	}
 	return s, true
 }
 
-// mayRead tells whether r comes from the action's principal. Where its route is no longer configured nobody can
-// be recognised, and only what belongs to nobody is shown.
-func (g *Gate) mayRead(r *http.Request, rt *route, rec *store.Record) bool {
-	if rec.Principal == ([32]byte{}) {
-		return true
-	}
-	if rt == nil {
-		return false
-	}
-	who := g.whoIs(r, rt)
-	return subtle.ConstantTimeCompare(who[:], rec.Principal[:]) == 1
+// mayRead tells whether r comes from the action's principal, as the route of its target tells who that is, or, since that may have become another one,
+// the one with its name. Where neither is configured any more nobody can be recognised, and only what belongs to nobody is shown.
+func (g *Gate) mayRead(r *http.Request, rec *store.Record, by ...*route) bool {
+	return rec.Principal == [32]byte{} || slices.ContainsFunc(by, func(rt *route) bool {
+		if rt == nil {
+			return false
+		}
+		who := g.whoIs(r, rt)
+		return subtle.ConstantTimeCompare(who[:], rec.Principal[:]) == 1
+	})
 }
 
 // stands returns where the action with a record stands.
