@@ -47,8 +47,11 @@ func (c *checkCmd) Run(ctx context.Context, t terminal) error {
 		found.Ledger, found.Sequence, found.Records, found.Names, found.Agenda, found.Bodies, humanize.IBytes(uint64(max(found.Bytes, 0))))
 	if found.Faults > 0 {
 		hint := "keep the folder as it is, and put a backup into its place: poe restore BACKUP --store " + quoted(c.Store)
-		if c.isBackup() {
+		switch {
+		case found.Altered:
 			hint = "take another backup: poe restore refuses this one"
+		case c.isBackup():
+			hint = "it is what was backed up: look after the ledger that it is of; an older backup may have what this one lacks"
 		}
 		return &configError{&hinted{fmt.Errorf("%w: %d faults in %s", store.ErrCorrupt, found.Faults, what), hint}}
 	}

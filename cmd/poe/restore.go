@@ -49,6 +49,9 @@ func (c *restoreCmd) Run(ctx context.Context, t terminal) error {
 		return unusable(err)
 	}
 	t.say("ledger %s is ready to be served: POE URIs from before %s are worth nothing", did.Ledger, did.Time.UTC().Format("2006-01-02 15:04:05 MST"))
+	if did.Missing > 0 {
+		t.say("%d contents were lost already when it was backed up, and are not in it: poe check says which", did.Missing)
+	}
 	if !c.AcceptLostKeys {
 		t.say("keys that are new to it get 503 until poe serve --accept-lost-keys")
 	}

@@ -37,7 +37,8 @@ type Findings struct {
 	Names    int64    `json:"names"`
 	Agenda   int64    `json:"agenda"`
 	Bodies   int64    `json:"bodies"`
-	Bytes    int64    `json:"bytes"` // of contents whose digest was compared
-	Wrong    []string `json:"wrong"` // the first of them
+	Bytes    int64    `json:"bytes"`   // of contents whose digest was compared
+	Wrong    []string `json:"wrong"`   // the first of them
+	Altered  bool     `json:"altered"` // it is a backup, and its files are not what was backed up: it is not restored
 	Faults   int64    `json:"faults"`
 }

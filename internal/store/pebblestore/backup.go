@@ -277,8 +277,8 @@ func eachFile(disk vfs.FS, root, below string, do func(path string) error) error
 	return syncDir(disk, dir)
 }
 
-// readOnly opens a database that nobody else has open, changes nothing in it, and hands it to do. What Pebble calls fatal is an error here: it is
-// not the ledger in use that is damaged.
+// readOnly opens a database that nobody else has open, changes nothing in it, and hands it to do. Damage, and what Pebble calls fatal, are an error here: it
+// is not the ledger in use that is damaged. Damage is one whatever do makes of it.
 func readOnly(disk vfs.FS, dir string, do func(*pebble.DB) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -289,11 +289,17 @@ func readOnly(disk vfs.FS, dir string, do func(*pebble.DB) error) (err error) {
 			err = errors.Join(err, e)
 		}
 	}()
-	db, err := pebble.Open(dir, &pebble.Options{FS: disk, ReadOnly: true, FormatMajorVersion: pebble.FormatNewest, Logger: panics{}})
+	var damaged error
+	seen := &pebble.EventListener{DataCorruption: func(i pebble.DataCorruptionInfo) { damaged = damage(i) }}
+	db, err := pebble.Open(dir, &pebble.Options{FS: disk, ReadOnly: true, FormatMajorVersion: pebble.FormatNewest, Logger: panics{}, EventListener: seen})
 	if err != nil {
 		return fmt.Errorf("opening %q: %w", dir, unopened(err))
 	}
-	return errors.Join(do(db), db.Close())
+	err = do(db)
+	if damaged != nil {
+		err = damaged
+	}
+	return errors.Join(err, db.Close())
 }
 
 // panics is the logger of a database that is only looked at.

@@ -107,6 +107,7 @@ func (s *Store) asBackedUp(ctx context.Context, progress func(store.Progress)) (
 		done += f.Size
 		progress(store.Progress{Step: "comparing files", Done: done, Total: r.Bytes, Unit: "bytes"})
 	}
+	c.found.Altered = c.found.Faults > 0
 	return c.found, nil
 }
 

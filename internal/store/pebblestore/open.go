@@ -153,11 +153,21 @@ func unopened(err error) error {
 	return err
 }
 
+// inFile says of damage in which file it is.
+func inFile(err error) error {
+	if info := pebble.ExtractDataCorruptionInfo(err); info != nil {
+		return damage(*info)
+	}
+	return err
+}
+
+func damage(i pebble.DataCorruptionInfo) error {
+	return fmt.Errorf("%w: %s is damaged: %w", store.ErrCorrupt, i.Path, i.Details)
+}
+
 // hinted says of damage in which file it is, and what to do, unless err does.
 func (c *Config) hinted(err error) error {
-	if info := pebble.ExtractDataCorruptionInfo(err); info != nil {
-		err = fmt.Errorf("%w: %s is damaged: %w", store.ErrCorrupt, info.Path, info.Details)
-	}
+	err = inFile(err)
 	if !errors.Is(err, store.ErrCorrupt) || errors.As(err, new(*store.HintError)) {
 		return err
 	}

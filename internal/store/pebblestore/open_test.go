@@ -284,17 +284,65 @@ func TestDamagedTable(t *testing.T) {
 
 // To start again over damage does not help: the exit code says so to who starts servers, and the last words say what helps.
 func TestDamageEndsTheProcess(t *testing.T) {
-	disk, folder := damagedTable(t, 500), filepath.Join(t.TempDir(), "ledger")
-	for _, suffix := range []string{"", ".high-water"} {
-		if ok, err := vfs.Clone(disk, vfs.Default, dir+suffix, folder+suffix); !ok || err != nil {
-			t.Fatal(ok, err)
-		}
-	}
+	folder := inFolder(t, damagedTable(t, 500))
 	code, printed := other(t, "read", folder)
 	if code != 78 || !strings.Contains(printed, ".sst is damaged") || !strings.Contains(printed, "poe: hint: ") ||
 		!strings.Contains(printed, "poe restore BACKUP --store 'pebble:"+folder+"'") {
 		t.Errorf("exit code %d, want 78; it printed %q", code, printed)
 	}
+}
+
+// Who looks at a damaged ledger, or copies it, is told so as often as he does it: nothing of the database stays open. A server would collect it, backup by backup.
+func TestDamageGivesTheDatabaseBack(t *testing.T) {
+	folder := inFolder(t, damagedTable(t, 500))
+	c := pebblestore.Config{Dir: folder}
+	for range 2 {
+		_, err := pebblestore.Check(t.Context(), c, nil)
+		if hint := (*store.HintError)(nil); !errors.Is(err, store.ErrCorrupt) || !errors.As(err, &hint) || !strings.Contains(err.Error(), ".sst is damaged") {
+			t.Errorf("a check got %v", err)
+		}
+	}
+	s, err := pebblestore.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(t.TempDir(), "copy")
+	if did, err := s.Backup(t.Context(), pebblestore.Backup{Dir: copied}); !errors.Is(err, store.ErrCorrupt) || !strings.Contains(err.Error(), ".sst is damaged") {
+		t.Errorf("a backup got %+v, %v", did, err)
+	}
+	db, err := pebble.Open(filepath.Join(copied, "ledger"), &pebble.Options{FormatMajorVersion: pebble.FormatNewest, ReadOnly: true, Logger: quiet{t}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Close(), s.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// Damage that restoring meets is an error, too, which says what to do, and not the end of the process.
+func TestDamageInWhatIsTakenAsItIs(t *testing.T) {
+	for name, disk := range map[string]vfs.FS{"a table that is damaged": damagedTable(t, 1), "a table that is gone": damagedTable(t, 1)} {
+		if name == "a table that is gone" {
+			remove(t, disk, largest(t, disk, ".sst"))
+		}
+		c := pebblestore.Config{Dir: dir, FS: disk, Fatal: func(reason string) { panic(reason) }}
+		_, err := pebblestore.Put(t.Context(), c, store.Restore{})
+		if hint := (*store.HintError)(nil); !errors.Is(err, store.ErrCorrupt) || !errors.As(err, &hint) || !strings.Contains(err.Error(), "000012") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// inFolder puts a ledger into a folder of the system's.
+func inFolder(t *testing.T, disk vfs.FS) (folder string) {
+	t.Helper()
+	folder = filepath.Join(t.TempDir(), "ledger")
+	for _, suffix := range []string{"", ".high-water"} {
+		if ok, err := vfs.Clone(disk, vfs.Default, dir+suffix, folder+suffix); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+	}
+	return folder
 }
 
 // damagedTable returns a ledger with so many records, the first of which lie in a block that is damaged.

@@ -30,7 +30,11 @@ func Put(ctx context.Context, cfg Config, r store.Restore) (store.Copied, error)
 		r.Progress = func(store.Progress) {}
 	}
 	s := &Store{c: cfg.withDefaults(), given: cfg}
+	s.c.opening.Store(true)
 	did, err := s.putBack(ctx, r)
+	if err = inFile(err); r.From == "" {
+		err = cfg.hinted(err)
+	}
 	if err := errors.Join(err, s.release()); err != nil {
 		return did, fmt.Errorf("restoring the ledger in %q: %w", cfg.Dir, err)
 	}
@@ -218,10 +222,7 @@ func copyChecked(disk vfs.FS, from, to string, c copied) error {
 func (s *Store) raise(dir string, lost bool) (mark, error) {
 	db, err := pebble.Open(dir, s.c.options(s.cache))
 	if err != nil {
-		if pebble.IsCorruptionError(err) {
-			err = fmt.Errorf("%w: %w", store.ErrCorrupt, err)
-		}
-		return mark{}, err
+		return mark{}, unopened(err)
 	}
 	m, err := readMeta(db)
 	if err == nil {
