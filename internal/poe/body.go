@@ -162,13 +162,16 @@ func (c *call) same(r *store.Record) (bool, *problem) {
 	if r.Digest == [32]byte{} { // claimed without a name, which it got by an earlier attempt
 		return c.digest == r.Request.Digest && c.method == r.Method && c.target == r.Target, nil
 	}
-	for _, compare := range [][]content.Place{c.route.compare, nil} { // the route may compare only since then
-		sum, err := c.sameness(compare)
-		if err == nil && sum == r.Digest { // otherwise it may lack what it would be compared by, which the first one had
-			return true, nil
-		}
+	if c.isSum(c.route.compare, r.Digest) {
+		return true, nil
 	}
-	return false, nil
+	return len(c.route.compare) > 0 && c.isSum(nil, r.Digest), nil // the route may compare only since then
+}
+
+// isSum tells whether digest is what sameness makes of the request. One that lacks what it would be compared by is another than the first, which had it.
+func (c *call) isSum(compare []content.Place, digest [32]byte) bool {
+	sum, err := c.sameness(compare)
+	return err == nil && sum == digest
 }
 
 // unread is the problem of a body that is not here.

@@ -108,7 +108,8 @@ func (g *Gate) stands(ctx context.Context, id store.ID) (status, error) {
 }
 
 // at reads a record at a time. One whose retention is over is gone, whether the sweep has been there or not: what is said
-// does not depend on its pace; but by a clock that has leapt ahead nothing is forgotten. So is one that was unused when a backup was made that the ledger was restored from. One that is unused and can no longer be claimed is expired.
+// does not depend on its pace; but by a clock that has leapt ahead nothing is forgotten. So is one that was unused when a backup was made that the ledger was
+// restored from. One that is unused and can no longer be claimed is expired.
 func (g *Gate) at(r *store.Record, now time.Time) (s status) {
 	if shelf := r.ID.Shelf(); !r.State.Open() && shelf.Past(now) && shelf.Past(g.clock.Raise()) || r.State == store.Unused && g.beforeRestore(r.ID) {
 		s.phase, s.record.ID = gone, r.ID
