@@ -76,7 +76,7 @@ func (c *call) prepare(r *store.Record) (*problem, error) {
 		return p, nil
 	}
 	if r.ID.IsZero() {
-		id, err := store.NewID(g.now(), c.route.keyDays, g.cfg.Random)
+		id, err := store.NewID(g.now(), c.route.keyDays, &g.random)
 		if err != nil {
 			return nil, fmt.Errorf("naming an action: %w", err)
 		}

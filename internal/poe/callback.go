@@ -117,7 +117,7 @@ func (g *Gate) calls(claimed, next *store.Record) []store.Record {
 		Request: store.Blob{Where: store.Inline, Content: content, Size: int64(len(content))},
 	}
 	// What was delivered need not be kept as long as an action that is kept for ever; until then it is not forgotten.
-	if child.ID, err = store.NewID(now, max(next.ID.Days(), 1), g.cfg.Random); err != nil {
+	if child.ID, err = store.NewID(now, max(next.ID.Days(), 1), &g.random); err != nil {
 		g.log.Error().Err(err).Stringer("id", next.ID).Msg("naming a callback: none is sent")
 		return nil
 	}

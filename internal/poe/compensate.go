@@ -35,7 +35,7 @@ type undoing struct {
 // beginUndo names the child that takes next back; spawns makes it, in the same write.
 func (g *Gate) beginUndo(next *store.Record) {
 	next.Due = g.now().Add(g.pause(next))
-	id, err := store.NewID(g.now(), next.ID.Days(), g.cfg.Random)
+	id, err := store.NewID(g.now(), next.ID.Days(), &g.random)
 	if err != nil {
 		g.log.Error().Err(err).Stringer("id", next.ID).Msg("naming a compensation: it begins later")
 		return

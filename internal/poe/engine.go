@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log"
 	"net/http"
 	"os"
@@ -417,8 +416,9 @@ func timedOut(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-func (g *Gate) newTerm() (t store.Term) {
-	if _, err := io.ReadFull(g.cfg.Random, t[:]); err != nil {
+func (g *Gate) newTerm() store.Term {
+	t, err := g.random.term()
+	if err != nil {
 		panic(fmt.Errorf("reading randomness: %w", err)) // crypto/rand does not fail
 	}
 	return t

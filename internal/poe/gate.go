@@ -40,6 +40,7 @@ type Gate struct {
 	past      chan struct{}            // tells Run that something may be past
 	orphans   orphans
 	macs      sync.Pool // of *mac, keyed with the ledger's secret
+	random    reservoir
 	own       http.Handler
 	metrics   *metrics
 	log       zerolog.Logger
@@ -73,6 +74,7 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 		waiters:   make(chan struct{}, cfg.MaxWaiters),
 		nudged:    make(chan struct{}, 1),
 		past:      make(chan struct{}, 1),
+		random:    reservoir{source: cfg.Random},
 		log:       cfg.Log,
 	}
 	secret := cfg.Store.Secret()

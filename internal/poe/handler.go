@@ -140,7 +140,7 @@ func inProcess(ctx context.Context, q *replay.Request) (*http.Request, error) {
 	values := make([]string, len(q.Forward))
 	for i, f := range q.Forward {
 		values[i] = f.Value
-		r.Header[http.CanonicalHeaderKey(f.Name)] = values[i : i+1 : i+1]
+		r.Header[canonical(f.Name)] = values[i : i+1 : i+1]
 	}
 	if ok {
 		e.announce(r)
@@ -153,6 +153,14 @@ func inProcess(ctx context.Context, q *replay.Request) (*http.Request, error) {
 		r.Body = readCloser{q.Body.Reader()}
 	}
 	return r, nil
+}
+
+// canonical is http.CanonicalHeaderKey, which needs room for a name that is spelled otherwise, as ours is on the wire.
+func canonical(name string) string {
+	if name == "POE-Id" {
+		return "Poe-Id"
+	}
+	return http.CanonicalHeaderKey(name)
 }
 
 // readCloser reads a spooled body, which its owner releases.

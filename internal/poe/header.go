@@ -7,25 +7,41 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// hopByHop are the fields that concern one connection only (RFC 9110, section 7.6.1).
-var hopByHop = []string{
-	"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
-	"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect",
+// hopByHop tells whether a field, by its canonical name, concerns one connection only (RFC 9110, section 7.6.1).
+func hopByHop(name string) bool {
+	switch name {
+	case "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
+		"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect":
+		return true
+	}
+	return false
 }
+
+// forwardedMost is how many fields the application gets beside the client's, at most.
+const forwardedMost = 2
 
 // endToEnd returns a copy of a request's fields without those of the connection, without what only we may say, and
 // with our parameter taken out of Referer.
 func (g *Gate) endToEnd(h http.Header) http.Header {
-	out := h.Clone()
+	n := 0
+	for _, values := range h {
+		n += len(values)
+	}
+	out, room := make(http.Header, len(h)+forwardedMost), make([]string, 0, n)
+	for name, values := range h {
+		if hopByHop(name) || ours(name) {
+			continue
+		}
+		begin := len(room)
+		room = append(room, values...)
+		out[name] = room[begin:len(room):len(room)]
+	}
 	for _, list := range h["Connection"] {
 		for name := range strings.SplitSeq(list, ",") {
 			out.Del(strings.TrimSpace(name))
 		}
 	}
-	for _, name := range hopByHop {
-		delete(out, name)
-	}
-	g.dropOurs(out)
+	g.cleanReferers(out)
 	return out
 }
 
@@ -45,6 +61,11 @@ func (g *Gate) dropOurs(h http.Header) {
 			delete(h, name)
 		}
 	}
+	g.cleanReferers(h)
+}
+
+// cleanReferers takes our parameter out of Referer.
+func (g *Gate) cleanReferers(h http.Header) {
 	for i, ref := range h["Referer"] {
 		h["Referer"][i] = cleanReferer(ref, g.cfg.Param)
 	}

@@ -103,7 +103,7 @@ func (g *Gate) mint(rt *route, m *MintRequest) (Minted, error) {
 			return Minted{}, err
 		}
 	}
-	id, err := store.NewID(now, days, g.cfg.Random)
+	id, err := store.NewID(now, days, &g.random)
 	if err != nil {
 		return Minted{}, fmt.Errorf("minting: %w", err)
 	}

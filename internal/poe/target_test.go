@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	core "github.com/postonce/poe/internal/poe"
 )
 
@@ -222,6 +224,22 @@ func TestHopByHopFields(t *testing.T) {
 			t.Errorf("%s does not arrive", name)
 		}
 	}
+}
+
+// A handler may add a value to a field; that is not the value of another one, nor of the client's request.
+func TestFieldsOfARequestAreApart(t *testing.T) {
+	b := newBench(t, nil)
+	b.app = func(_ http.ResponseWriter, r *http.Request) {
+		want := r.Header.Clone()
+		for name := range want {
+			r.Header[name] = append(r.Header[name], "of the handler")
+			want[name] = append(want[name], "of the handler")
+		}
+		if diff := cmp.Diff(want, r.Header); diff != "" {
+			t.Errorf("fields (-want +got):\n%s", diff)
+		}
+	}
+	b.do("POST", b.issue("/orders").URI, "x", "A: 1", "B: 1", "B: 2", "C: 1", "D: 1", "E: 1", "F: 1")
 }
 
 // A path that an application takes for a protected one is protected too.

@@ -248,3 +248,41 @@ func TestPanicLeavesTheRecorderUsable(t *testing.T) {
 	}
 	rec.Release() // spoolOf checks that all is given back
 }
+
+// Whoever adds a value to a field of the answer changes no other.
+func TestFieldsOfAnAnswerAreApart(t *testing.T) {
+	a, err := record(t, replay.RecorderConfig{}, func(r *replay.Recorder) {
+		for i, name := range []string{"A", "B", "C", "D", "E", "F"} {
+			for range i + 1 {
+				r.Header().Add(name, name)
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := a.Header.Clone()
+	for name := range want {
+		a.Header[name] = append(a.Header[name], "more")
+		want[name] = append(want[name], "more")
+	}
+	if diff := cmp.Diff(want, a.Header); diff != "" {
+		t.Errorf("fields (-want +got):\n%s", diff)
+	}
+}
+
+// Only the gate says where an action stands, however a handler spells it: net/http sends a field as it is spelled in the map.
+func TestReservedFieldsInAnySpelling(t *testing.T) {
+	a, err := record(t, replay.RecorderConfig{}, func(r *replay.Recorder) {
+		for _, name := range []string{"POE-State", "poe-state", "Poe-State", "poe-LINKS", "POE-Links"} {
+			r.Header()[name] = []string{"done"}
+		}
+		r.Header()["Poe-Stat"], r.Header()["Poe-Stats"] = []string{"mine"}, []string{"mine"}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(http.Header{"Poe-Stat": {"mine"}, "Poe-Stats": {"mine"}}, a.Header); diff != "" {
+		t.Errorf("fields (-want +got):\n%s", diff)
+	}
+}

@@ -34,13 +34,16 @@ var perClientPrefixes = []string{"Access-Control-", "Poe-", "Proxy-", "Ratelimit
 // something that nobody guards.
 func DropReserved(h http.Header) {
 	for name := range h {
-		if reserved(textproto.CanonicalMIMEHeaderKey(name)) {
+		if reserved(name) {
 			delete(h, name)
 		}
 	}
 }
 
-func reserved(name string) bool { return name == "Poe-State" || name == "Poe-Links" }
+// reserved tells whether a field, in any spelling of its letters, is one of those.
+func reserved(name string) bool {
+	return len(name) == len("Poe-State") && (strings.EqualFold(name, "Poe-State") || strings.EqualFold(name, "Poe-Links"))
+}
 
 // EndToEnd yields the fields of h without those that belong to one connection: those of RFC 9110 section 7.6.1 and
 // those that Connection names.

@@ -103,9 +103,8 @@ func (r *Recorder) WriteHeader(status int) {
 		r.inform(status)
 		return
 	}
-	r.status, r.frozen = status, r.header.Clone()
-	DropReserved(r.frozen)
-	r.freezeTrailers()
+	r.status = status
+	r.freeze()
 	r.freezeLength()
 	if r.cfg.Stream != nil && isEventStream(r.frozen) && bodyAllowed(status) && !r.head() {
 		r.prompt = true
@@ -128,19 +127,36 @@ func (r *Recorder) inform(status int) {
 	}
 }
 
-// freezeTrailers takes the announcements of trailers out of the frozen fields.
-func (r *Recorder) freezeTrailers() {
-	for _, v := range r.frozen["Trailer"] {
-		for name := range elements(v) {
+// freeze takes the fields as they are, without what only the gate says, and without trailers and their announcement, which it notes.
+func (r *Recorder) freeze() {
+	n := 0
+	for _, values := range r.header {
+		n += len(values)
+	}
+	room := make([]string, 0, n)
+	r.frozen = make(http.Header, len(r.header)+1)
+	for name, values := range r.header {
+		switch {
+		case name == "Trailer":
+			r.announce(values)
+		case reserved(name), strings.HasPrefix(name, http.TrailerPrefix):
+		case values == nil: // which keeps net/http from setting it
+			r.frozen[name] = nil
+		default:
+			begin := len(room)
+			room = append(room, values...)
+			r.frozen[name] = room[begin:len(room):len(room)]
+		}
+	}
+}
+
+// announce notes the names of trailers.
+func (r *Recorder) announce(lists []string) {
+	for _, list := range lists {
+		for name := range elements(list) {
 			if name = http.CanonicalHeaderKey(name); validTrailer(name) && !reserved(name) && !slices.Contains(r.trailers, name) {
 				r.trailers = append(r.trailers, name)
 			}
-		}
-	}
-	delete(r.frozen, "Trailer")
-	for name := range r.frozen {
-		if strings.HasPrefix(name, http.TrailerPrefix) {
-			delete(r.frozen, name)
 		}
 	}
 }

@@ -194,15 +194,15 @@ func (r *Ring) open(keys Keys, token string) (Claims, error) {
 	if err != nil {
 		return Claims{}, err
 	}
-	signature, ok := decodePart(tail)
-	if !ok {
+	signature, err := strictBase64.DecodeString(tail)
+	if err != nil {
 		return Claims{}, badEncoding
 	}
 	if k.method.Verify(token[:len(head)+1+len(body)], signature, k.public) != nil {
 		return Claims{}, badSignature
 	}
-	plain, ok := decodePart(body)
-	if !ok {
+	plain, err := strictBase64.DecodeString(body)
+	if err != nil {
 		return Claims{}, badEncoding
 	}
 	c, err := decodeClaims(plain, r.audience)
@@ -243,10 +243,17 @@ func (s Keys) find(head string) (*key, error) {
 
 // base64url tells whether s has only the letters of RFC 4648, section 5, and some.
 func base64url(s string) bool {
-	for _, c := range []byte(s) {
-		if (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+	for i := range len(s) {
+		if !lettersOfBase64url[s[i]] {
 			return false
 		}
 	}
 	return s != ""
 }
+
+var lettersOfBase64url = func() (is [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") {
+		is[c] = true
+	}
+	return is
+}()
