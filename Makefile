@@ -14,7 +14,7 @@ LINT  := $(TOOLS)/golangci-lint-$(LINT_VERSION)
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w'
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check form lint race prove vuln bench bench-peers bench-growth bench-compare bench-install pgo fuzz build docker clean
+.PHONY: help run test check form lint race prove vuln bench bench-peers bench-growth bench-compare bench-pairs bench-install pgo fuzz build docker clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ bench-growth: build ## Measure what a ledger of 10⁴, 10⁶ and 10⁷ actions c
 
 bench-compare: ## Compare the Go benchmarks with those of another revision by benchstat (BASE=revision; the latest release)
 	BENCH='$(BENCH)' bench/compare $(BASE)
+
+bench-pairs: ## Measure the servers under load against those of another revision, in pairs of short rounds (BASE=revision, ARGS='-only regexp', …)
+	PAIRS=1 bench/compare '$(BASE)' $(ARGS)
 
 pgo: ## Refresh cmd/poe/default.pgo, by which the compiler optimises poe; needs wrk, takes minutes
 	rm -rf .cache/pgo && mkdir -p .cache/pgo

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -86,7 +88,7 @@ func TestSmoke(t *testing.T) {
 // A round whose answers are not those that its row is about is not a figure.
 func TestWrongStatusesAreErrors(t *testing.T) {
 	b := smoke(t)
-	s := series{bench: b, connections: 4, fastest: map[string]float64{}, rounds: map[string][]report.Figures{}}
+	s := b.series(4)
 	tests := []struct {
 		name string
 		of   subject
@@ -143,6 +145,40 @@ func TestWithoutWrk(t *testing.T) {
 	err := run(t.Context(), &out, []string{"-short"})
 	if !errors.Is(err, wrk.ErrMissing) || out.Len() != 0 {
 		t.Errorf("got %v and %q", err, &out)
+	}
+}
+
+// Two of the same kind differ by what the machine does meanwhile, and are both measured.
+func TestComparingRevisions(t *testing.T) {
+	b := smoke(t)
+	other := t.TempDir()
+	for file, program := range map[string]string{"bench": b.servers.host.Self, "poe": b.servers.host.Poe} {
+		if err := os.Symlink(program, filepath.Join(other, file)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := plan{connections: []int{8}, rounds: 2, duration: 200 * time.Millisecond, only: regexp.MustCompile("first POST"), short: true}
+	var out bytes.Buffer
+	if err := compare(t.Context(), &out, p, t.TempDir(), other); err != nil {
+		t.Fatal(err)
+	}
+	row := regexp.MustCompile(`(?m)^\| poe (gateway|embedded): first POST \| 2 \| \d+\.\d{3} \| \d+\.\d{3} to \d+\.\d{3} \| \d+\.\d{3} \| `)
+	if n := len(row.FindAllString(out.String(), -1)); n != 2 || !strings.Contains(out.String(), "| pairs of 200ms |") {
+		t.Errorf("%d rows:\n%s", n, &out)
+	}
+	if err := compare(t.Context(), &out, p, t.TempDir(), t.TempDir()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without the programs: %v", err)
+	}
+}
+
+func TestQuartiles(t *testing.T) {
+	var of []pair
+	for _, n := range []float64{5, 1, 4, 2, 3} {
+		of = append(of, pair{this: report.Figures{PerSecond: n}, other: report.Figures{PerSecond: 2}})
+	}
+	got := quartiles(of, func(p pair) float64 { return p.this.PerSecond / p.other.PerSecond })
+	if want := [3]float64{1, 1.5, 2}; got != want {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 

@@ -1,7 +1,7 @@
 // Command bench measures what poe costs against what people use instead: each server in a process of its own, all under the same load in turn,
 // interleaved, and compared by the medians of several rounds. It prints tables in Markdown, and writes them with a plot into ../docs.
 //
-//	go run . [-connections 1,16,64,256] [-rounds 5] [-duration 4s] [-only regexp] [-profile DIR] [-short]
+//	go run . [-connections 1,16,64,256] [-rounds 5] [-duration 4s] [-only regexp] [-profile DIR] [-short] [-against DIR]
 //
 // Requests a second on a machine that carries the load as well swing with everything else that it does; the CPU time that a request costs the
 // server's processes is the steadier figure.
@@ -38,10 +38,11 @@ func main() {
 
 // options are the flags.
 type options struct {
-	connections, only, profile string
-	rounds                     int
-	duration                   time.Duration
-	short                      bool
+	connections, only, profile, against string
+
+	rounds   int
+	duration time.Duration
+	short    bool
 
 	role   string // be a server
 	server roles.Config
@@ -55,6 +56,7 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	f.DurationVar(&o.duration, "duration", 4*time.Second, "of a round")
 	f.StringVar(&o.only, "only", "", "measure only the rows whose name matches; nothing is written to docs")
 	f.StringVar(&o.profile, "profile", "", "folder for CPU profiles of poe and the other servers in Go; nothing is written to docs")
+	f.StringVar(&o.against, "against", "", "folder with the programs bench and poe of another revision: measure both in pairs of rounds; nothing is written to docs")
 	f.BoolVar(&o.short, "short", false, "a smoke run: 16 connections, one round of 0.3 s; nothing is written to docs")
 	f.StringVar(&o.role, "serve", "", "be a server (internal)")
 	f.StringVar(&o.server.Listen, "listen", "", "of -serve (internal)")

@@ -26,7 +26,7 @@ func measure(ctx context.Context, out io.Writer, o options, args []string) (err 
 	if err != nil {
 		return err
 	}
-	whole := !o.short && o.only == "" && o.profile == ""
+	whole := !o.short && o.only == "" && o.profile == "" && o.against == ""
 	if whole {
 		if err := writable(); err != nil {
 			return err // before all that time has passed
@@ -37,6 +37,9 @@ func measure(ctx context.Context, out io.Writer, o options, args []string) (err 
 		return fmt.Errorf("making a folder: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	if o.against != "" {
+		return compare(ctx, out, p, folder, o.against)
+	}
 	b, err := open(ctx, p, folder, o.profile)
 	if err != nil {
 		return err
@@ -128,9 +131,9 @@ func opened(ctx context.Context, p plan, folder, profile string) (*bench, error)
 	host := peers.Host{Folder: folder, Self: self, Poe: binary, Modules: modules, Profile: profile}
 	b := &bench{
 		plan: p, progress: os.Stderr,
-		client:  &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}},
-		servers: servers{host: host, running: map[string]*server{}, missing: map[string]error{}},
+		client: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}},
 	}
+	b.servers = (&servers{host: host}).apart()
 	b.clock = time.Now
 	return b, nil
 }

@@ -67,7 +67,7 @@ type series struct {
 func (b *bench) measure(ctx context.Context, all []subject) (report.Rows, error) {
 	var rows report.Rows
 	for _, c := range b.connections {
-		s := series{bench: b, connections: c, fastest: map[string]float64{}, rounds: map[string][]report.Figures{}}
+		s := b.series(c)
 		if err := s.run(ctx, all); err != nil {
 			return nil, fmt.Errorf("%d connections: %w", c, err)
 		}
@@ -98,6 +98,10 @@ func (p *plan) roundsAt(connections int) int {
 		return p.rounds
 	}
 	return min(p.rounds, forThePlot)
+}
+
+func (b *bench) series(connections int) *series {
+	return &series{bench: b, connections: connections, fastest: map[string]float64{}, rounds: map[string][]report.Figures{}}
 }
 
 // run runs the rounds, interleaved, after a short one of each to warm up.

@@ -60,6 +60,11 @@ func (s *servers) start(ctx context.Context, name string) (*peers.Server, error)
 	}
 }
 
+// apart returns servers of the same kind, none of which runs.
+func (s *servers) apart() servers {
+	return servers{host: s.host, running: map[string]*server{}, missing: map[string]error{}}
+}
+
 // get returns a server that runs. One that is not installed is an error each time, and tried once.
 func (s *servers) get(ctx context.Context, name string) (*server, error) {
 	if r, ok := s.running[name]; ok {

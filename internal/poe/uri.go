@@ -272,8 +272,7 @@ func (c *call) burn() {
 			record.Request.Head, record.Due = replay.EncodeRequestHead(http.Header{callbackKept: {address}}, nil), record.Finished
 		}
 		ctx := context.WithoutCancel(c.r.Context())
-		got, err := g.writeClaim(ctx, record)
-		switch {
+		switch err := g.writeClaim(ctx, &record); {
 		case errors.Is(err, store.ErrTaken), errors.Is(err, store.ErrExpired):
 			c.late = errors.Is(err, store.ErrExpired)
 			continue // it has moved on: look again
@@ -282,9 +281,9 @@ func (c *call) burn() {
 			return
 		}
 		g.metrics.rested[burned].Inc()
-		g.front.Add(got)
-		if !got.Due.IsZero() {
-			g.tellBurned(ctx, got)
+		g.front.Add(record)
+		if !record.Due.IsZero() {
+			g.tellBurned(ctx, record)
 		}
 	}
 }
@@ -305,7 +304,7 @@ func (g *Gate) tellBurned(ctx context.Context, r store.Record) {
 	was, next := r, r
 	was.State = store.Unused
 	next.Term, next.Due, next.Request = g.newTerm(), time.Time{}, withoutContent(r.Request)
-	got, err := g.writeAdvance(ctx, &r, next, store.Also{Spawn: g.calls(&was, &next)})
+	got, err := g.writeAdvance(ctx, &r, &next, store.Also{Spawn: g.calls(&was, &next)})
 	if err != nil {
 		g.quarrel(err, &r, "telling of an action that was burned: it is told later")
 		return
