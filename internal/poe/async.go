@@ -85,22 +85,21 @@ func (c *call) accept(end *ending) {
 		return
 	}
 	r.Request = kept
-	id := r.ID
-	err = g.writeClaim(ctx, r)
+	got, err := g.writeClaim(ctx, *r)
 	switch {
 	case err == nil:
 		g.metrics.won.Inc()
 		killpoint.Hit("accepted")
-		end.status.phase = accepted
+		end.status = status{phase: accepted, record: got}
 		g.nudge()
 	case errors.Is(err, store.ErrTaken):
 		g.metrics.claims.WithLabelValues("taken").Inc()
-		end.lost, end.status = true, status{phase: phaseOf(r.State), record: *r}
+		end.lost, end.status = true, status{phase: phaseOf(got.State), record: got}
 	case store.Refused(err):
 		g.metrics.claims.WithLabelValues("refused").Inc()
 		end.refused = err
 	default:
-		g.log.Error().Err(err).Stringer("id", id).Msg("accepting: nobody knows whether it was written")
+		g.log.Error().Err(err).Stringer("id", r.ID).Msg("accepting: nobody knows whether it was written")
 		end.status.phase, end.err = unknown, err
 	}
 }
@@ -227,7 +226,7 @@ func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.R
 	defer q.Body.Release()
 	next := r
 	next.State, next.Term, next.Due = store.Sent, g.newTerm(), now.Add(g.cfg.Timeout+claimMargin)
-	marked, err := g.writeAdvance(ctx, &r, &next, store.Also{})
+	marked, err := g.writeAdvance(ctx, &r, next, store.Also{})
 	if err != nil {
 		if !store.Refused(err) {
 			g.orphans.add(r.ID, next.Term) // nothing was sent under it
@@ -284,7 +283,7 @@ func (g *Gate) void(ctx context.Context, r store.Record, who, why string) (store
 	next.Request = withoutContent(r.Request)
 	next.Note(store.Event{At: next.Finished, From: r.State, To: next.State, Who: who, Why: why})
 	also := g.also(ctx, &r, &next)
-	got, err := g.writeAdvance(ctx, &r, &next, also)
+	got, err := g.writeAdvance(ctx, &r, next, also)
 	if err == nil {
 		g.metrics.rested[burned].Inc()
 		g.front.Add(got)

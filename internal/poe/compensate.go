@@ -119,7 +119,7 @@ func (g *Gate) announce(ctx context.Context, child *store.Record) error {
 	if err == nil && parent.State == store.Unknown && parent.Undo == child.ID && parent.Due.Equal(store.Person) {
 		next := parent
 		next.Term, next.Due = g.newTerm(), g.now().Add(time.Minute)
-		_, err = g.writeAdvance(ctx, &parent, &next, store.Also{})
+		_, err = g.writeAdvance(ctx, &parent, next, store.Also{})
 	}
 	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrStale) { // stale: it has moved by itself
 		return fmt.Errorf("looking after what %s takes back: %w", child.ID, err)
@@ -142,7 +142,7 @@ func (g *Gate) compensated(ctx context.Context, parent store.Record) {
 	case wasLeft(&parent) && !child.State.Open(), wasLeft(&parent) && child.State == store.Unknown: // and is still: nothing new is told
 		next := parent
 		next.Term, next.Due = g.newTerm(), store.Person
-		if _, err := g.writeAdvance(ctx, &parent, &next, store.Also{}); err != nil {
+		if _, err := g.writeAdvance(ctx, &parent, next, store.Also{}); err != nil {
 			g.quarrel(err, &parent, "leaving an unknown action to a person again")
 		}
 	case child.State == store.Done:

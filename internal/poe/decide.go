@@ -96,7 +96,7 @@ func (g *Gate) Decide(ctx context.Context, d Decision) (Action, error) {
 		return Action{}, err
 	}
 	also := g.also(ctx, &r, &next)
-	got, err := g.writeAdvance(ctx, &r, &next, also)
+	got, err := g.writeAdvance(ctx, &r, next, also)
 	switch {
 	case errors.Is(err, store.ErrStale) && !got.ID.IsZero():
 		return Action{}, g.conflict(&got, "it has changed in this moment: ")

@@ -85,12 +85,11 @@ func (g *Gate) execute(client, detached context.Context, a *action, end *ending)
 		return
 	}
 
-	claimed := &end.status.record
-	err := g.claim(detached, a, claimed)
+	claimed, err := g.claim(detached, a, end.status.record)
 	switch {
 	case errors.Is(err, store.ErrTaken):
 		g.metrics.claims.WithLabelValues("taken").Inc()
-		end.lost, end.status = true, status{phase: phaseOf(claimed.State), record: *claimed}
+		end.lost, end.status = true, status{phase: phaseOf(claimed.State), record: claimed}
 		return
 	case err != nil:
 		g.metrics.claims.WithLabelValues("refused").Inc()
@@ -100,20 +99,20 @@ func (g *Gate) execute(client, detached context.Context, a *action, end *ending)
 	g.metrics.won.Inc()
 	killpoint.Hit("claimed")
 	if claimed.Way == store.Marked {
-		if *claimed, err = g.mark(detached, *claimed); err != nil {
+		if claimed, err = g.mark(detached, claimed); err != nil {
 			end.refused = err
 			return
 		}
 	}
 	// The commit point: from here on the action is executed, by nobody else and never again.
-	end.status.phase = running
+	end.status = status{phase: running, record: claimed}
 	g.run(flown{flight: fl, client: client, detached: detached}, a, end)
 }
 
-// claim reserves the action durably, and makes r what the ledger has then: the claim, or who has it. An error that leaves the claim unknown is met with the same claim again,
+// claim reserves the action durably. An error that leaves the claim unknown is met with the same claim again,
 // which finds its own term if it was done. If that does not help either, the claim is remembered as an
 // orphan: nothing was sent under it, so it is released as soon as the ledger answers.
-func (g *Gate) claim(ctx context.Context, a *action, r *store.Record) error {
+func (g *Gate) claim(ctx context.Context, a *action, r store.Record) (store.Record, error) {
 	now := g.now()
 	r.Kind, r.State, r.Claimed, r.Due = store.Request, store.Running, now, now.Add(g.cfg.Timeout+claimMargin)
 	r.Way, r.Term = store.Direct, g.newTerm()
@@ -123,18 +122,17 @@ func (g *Gate) claim(ctx context.Context, a *action, r *store.Record) error {
 	if a.keep {
 		var err error
 		if r.Request, err = a.client.keepRequest(ctx, r.ID, r.Term); err != nil {
-			return fmt.Errorf("%w: storing a request: %w", store.ErrUnavailable, err)
+			return r, fmt.Errorf("%w: storing a request: %w", store.ErrUnavailable, err)
 		}
 	}
 	killpoint.Hit("claiming")
-	id, term := r.ID, r.Term
-	err := g.writeClaim(ctx, r)
+	got, err := g.writeClaim(ctx, r)
 	if err != nil && !store.Refused(err) {
-		g.log.Error().Err(err).Stringer("id", id).Msg("claiming: nobody knows whether the claim was written; nothing is executed")
-		g.orphans.add(id, term)
-		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+		g.log.Error().Err(err).Stringer("id", r.ID).Msg("claiming: nobody knows whether the claim was written; nothing is executed")
+		g.orphans.add(r.ID, r.Term)
+		return got, fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
-	return err
+	return got, err
 }
 
 // claimMargin is how long after an execution's time limit its claim is taken for abandoned, where the ledger
@@ -294,7 +292,7 @@ func (g *Gate) settle(ctx context.Context, a *action, end *ending, answer *repla
 	if next.State == store.Queued { // it has not come to rest
 		next.Finished = time.Time{}
 	}
-	end.status = g.advance(ctx, &claimed, &next)
+	end.status = g.advance(ctx, &claimed, next)
 	if c := g.metrics.rested[end.status.phase]; c != nil {
 		c.Inc()
 	} else { // where a late answer found it
@@ -338,7 +336,7 @@ func streamedVerdict(s store.State) store.State {
 
 // advance writes next in the place of claimed and returns where the action stands then. If the ledger cannot store it the
 // action is unknown to everybody else, so this client is told the same.
-func (g *Gate) advance(ctx context.Context, claimed, next *store.Record) status {
+func (g *Gate) advance(ctx context.Context, claimed *store.Record, next store.Record) status {
 	got, also, err := g.writeEnd(ctx, claimed, next)
 	switch {
 	case err == nil:
@@ -349,14 +347,13 @@ func (g *Gate) advance(ctx context.Context, claimed, next *store.Record) status 
 		}
 		return status{phase: phaseOf(got.State), record: got}
 	case errors.Is(err, store.ErrStale) && underWay(phaseOf(got.State)) && got.State == claimed.State && same(claimed, &got):
-		told := retold(claimed, &got, next)
-		return g.advance(ctx, &got, &told) // somebody wrote a line beside it: it is still ours
+		return g.advance(ctx, &got, retold(claimed, &got, &next)) // somebody wrote a line beside it: it is still ours
 	case errors.Is(err, store.ErrStale) && !got.ID.IsZero():
-		return g.late(ctx, claimed, got, *next)
+		return g.late(ctx, claimed, got, next)
 	default:
 		g.log.Error().Err(err).Stringer("id", next.ID).Msg("settling: the outcome could not be stored")
 		g.metrics.unstored.Inc()
-		return status{phase: unknown, record: *next}
+		return status{phase: unknown, record: next}
 	}
 }
 

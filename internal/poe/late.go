@@ -50,7 +50,7 @@ func (g *Gate) late(ctx context.Context, claimed *store.Record, stands, next sto
 	for range lateTries {
 		r := g.afterwards(claimed, &stands, next)
 		was, also := stands, g.also(ctx, &stands, &r)
-		if stands, err = g.writeAdvance(ctx, &was, &r, also); err == nil {
+		if stands, err = g.writeAdvance(ctx, &was, r, also); err == nil {
 			g.nudge()
 			break
 		}

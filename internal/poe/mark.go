@@ -18,7 +18,7 @@ import (
 func (g *Gate) mark(ctx context.Context, claimed store.Record) (store.Record, error) {
 	next := claimed
 	next.State, next.Term, next.Due = store.Sent, g.newTerm(), g.now().Add(g.cfg.Timeout+claimMargin)
-	got, err := g.writeAdvance(ctx, &claimed, &next, store.Also{})
+	got, err := g.writeAdvance(ctx, &claimed, next, store.Also{})
 	switch {
 	case err == nil:
 		killpoint.Hit("marked")

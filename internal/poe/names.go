@@ -156,7 +156,7 @@ func (g *Gate) free(ctx context.Context, r *store.Record, f *freeing) (store.Rec
 	next := *r
 	next.Term = g.newTerm()
 	next.Note(store.Event{At: g.now(), From: r.State, To: r.State, Who: f.who, Why: "its guards are free: " + f.why, Status: r.Status})
-	got, err := g.writeAdvance(ctx, r, &next, store.Also{Free: names})
+	got, err := g.writeAdvance(ctx, r, next, store.Also{Free: names})
 	if err == nil {
 		g.front.Add(got)
 	}

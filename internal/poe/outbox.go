@@ -124,7 +124,7 @@ func (g *Gate) putOff(ctx context.Context, r store.Record) {
 	next := r
 	now := g.now()
 	next.Term, next.Due = g.newTerm(), now.Add(min(max(now.Sub(r.Claimed)/2, time.Minute), time.Hour))
-	if _, err := g.writeAdvance(ctx, &r, &next, store.Also{}); err != nil {
+	if _, err := g.writeAdvance(ctx, &r, next, store.Also{}); err != nil {
 		g.quarrel(err, &r, "putting off a callback")
 	}
 }

@@ -142,7 +142,7 @@ func (g *Gate) abandon(ctx context.Context, id store.ID, due time.Time) (bool, e
 		g.unresolved(&next)
 	}
 	next.Note(event(&r, &next, "recovery", why))
-	got, _, err := g.writeEnd(ctx, &r, &next)
+	got, _, err := g.writeEnd(ctx, &r, next)
 	if errors.Is(err, store.ErrStale) {
 		return false, nil // its owner lives, and was quicker
 	}
@@ -184,7 +184,7 @@ func (g *Gate) release(ctx context.Context, r store.Record) bool {
 	}
 	next := g.unsent(&r)
 	next.Note(store.Event{At: g.now(), From: r.State, To: next.State, Who: "engine", Why: "nothing was sent: the ledger did not confirm the claim in time"})
-	_, err := g.writeAdvance(ctx, &r, &next, g.also(ctx, &r, &next))
+	_, err := g.writeAdvance(ctx, &r, next, g.also(ctx, &r, &next))
 	return err == nil || errors.Is(err, store.ErrStale)
 }
 

@@ -109,7 +109,7 @@ func (g *Gate) try(ctx context.Context, fl *flight, r store.Record) {
 	if a.rescue.policy == RecoveryRepeat {
 		leased.Resent = oneMore(leased.Resent)
 	}
-	leased, err = g.writeAdvance(ctx, &r, &leased, store.Also{})
+	leased, err = g.writeAdvance(ctx, &r, leased, store.Also{})
 	if err != nil { // it has moved on; or the lease may stand, and is over by itself
 		g.quarrel(err, &r, "leasing an unknown action: it is not tried")
 		return
@@ -167,7 +167,7 @@ func (g *Gate) conclude(ctx context.Context, a *action, end *ending, answer *rep
 	}
 	e.To = next.State
 	noteTry(&next, e)
-	end.status = g.advance(ctx, &leased, &next)
+	end.status = g.advance(ctx, &leased, next)
 	g.sayRecovered(a.rescue.policy, &end.status, e.Why)
 }
 
@@ -235,7 +235,7 @@ func (g *Gate) renew(ctx context.Context, r store.Record, why string) {
 
 // replace writes next in the place of r, and tells whether it did. An action that has moved on is another's.
 func (g *Gate) replace(ctx context.Context, r *store.Record, next store.Record, what string) bool {
-	got, also, err := g.writeEnd(ctx, r, &next)
+	got, also, err := g.writeEnd(ctx, r, next)
 	if err != nil {
 		g.quarrel(err, r, what)
 		return false

@@ -67,5 +67,5 @@ func (g *Gate) doubtAccepted(ctx context.Context, r store.Record) (store.Record,
 	next := r
 	next.State, next.Term, next.Due = store.Sent, g.newTerm(), g.now()
 	next.Note(store.Event{At: next.Due, From: r.State, To: next.State, Who: "recovery", Why: "the ledger was restored from a backup: it may have been sent since"})
-	return g.writeAdvance(ctx, &r, &next, store.Also{})
+	return g.writeAdvance(ctx, &r, next, store.Also{})
 }

@@ -272,7 +272,8 @@ func (c *call) burn() {
 			record.Request.Head, record.Due = replay.EncodeRequestHead(http.Header{callbackKept: {address}}, nil), record.Finished
 		}
 		ctx := context.WithoutCancel(c.r.Context())
-		switch err := g.writeClaim(ctx, &record); {
+		got, err := g.writeClaim(ctx, record)
+		switch {
 		case errors.Is(err, store.ErrTaken), errors.Is(err, store.ErrExpired):
 			c.late = errors.Is(err, store.ErrExpired)
 			continue // it has moved on: look again
@@ -281,9 +282,9 @@ func (c *call) burn() {
 			return
 		}
 		g.metrics.rested[burned].Inc()
-		g.front.Add(record)
-		if !record.Due.IsZero() {
-			g.tellBurned(ctx, record)
+		g.front.Add(got)
+		if !got.Due.IsZero() {
+			g.tellBurned(ctx, got)
 		}
 	}
 }
@@ -304,7 +305,7 @@ func (g *Gate) tellBurned(ctx context.Context, r store.Record) {
 	was, next := r, r
 	was.State = store.Unused
 	next.Term, next.Due, next.Request = g.newTerm(), time.Time{}, withoutContent(r.Request)
-	got, err := g.writeAdvance(ctx, &r, &next, store.Also{Spawn: g.calls(&was, &next)})
+	got, err := g.writeAdvance(ctx, &r, next, store.Also{Spawn: g.calls(&was, &next)})
 	if err != nil {
 		g.quarrel(err, &r, "telling of an action that was burned: it is told later")
 		return

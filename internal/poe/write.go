@@ -13,18 +13,17 @@ import (
 // writeTries is how often a write whose result is unknown is made; each repeat finds its own term.
 const writeTries = 3
 
-// writeClaim makes a claim, and makes it again while nobody knows whether it was done; r is then what the ledger has returned. What was put beside the ledger
-// for one that surely was not made is discarded.
-func (g *Gate) writeClaim(ctx context.Context, r *store.Record) error {
-	got, err := g.store.Claim(ctx, *r)
+// writeClaim makes a claim, and makes it again while nobody knows whether it was done. What was put beside the ledger for one that surely
+// was not made is discarded.
+func (g *Gate) writeClaim(ctx context.Context, r store.Record) (store.Record, error) {
+	got, err := g.store.Claim(ctx, r)
 	if err != nil && !store.Refused(err) {
-		got, err = g.claimAgain(ctx, *r, err)
+		got, err = g.claimAgain(ctx, r, err)
 	}
 	if store.Refused(err) {
 		g.discard(ctx, r.ID, r.Request)
 	}
-	*r = got
-	return err
+	return got, err
 }
 
 // claimAgain is apart, so that its record is on the heap only where it is needed.
@@ -34,10 +33,10 @@ func (g *Gate) claimAgain(ctx context.Context, r store.Record, unknown error) (s
 
 // writeAdvance puts next in the place of was, and does so again while nobody knows whether it was done. A body that the request had beside the ledger
 // is discarded as soon as it is durable that the record has let go of it.
-func (g *Gate) writeAdvance(ctx context.Context, was, next *store.Record, also store.Also) (store.Record, error) {
-	got, err := g.store.Advance(ctx, was.Term, *next, also)
+func (g *Gate) writeAdvance(ctx context.Context, was *store.Record, next store.Record, also store.Also) (store.Record, error) {
+	got, err := g.store.Advance(ctx, was.Term, next, also)
 	if err != nil && !store.Refused(err) {
-		got, err = g.advanceAgain(ctx, was.Term, *next, also, err)
+		got, err = g.advanceAgain(ctx, was.Term, next, also, err)
 	}
 	if err == nil && got.Request.Where != store.Beside {
 		g.discard(ctx, was.ID, was.Request)
@@ -62,22 +61,21 @@ func (g *Gate) advanceAgain(ctx context.Context, was store.Term, next store.Reco
 
 // writeEnd puts an end, or a step towards one, in the place of claimed, with all that goes with it. What the ledger does not take as it is, it
 // takes without what may be left out: an action that could not come to rest would be in the way of everything for ever.
-func (g *Gate) writeEnd(ctx context.Context, claimed, next *store.Record) (store.Record, store.Also, error) {
-	also := g.also(ctx, claimed, next)
+func (g *Gate) writeEnd(ctx context.Context, claimed *store.Record, next store.Record) (store.Record, store.Also, error) {
+	also := g.also(ctx, claimed, &next)
 	got, err := g.writeAdvance(ctx, claimed, next, also)
 	if !errors.Is(err, store.ErrInvalid) {
 		return got, also, err
 	}
 	g.log.Error().Err(err).Stringer("id", next.ID).Msg("the ledger does not take this end as it is: it is written again without its answer, and without what would follow from it")
-	less := *next
-	if less.State == store.Done {
-		less.Response = store.Blob{Where: store.Purged, Size: next.Response.Size, Digest: next.Response.Digest}
+	if next.State == store.Done {
+		next.Response = store.Blob{Where: store.Purged, Size: next.Response.Size, Digest: next.Response.Digest}
 	}
-	if less.State == store.Unknown {
-		less.Undo, less.Due = claimed.Undo, store.Person
+	if next.State == store.Unknown {
+		next.Undo, next.Due = claimed.Undo, store.Person
 	}
 	also = store.Also{Free: also.Free}
-	got, err = g.writeAdvance(ctx, claimed, &less, also)
+	got, err = g.writeAdvance(ctx, claimed, next, also)
 	return got, also, err
 }
 
