@@ -416,9 +416,8 @@ func timedOut(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-func (g *Gate) newTerm() store.Term {
-	t, err := g.random.term()
-	if err != nil {
+func (g *Gate) newTerm() (t store.Term) {
+	if _, err := g.random.Read(t[:]); err != nil {
 		panic(fmt.Errorf("reading randomness: %w", err)) // crypto/rand does not fail
 	}
 	return t

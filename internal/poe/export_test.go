@@ -60,11 +60,5 @@ func Remembered(g *Gate, id store.ID) (head bool, refusals int) {
 	return kept.stored.Load() != nil, refusals
 }
 
-// A Reservoir draws randomness for many.
-type Reservoir struct{ reservoir }
-
 // NewReservoir returns one that nothing was drawn from.
-func NewReservoir(source io.Reader) *Reservoir { return &Reservoir{reservoir{source: source}} }
-
-// Term is the next 8 bytes.
-func (r *Reservoir) Term() (store.Term, error) { return r.term() }
+func NewReservoir(source io.Reader) io.Reader { return &reservoir{source: source} }

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/postonce/poe/internal/replay"
 )
 
 // hopByHop tells whether a field, by its canonical name, concerns one connection only (RFC 9110, section 7.6.1).
@@ -23,19 +25,7 @@ const forwardedMost = 2
 // endToEnd returns a copy of a request's fields without those of the connection, without what only we may say, and
 // with our parameter taken out of Referer.
 func (g *Gate) endToEnd(h http.Header) http.Header {
-	n := 0
-	for _, values := range h {
-		n += len(values)
-	}
-	out, room := make(http.Header, len(h)+forwardedMost), make([]string, 0, n)
-	for name, values := range h {
-		if hopByHop(name) || ours(name) {
-			continue
-		}
-		begin := len(room)
-		room = append(room, values...)
-		out[name] = room[begin:len(room):len(room)]
-	}
+	out := replay.CopyFields(h, forwardedMost, func(name string) bool { return !hopByHop(name) && !ours(name) })
 	for _, list := range h["Connection"] {
 		for name := range strings.SplitSeq(list, ",") {
 			out.Del(strings.TrimSpace(name))

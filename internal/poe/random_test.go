@@ -23,13 +23,12 @@ func TestReservoirGivesNothingTwice(t *testing.T) {
 	for w := range workers {
 		drawn.Go(func() {
 			for range each {
-				term, err := r.Term()
-				if err != nil {
-					t.Error(err)
-				}
+				var term store.Term
 				var id [10]byte
-				if _, err := io.ReadFull(r, id[:]); err != nil {
-					t.Error(err)
+				for _, p := range [][]byte{term[:], id[:]} {
+					if n, err := r.Read(p); n != len(p) || err != nil {
+						t.Error(n, err)
+					}
 				}
 				all[w] = append(all[w], term, store.Term(id[:8]))
 			}
@@ -74,16 +73,13 @@ func TestReservoirFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 512/8 - 1 { // and 4 bytes are left
-		if _, err := r.Term(); err != nil {
+		if _, err := r.Read(make([]byte, 8)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for range 2 { // half of what was asked for came: it is not given out
-		if term, err := r.Term(); !errors.Is(err, broken) || term != (store.Term{}) {
-			t.Fatalf("a term of %v without randomness: %v", term, err)
-		}
-		if n, err := r.Read(make([]byte, 4)); n != 0 || !errors.Is(err, broken) {
-			t.Fatalf("%d bytes without randomness: %v", n, err)
+	for _, want := range []int{4, 0, 0} { // what came of what was asked for then is not given out
+		if n, err := r.Read(make([]byte, 8)); n != want || !errors.Is(err, broken) {
+			t.Fatalf("%d bytes without randomness, not %d: %v", n, want, err)
 		}
 	}
 }

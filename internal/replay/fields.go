@@ -4,6 +4,7 @@ import (
 	"iter"
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strings"
 )
 
@@ -43,6 +44,28 @@ func DropReserved(h http.Header) {
 // reserved tells whether a field, in any spelling of its letters, is one of those.
 func reserved(name string) bool {
 	return len(name) == len("Poe-State") && (strings.EqualFold(name, "Poe-State") || strings.EqualFold(name, "Poe-Links"))
+}
+
+// CopyFields returns a copy of the fields that are wanted, with room for more fields. The values lie in one piece, and adding to those of one field does not
+// reach into another.
+func CopyFields(h http.Header, more int, want func(name string) bool) http.Header {
+	n := 0
+	for _, values := range h {
+		n += len(values)
+	}
+	out, room := make(http.Header, len(h)+more), make([]string, 0, n)
+	for name, values := range h {
+		switch {
+		case !want(name):
+		case values == nil: // which says something to net/http
+			out[name] = nil
+		default:
+			begin := len(room)
+			room = append(room, values...)
+			out[name] = slices.Clip(room[begin:])
+		}
+	}
+	return out
 }
 
 // EndToEnd yields the fields of h without those that belong to one connection: those of RFC 9110 section 7.6.1 and

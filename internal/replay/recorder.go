@@ -129,30 +129,10 @@ func (r *Recorder) inform(status int) {
 
 // freeze takes the fields as they are, without what only the gate says, and without trailers and their announcement, which it notes.
 func (r *Recorder) freeze() {
-	n := 0
-	for _, values := range r.header {
-		n += len(values)
-	}
-	room := make([]string, 0, n)
-	r.frozen = make(http.Header, len(r.header)+1)
-	for name, values := range r.header {
-		switch {
-		case name == "Trailer":
-			r.announce(values)
-		case reserved(name), strings.HasPrefix(name, http.TrailerPrefix):
-		case values == nil: // which keeps net/http from setting it
-			r.frozen[name] = nil
-		default:
-			begin := len(room)
-			room = append(room, values...)
-			r.frozen[name] = room[begin:len(room):len(room)]
-		}
-	}
-}
-
-// announce notes the names of trailers.
-func (r *Recorder) announce(lists []string) {
-	for _, list := range lists {
+	r.frozen = CopyFields(r.header, 1, func(name string) bool { // one more: a Content-Type that is found
+		return name != "Trailer" && !reserved(name) && !strings.HasPrefix(name, http.TrailerPrefix)
+	})
+	for _, list := range r.header["Trailer"] {
 		for name := range elements(list) {
 			if name = http.CanonicalHeaderKey(name); validTrailer(name) && !reserved(name) && !slices.Contains(r.trailers, name) {
 				r.trailers = append(r.trailers, name)
