@@ -173,11 +173,15 @@ const retryLate = "300"
 // request returns what is executed.
 func (c *call) request(id store.ID, attempt uint16) *replay.Request {
 	g := c.g
-	q := &replay.Request{
+	all := &struct { // in one piece
+		q    replay.Request
+		room [forwardedMost]replay.Field
+	}{q: replay.Request{
 		Method: c.method, Target: c.target, Host: c.r.Host, Header: g.endToEnd(c.r.Header), Trailer: c.r.Trailer,
 		Body: c.body, RemoteAddr: c.r.RemoteAddr, TLS: c.r.TLS,
-	}
-	q.Forward = forwarded(q.Header, id, attempt)
+	}}
+	q := &all.q
+	q.Forward = forwarded(all.room[:0], q.Header, id, attempt)
 	if c.route.has(doorCallback) {
 		q.Header.Del(callbackField) // it was for us
 	}
@@ -187,17 +191,17 @@ func (c *call) request(id store.ID, attempt uint16) *replay.Request {
 	return q
 }
 
-// forwarded is what tells the application about us: the action's id, and a key for each attempt unless the client sent one.
-func forwarded(h http.Header, id store.ID, attempt uint16) []replay.Field {
+// forwarded appends what tells the application about us: the action's id, and a key for each attempt unless the client sent one.
+func forwarded(to []replay.Field, h http.Header, id store.ID, attempt uint16) []replay.Field {
 	if len(h["Idempotency-Key"]) > 0 {
-		return []replay.Field{{Name: "POE-Id", Value: id.String()}}
+		return append(to, replay.Field{Name: "POE-Id", Value: id.String()})
 	}
 	var room [48]byte
 	b, _ := id.AppendText(append(room[:0], '"')) // it never fails
 	n := len(b)
 	b = strconv.AppendInt(append(b, '.'), int64(attempt)+1, 10)
 	key := string(append(b, '"'))
-	return []replay.Field{{Name: "Idempotency-Key", Value: key}, {Name: "POE-Id", Value: key[1:n]}}
+	return append(to, replay.Field{Name: "Idempotency-Key", Value: key}, replay.Field{Name: "POE-Id", Value: key[1:n]})
 }
 
 // inform passes an interim answer on (RFC 9110, section 15.2), except 100, since the client's body is
@@ -249,7 +253,7 @@ func (c *call) stream(s *status, head *replay.Answer) (http.ResponseWriter, erro
 func (c *call) decorate(s *status, code int) {
 	g, h := c.g, c.w.Header()
 	c.say(s)
-	g.linkOutcome(h, s)
+	c.link(s)
 	if code >= 200 && code < 300 && c.route.has(doorPOE) && poeVersion(c.r.Header) {
 		m := MintRequest{Target: c.target, Method: c.method, TTL: c.route.TTL, Principal: c.principal}
 		if next, err := g.Mint(c.r.Context(), m); err == nil { // a target that can be executed need not be one that can be signed

@@ -238,7 +238,7 @@ func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.R
 	end := &ending{status: status{phase: sent, record: marked}}
 	defer end.release()
 	a := &action{route: rt, exec: exec, request: func(id store.ID, attempt uint16) *replay.Request {
-		q.Forward = forwarded(q.Header, id, attempt)
+		q.Forward = forwarded(nil, q.Header, id, attempt)
 		return q
 	}}
 	var there []store.Record

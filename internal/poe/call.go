@@ -31,11 +31,10 @@ type call struct {
 	guards    []guard
 
 	// Only through the door of POE URIs.
-	token      string
-	wellFormed bool // the parameter is the last one, and the only one of its name
-	claims     tokens.Claims
-	came       time.Time // when they were verified
-	id         store.ID
+	token  string
+	claims tokens.Claims
+	came   time.Time // when they were verified
+	id     store.ID
 
 	end    ending // where the action stands, and how executing it ended
 	action action
@@ -47,12 +46,16 @@ type call struct {
 	callback string       // the address that an action with a POE URI was to tell, where it goes on under its key
 	salt     string       // what else tells this request from another under its name
 	since    time.Time    // nothing was claimed under its name before then; zero: nobody knows
-	lost     int          // how often somebody else was quicker, but for those that it has waited for
-	late     bool         // the ledger has refused a claim as expired
-	blind    bool         // nobody has looked yet where the action stands
 
-	interim   sync.Mutex // held while an interim answer is sent
-	answering bool       // no other is; guarded by interim
+	// In one place, where they take the room of one.
+	lost       int32 // how often somebody else was quicker, but for those that it has waited for
+	wellFormed bool  // the token's parameter is the last one, and the only one of its name
+	late       bool  // the ledger has refused a claim as expired
+	blind      bool  // nobody has looked yet where the action stands
+	answering  bool  // no other interim answer is sent; guarded by interim
+
+	said    [2]string  // room for POE-State and Link
+	interim sync.Mutex // held while an interim answer is sent
 }
 
 // query returns the query as the application may see it: what came to us, without our parameter. Something in front of us may have made another of it
@@ -79,8 +82,24 @@ func (c *call) inbound(ctx context.Context) *http.Request {
 
 // say puts on the answer where the action stands, and what the door says of it.
 func (c *call) say(s *status) {
-	s.setState(c.w.Header(), false)
+	if state := s.state(false); state != "" {
+		c.said[0] = state
+		c.w.Header()["Poe-State"] = c.said[0:1:1]
+	}
 	c.naming.mark(c.w.Header(), s, false)
+}
+
+// link puts the outcome link on the answer.
+func (c *call) link(s *status) {
+	link, h := c.g.statusLink(s), c.w.Header()
+	switch {
+	case link == "":
+	case h["Link"] == nil:
+		c.said[1] = link
+		h["Link"] = c.said[1:2:2]
+	default:
+		h["Link"] = append(h["Link"], link)
+	}
 }
 
 // once executes the action, unless it was, is, or can no longer be.
@@ -220,7 +239,7 @@ func (c *call) claimBlindly() (answered, known bool) {
 // replay answers with the stored answer that the action got when it was executed.
 func (c *call) replay(s *status) {
 	c.g.keepReady(s)
-	c.g.linkOutcome(c.w.Header(), s)
+	c.link(s)
 	c.naming.mark(c.w.Header(), s, true)
 	c.g.repeat(c.w, c.r, s, s.record.Status)
 }
@@ -228,7 +247,7 @@ func (c *call) replay(s *status) {
 // about begins a problem about an action, and says on the answer where that stands.
 func (c *call) about(k *kind, s *status) *problem {
 	c.say(s)
-	c.g.linkOutcome(c.w.Header(), s)
+	c.link(s)
 	return c.g.problem(k).about(c.g, s)
 }
 
@@ -239,7 +258,7 @@ func (c *call) refuse(s *status) {
 	c.say(s)
 	safe := c.r.Method == http.MethodGet || c.r.Method == http.MethodHead
 	if !safe {
-		g.linkOutcome(h, s)
+		c.link(s)
 	}
 	var p *problem
 	switch s.phase {

@@ -133,7 +133,7 @@ func (g *Gate) deliver(ctx context.Context, fl *flight, r store.Record) {
 	}
 	sending, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	g.flights.executing(fl, cancel)
+	g.flights.executing(fl, cancelFunc(cancel))
 	res, err := g.cfg.Callbacks.Send(sending, webhook.Message{ID: r.ID.String(), URL: r.Target, Content: r.Request.Content})
 	killpoint.Hit("told")
 	if err != nil && sending.Err() != nil {

@@ -58,3 +58,123 @@ func TestDeadlineOfAHandler(t *testing.T) {
 		wantProblem(t, b.do("POST", b.mint("/orders"), "x"), 502, "outcome-unknown")
 	})
 }
+
+// Nothing is made for who does not ask when an execution ends. Who asks late is told what who waited was.
+func TestEndAskedForLate(t *testing.T) {
+	const limit = time.Minute
+	ended := func(t *testing.T, ctx context.Context, want, cause error) {
+		t.Helper()
+		if err := ctx.Err(); !errors.Is(err, want) {
+			t.Errorf("ended with %v, not %v", err, want)
+		}
+		child, cancel := context.WithCancel(ctx)
+		defer cancel()
+		synctest.Wait()
+		for name, ctx := range map[string]context.Context{"its own": ctx, "a child": child} {
+			if err := ctx.Err(); !errors.Is(err, want) {
+				t.Errorf("%s: ended with %v, not %v", name, err, want)
+			}
+			if got := context.Cause(ctx); cause != nil && !errors.Is(got, cause) || cause == nil && (got == nil || errors.Is(got, context.Canceled)) {
+				t.Errorf("%s: ended because of %v", name, got)
+			}
+			select {
+			case <-ctx.Done():
+			default:
+				t.Errorf("%s: Done is not closed", name)
+			}
+		}
+	}
+	tests := map[string]struct {
+		app  func(t *testing.T, b *bench, w http.ResponseWriter, r *http.Request)
+		then func(t *testing.T, ctx context.Context)
+	}{
+		"in time": {
+			app: func(t *testing.T, _ *bench, w http.ResponseWriter, r *http.Request) {
+				<-time.After(limit - time.Nanosecond)
+				if err, cause := r.Context().Err(), context.Cause(r.Context()); err != nil || cause != nil {
+					t.Errorf("%v, %v", err, cause)
+				}
+				w.WriteHeader(http.StatusCreated)
+			},
+			// Whom the handler has left behind is told that it is over, and for good.
+			then: func(t *testing.T, ctx context.Context) {
+				t.Helper()
+				ended(t, ctx, context.Canceled, context.Canceled)
+				<-time.After(2 * limit)
+				ended(t, ctx, context.Canceled, context.Canceled)
+			},
+		},
+		"asked for long after it": {
+			app: func(_ *testing.T, _ *bench, w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(http.StatusCreated)
+			},
+			then: func(t *testing.T, ctx context.Context) {
+				t.Helper()
+				<-time.After(2 * limit)
+				ended(t, ctx, context.Canceled, context.Canceled)
+			},
+		},
+		"too late": {app: func(t *testing.T, _ *bench, _ http.ResponseWriter, r *http.Request) {
+			t.Helper()
+			<-time.After(limit)
+			ended(t, r.Context(), context.DeadlineExceeded, context.DeadlineExceeded)
+		}},
+		"a function, called at the deadline": {app: func(t *testing.T, _ *bench, _ http.ResponseWriter, r *http.Request) {
+			began := time.Now()
+			called := make(chan time.Duration, 1)
+			<-time.After(limit / 2)
+			context.AfterFunc(r.Context(), func() { called <- time.Since(began) })
+			if after := <-called; after != limit {
+				t.Errorf("called after %v", after)
+			}
+		}},
+		"stopped": {app: func(t *testing.T, b *bench, _ http.ResponseWriter, r *http.Request) {
+			t.Helper()
+			b.gate.Stop()
+			ended(t, r.Context(), context.Canceled, nil)
+		}},
+		"a stream, waited for before it is one": {app: func(t *testing.T, _ *bench, w http.ResponseWriter, r *http.Request) {
+			child, cancel := context.WithCancel(r.Context())
+			defer cancel()
+			w.Header().Set("Content-Type", "text/event-stream")
+			w.WriteHeader(http.StatusOK)
+			<-time.After(2 * limit)
+			if err := child.Err(); err != nil {
+				t.Errorf("it has ended: %v", err)
+			}
+		}},
+		"a stream": {
+			app: func(t *testing.T, _ *bench, w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "text/event-stream")
+				w.WriteHeader(http.StatusOK)
+				<-time.After(2 * limit)
+				child, cancel := context.WithCancel(r.Context())
+				defer cancel()
+				<-time.After(2 * limit)
+				if err := child.Err(); err != nil {
+					t.Errorf("it has ended: %v", err)
+				}
+			},
+			then: func(t *testing.T, ctx context.Context) {
+				t.Helper()
+				ended(t, ctx, context.Canceled, context.Canceled)
+			},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, func(c *core.Config) { c.Timeout = limit })
+				var got *http.Request
+				b.app = func(w http.ResponseWriter, r *http.Request) {
+					got = r
+					tt.app(t, b, w, r)
+				}
+				b.do("POST", b.mint("/orders"), "x")
+				if tt.then != nil {
+					tt.then(t, got.Context())
+				}
+			})
+		})
+	}
+}

@@ -151,8 +151,7 @@ type run struct {
 	a       *action
 	f       flown
 	end     *ending
-	cancel  context.CancelCauseFunc
-	limit   limit
+	time    window
 	started time.Time
 	settled bool         // at its head, since its answer is passed through
 	room    [1]*entrance // for execution.through
@@ -164,11 +163,10 @@ func (g *Gate) run(f flown, a *action, end *ending) {
 	if a.client != nil {
 		x.through = append(x.room[:0], a.client.through)
 	}
-	x.limit = limit{Context: f.detached, after: g.cfg.Timeout}
-	x.Context, x.cancel = context.WithCancelCause(&x.limit)
-	defer x.cancel(nil)
-	defer x.limit.lift()
-	g.flights.executing(f.flight, x.cancel)
+	x.time.open(f.detached, g.cfg.Timeout)
+	x.Context = &x.time
+	defer x.time.close()
+	g.flights.executing(f.flight, &x.time)
 
 	cfg := replay.RecorderConfig{Spool: g.cfg.Spool, Limit: g.cfg.MaxResponse}
 	if a.client != nil {
@@ -204,8 +202,8 @@ func (x *run) stream(head *replay.Answer) (http.ResponseWriter, error) {
 	g := x.gate
 	x.settled = true
 	if x.client != nil { // without one the time for an execution is all that there is
-		x.limit.lift()
-		context.AfterFunc(x.f.client, func() { x.cancel(context.Canceled) })
+		x.time.lift()
+		context.AfterFunc(x.f.client, func() { x.time.cancel(context.Canceled) })
 	}
 	g.settle(x.f.detached, x.a, x.end, head)
 	g.flights.stream(x.id, x.f.flight)
@@ -232,16 +230,14 @@ func (g *Gate) attempt(ctx context.Context, a *action, end *ending) {
 		return
 	}
 	end.proof, end.err = a.exec.Execute(ctx, a.message(end.status.record.ID, end.status.record.Attempt), end.recorder)
-	end.timedOut = timedOut(end.err) || errors.Is(context.Cause(ctx), context.DeadlineExceeded)
-	if end.proof != replay.Complete {
-		return
-	}
-	answer, err := end.recorder.Finish()
-	if err != nil {
+	if end.proof == replay.Complete {
+		var err error
+		if end.answer, err = end.recorder.Finish(); err == nil {
+			return
+		}
 		end.proof, end.err = replay.Broken, err
-		return
 	}
-	end.answer = answer
+	end.timedOut = timedOut(end.err) || errors.Is(context.Cause(ctx), context.DeadlineExceeded)
 }
 
 // sayPanicked tells operators of a panic. One that nobody else will hear of is told to somebody even by a gate without a log, as net/http does with those of

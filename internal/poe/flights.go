@@ -19,10 +19,18 @@ type flights struct {
 
 // Its fields are guarded by the mu of its flights.
 type flight struct {
-	done    occurrence              // when the flight has ended
-	decided occurrence              // when it is known whether the flight has the action: when it executes or recovers, or has ended
-	cancel  context.CancelCauseFunc // ends the execution; nil until it begins
+	done    occurrence // when the flight has ended
+	decided occurrence // when it is known whether the flight has the action: when it executes or recovers, or has ended
+	under   canceler   // what ends the execution; nil until it begins
 }
+
+// A canceler ends an execution, for a reason.
+type canceler interface{ cancel(cause error) }
+
+// cancelFunc is one.
+type cancelFunc context.CancelCauseFunc
+
+func (f cancelFunc) cancel(cause error) { f(cause) }
 
 // An occurrence is something that happens once. Its channel is made for the first who waits: mostly nobody does.
 type occurrence struct {
@@ -65,13 +73,13 @@ func (f *flights) begin(id store.ID) (*flight, bool) {
 }
 
 // executing hands in what ends the execution. After stop it is ended at once.
-func (f *flights) executing(fl *flight, cancel context.CancelCauseFunc) {
+func (f *flights) executing(fl *flight, under canceler) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	fl.cancel = cancel
+	fl.under = under
 	fl.decided.happen()
 	if f.stopped {
-		cancel(errStopped)
+		under.cancel(errStopped)
 	}
 }
 
@@ -96,7 +104,7 @@ func (f *flights) stream(id store.ID, fl *flight) {
 	}
 	f.streams[fl] = struct{}{}
 	if f.brief {
-		fl.cancel(errStopped)
+		fl.under.cancel(errStopped)
 	}
 }
 
@@ -145,7 +153,7 @@ func (f *flights) endStreams() {
 	defer f.mu.Unlock()
 	f.brief = true
 	for fl := range f.streams {
-		fl.cancel(errStopped)
+		fl.under.cancel(errStopped)
 	}
 }
 
@@ -156,8 +164,8 @@ func (f *flights) stop() {
 	defer f.mu.Unlock()
 	f.stopped = true
 	for _, fl := range f.running {
-		if fl.cancel != nil {
-			fl.cancel(errStopped)
+		if fl.under != nil {
+			fl.under.cancel(errStopped)
 		}
 	}
 }

@@ -28,7 +28,8 @@ type execution struct {
 	client          *call // whose client waits; nil: nobody does
 
 	// By what the request that is executed is told from all others under this context, which a handler makes. In process only.
-	method, target string // as the handler gets them
+	method, target string                // as the handler gets them
+	values         [forwardedMost]string // room for what it is told about us
 	mu             sync.Mutex
 	through        []*entrance // the Onces that it has come through, the first of which may be its client's; guarded by mu
 }
@@ -137,9 +138,12 @@ func inProcess(ctx context.Context, q *replay.Request) (*http.Request, error) {
 		}).WithContext(ctx)
 	}
 	r.Header = q.Header
-	values := make([]string, len(q.Forward))
+	var values []string
+	if ok {
+		values = e.values[:0]
+	}
 	for i, f := range q.Forward {
-		values[i] = f.Value
+		values = append(values, f.Value)
 		r.Header[canonical(f.Name)] = values[i : i+1 : i+1]
 	}
 	if ok {

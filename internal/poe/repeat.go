@@ -19,7 +19,7 @@ func (g *Gate) repeating(ctx context.Context, a *action, r *store.Record) (*acti
 		return nil, nil, err
 	}
 	a.request = func(id store.ID, attempt uint16) *replay.Request {
-		q.Forward = forwarded(q.Header, id, attempt)
+		q.Forward = forwarded(nil, q.Header, id, attempt)
 		return q
 	}
 	promised := promised(r)

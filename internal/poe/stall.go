@@ -11,9 +11,9 @@ import (
 // longAgo is a deadline that has passed.
 var longAgo = time.Unix(1, 0)
 
-// limitRead ends reading the request's body after d. The returned function lifts the limit.
-func limitRead(w http.ResponseWriter, d time.Duration) (lift func() bool) {
-	return time.AfterFunc(d, func() { _ = http.NewResponseController(w).SetReadDeadline(longAgo) }).Stop
+// limitRead ends reading the request's body after d, unless it is stopped.
+func limitRead(w http.ResponseWriter, d time.Duration) *time.Timer {
+	return time.AfterFunc(d, func() { _ = http.NewResponseController(w).SetReadDeadline(longAgo) })
 }
 
 // smallAnswer is what net/http keeps until its handler has returned: below it nothing can stall us. What a connection's own buffers take does not

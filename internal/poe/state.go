@@ -47,26 +47,31 @@ type status struct {
 	ready  *ready // what is kept ready of an action that is done; nil: nobody has asked for that
 }
 
-// setState puts POE-State on an answer: an RFC 9651 item, e.g. done;id="…";status=201;at=@1763750000.
-// Of an action that has no id yet, since nobody has claimed the name, nothing is said.
+// setState puts POE-State on an answer, if there is one.
 func (s *status) setState(h http.Header, replayed bool) {
-	var value string
+	if state := s.state(replayed); state != "" {
+		h["Poe-State"] = []string{state}
+	}
+}
+
+// state returns POE-State, an RFC 9651 item, e.g. done;id="…";status=201;at=@1763750000, or "" for an action that has no id
+// yet, since nobody has claimed the name: of that nothing is said.
+func (s *status) state(replayed bool) string {
 	switch {
 	case s.record.ID.IsZero():
-		return
+		return ""
 	case s.ready != nil && replayed:
-		value = s.ready.replayed
+		return s.ready.replayed
 	case s.ready != nil:
-		value = s.ready.state
+		return s.ready.state
 	default:
 		var room [128]byte
 		b := s.appendState(room[:0])
 		if replayed {
 			b = append(b, replayedFlag...)
 		}
-		value = string(b)
+		return string(b)
 	}
-	h["Poe-State"] = []string{value}
 }
 
 // replayedFlag is what POE-State says of an answer that was given before.
@@ -100,13 +105,6 @@ func (g *Gate) outcomePath(s *status) string {
 func (g *Gate) appendOutcome(b []byte, id store.ID) []byte {
 	b = append(append(b, g.cfg.Prefix...), "outcomes/"...)
 	return g.appendRef(b, id)
-}
-
-// linkOutcome puts the outcome link on an answer.
-func (g *Gate) linkOutcome(h http.Header, s *status) {
-	if link := g.statusLink(s); link != "" {
-		h["Link"] = append(h["Link"], link)
-	}
 }
 
 const linkBegin, linkEnd = "<", `>; rel="status"; anchor=""`

@@ -186,7 +186,7 @@ func (c *call) show() {
 		return
 	}
 	g.keepReady(&s)
-	g.linkOutcome(c.w.Header(), &s)
+	c.link(&s)
 	switch s.phase {
 	case done:
 		g.repeat(c.w, c.r, &s, replay.OutcomeStatus(s.record.Status))

@@ -13,7 +13,7 @@ import (
 type Answer struct {
 	Status  int
 	Header  http.Header // without Trailer; without Content-Length except after HEAD, with 304, and where it is Streamed
-	Trailer http.Header // never nil
+	Trailer http.Header // nil: none
 	Body    *Body       // nil where it is Streamed; belongs to the recorder
 	Where   store.Where // Inline, Beside, Purged or Streamed: how it should be kept
 	Size    int64       // of the content, in bytes; what was seen of it where it is Streamed
@@ -71,7 +71,8 @@ func (r *Recorder) Finish() (*Answer, error) {
 	if err := r.complete(); err != nil {
 		return nil, err
 	}
-	a := &Answer{Status: r.status, Header: r.frozen, Trailer: r.finalTrailer(), Size: r.size, Before: r.cfg.Before}
+	a := &r.made
+	*a = Answer{Status: r.status, Header: r.frozen, Trailer: r.finalTrailer(), Size: r.size, Before: r.cfg.Before}
 	if r.streaming {
 		a.Where = store.Streamed
 		r.passTrailer(a.Trailer)
@@ -147,9 +148,12 @@ func (r *Recorder) sniff(next []byte) {
 
 // finalTrailer collects the trailers: declared ones, and those under http.TrailerPrefix.
 func (r *Recorder) finalTrailer() http.Header {
-	t := http.Header{}
+	var t http.Header
 	add := func(name string, values []string) {
 		if len(values) > 0 && validTrailer(name) && !reserved(name) {
+			if t == nil {
+				t = http.Header{}
+			}
 			t[name] = append(t[name], values...)
 		}
 	}

@@ -8,25 +8,33 @@ import (
 	"strings"
 )
 
-// hopByHop tells whether a field, by its canonical name, concerns one connection only (RFC 9110 section 7.6.1), whatever Connection says.
-func hopByHop(name string) bool {
-	switch name {
-	case "Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
-		return true
-	}
-	return false
+// names are a set of fields, by their canonical names. Most of those that it is asked for are of a length that none of its own has.
+type names struct {
+	all     map[string]bool
+	lengths uint64 // bits of those that there are
 }
 
-// perClient tells whether a field of an answer means something to its first client only, at that moment.
-func perClient(name string) bool {
-	switch name {
-	case "Content-Length": // computed when the answer is repeated
-		return true
-	case "Age", "Alt-Svc", "Authentication-Info", "Clear-Site-Data", "Date", "Set-Cookie", "Set-Cookie2", "Www-Authenticate":
-		return true
+func namesOf(all ...string) *names {
+	n := &names{all: make(map[string]bool, len(all))}
+	for _, name := range all {
+		n.all[name] = true
+		n.lengths |= 1 << len(name)
 	}
-	return false
+	return n
 }
+
+// has tells whether name is in the set, in any spelling of its letters.
+func (n *names) has(name string) bool {
+	return n.lengths&(1<<len(name)) != 0 && n.all[textproto.CanonicalMIMEHeaderKey(name)]
+}
+
+// hopByHop are the fields that concern one connection only (RFC 9110 section 7.6.1), whatever Connection says.
+var hopByHop = namesOf("Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade")
+
+// perClient are the fields of an answer that mean something to its first client only, at that moment. The length of content is
+// computed when the answer is repeated.
+var perClient = namesOf("Content-Length",
+	"Age", "Alt-Svc", "Authentication-Info", "Clear-Site-Data", "Date", "Set-Cookie", "Set-Cookie2", "Www-Authenticate")
 
 // perClientPrefixes begin the names of whole families of such fields.
 var perClientPrefixes = []string{"Access-Control-", "Poe-", "Proxy-", "Ratelimit", "X-Ratelimit-"}
@@ -74,7 +82,10 @@ func EndToEnd(h http.Header) iter.Seq2[string, []string] {
 	return func(yield func(string, []string) bool) {
 		named := connectionNamed(h)
 		for name, values := range h {
-			if canonical := textproto.CanonicalMIMEHeaderKey(name); !hopByHop(canonical) && !named[canonical] && !yield(name, values) {
+			if hopByHop.has(name) || named != nil && named[textproto.CanonicalMIMEHeaderKey(name)] {
+				continue
+			}
+			if !yield(name, values) {
 				return
 			}
 		}
@@ -86,20 +97,20 @@ func EndToEnd(h http.Header) iter.Seq2[string, []string] {
 func Storable(h http.Header) http.Header {
 	out := make(http.Header, len(h))
 	for name, values := range EndToEnd(h) {
-		if !ofOneClient(textproto.CanonicalMIMEHeaderKey(name)) {
+		if !ofOneClient(name) {
 			out[name] = values
 		}
 	}
 	return out
 }
 
-// ofOneClient tells whether a field, by its canonical name, is a client's own or about the moment.
+// ofOneClient tells whether a field, in any spelling of its name, is a client's own or about the moment.
 func ofOneClient(name string) bool {
-	if perClient(name) {
+	if perClient.has(name) {
 		return true
 	}
 	for _, p := range perClientPrefixes {
-		if strings.HasPrefix(name, p) {
+		if len(name) >= len(p) && strings.EqualFold(name[:len(p)], p) {
 			return true
 		}
 	}

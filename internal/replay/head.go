@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
-	"net/textproto"
 	"slices"
 
 	"golang.org/x/net/http/httpguts"
@@ -26,8 +25,8 @@ const (
 // Equal fields have equal encodings; the values of a name keep their order.
 func EncodeHead(h, trailer http.Header) []byte {
 	var room [512]byte // most fit, and are then allocated once, at their size
-	b := appendFields(room[:0], hName, h, func(name string) bool { return httpguts.ValidHeaderFieldName(name) && !aboutOneClient(name) })
-	b = appendFields(b, hTrailer, trailer, func(name string) bool { return validTrailer(name) && !aboutOneClient(name) })
+	b := appendFields(room[:0], hName, h, func(name string) bool { return httpguts.ValidHeaderFieldName(name) && !ofOneClient(name) })
+	b = appendFields(b, hTrailer, trailer, func(name string) bool { return validTrailer(name) && !ofOneClient(name) })
 	return bytes.Clone(b)
 }
 
@@ -37,8 +36,6 @@ func EncodeRequestHead(h, trailer http.Header) []byte {
 	b := appendFields(room[:0], hName, h, httpguts.ValidHeaderFieldName)
 	return bytes.Clone(appendFields(b, hTrailer, trailer, validTrailer))
 }
-
-func aboutOneClient(name string) bool { return ofOneClient(textproto.CanonicalMIMEHeaderKey(name)) }
 
 // appendFields appends what may be stored of h, as far as valid allows the names.
 func appendFields(b []byte, kind protowire.Number, h http.Header, valid func(name string) bool) []byte {

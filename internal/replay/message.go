@@ -14,7 +14,8 @@ type message struct {
 	header  http.Header // what of it is end-to-end is sent; it is not changed
 	shared  []field     // the same, where its values are others' too: whoever gets them may change them, so he gets his own; nil: they are not
 	trailer http.Header
-	content io.Reader // nil: none
+	here    []byte    // the content, where it is in memory
+	content io.Reader // what follows it; nil: nothing
 	size    int64     // of the content, in bytes; -1: not known
 }
 
@@ -75,18 +76,38 @@ func (m *message) hasTrailer(r *http.Request) bool {
 // version of HTTP, so send panics with http.ErrAbortHandler.
 func (m *message) send(w http.ResponseWriter, r *http.Request) error {
 	m.writeHead(w, r)
-	if m.content != nil && bodyAllowed(m.status) && r.Method != http.MethodHead {
-		dst := &sink{Writer: w}
-		n, err := io.Copy(dst, m.content)
-		if dst.err != nil {
-			return fmt.Errorf("sending an answer: %w", dst.err)
-		}
-		if err != nil || m.size >= 0 && n != m.size {
-			panic(http.ErrAbortHandler)
+	if (m.here != nil || m.content != nil) && bodyAllowed(m.status) && r.Method != http.MethodHead {
+		if err := m.sendContent(w); err != nil {
+			return fmt.Errorf("sending an answer: %w", err)
 		}
 	}
 	if m.hasTrailer(r) {
 		setTrailer(w.Header(), m.trailer)
+	}
+	return nil
+}
+
+// sendContent writes the content, or panics where that breaks off.
+func (m *message) sendContent(w http.ResponseWriter) error {
+	sent := int64(len(m.here))
+	if sent > 0 {
+		if _, err := w.Write(m.here); err != nil {
+			return err
+		}
+	}
+	if m.content != nil {
+		dst := &sink{Writer: w}
+		n, err := io.Copy(dst, m.content)
+		if dst.err != nil {
+			return dst.err
+		}
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		sent += n
+	}
+	if m.size >= 0 && sent != m.size {
+		panic(http.ErrAbortHandler)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 )
 
@@ -114,20 +115,25 @@ func (b *Body) copyOut(w io.Writer, off, n int64) (int64, error) {
 }
 
 // ReadFrom appends all of src, as io.ReaderFrom. An error may come from src or from Write; what was written stays.
-func (b *Body) ReadFrom(src io.Reader) (int64, error) {
+func (b *Body) ReadFrom(src io.Reader) (int64, error) { return b.readFrom(src, math.MaxInt64) }
+
+func (b *Body) readFrom(src io.Reader, most int64) (int64, error) {
 	if b == nil {
 		return 0, ErrReleased
 	}
-	return b.spool.copyIn(b.Write, src)
+	return b.spool.copyIn(b.Write, src, most)
 }
 
-// copyIn hands src to write, one chunk at a time, until src ends.
-func (s *Spool) copyIn(write func([]byte) (int, error), src io.Reader) (int64, error) {
+// copyIn hands src to write, one chunk at a time, until src ends, or most bytes of it were read.
+func (s *Spool) copyIn(write func([]byte) (int, error), src io.Reader, most int64) (int64, error) {
 	buf := s.scratch.Get().(*[chunk]byte)
 	defer s.scratch.Put(buf)
 	var total int64
 	for {
-		n, err := src.Read(buf[:])
+		n, err := 0, io.EOF
+		if total < most {
+			n, err = src.Read(buf[:min(chunk, most-total)])
+		}
 		if n > 0 {
 			m, werr := write(buf[:n])
 			total += int64(m)
@@ -147,7 +153,7 @@ func (s *Spool) copyIn(write func([]byte) (int, error), src io.Reader) (int64, e
 // Sum reads src to its end and returns the SHA-256 of what it was, and how many bytes. None of it is kept.
 func (s *Spool) Sum(src io.Reader) (sum [32]byte, size int64, err error) {
 	h := sha256.New()
-	if size, err = s.copyIn(h.Write, src); err != nil {
+	if size, err = s.copyIn(h.Write, src, math.MaxInt64); err != nil {
 		return sum, size, fmt.Errorf("reading a body: %w", err)
 	}
 	h.Sum(sum[:0])
@@ -157,7 +163,7 @@ func (s *Spool) Sum(src io.Reader) (sum [32]byte, size int64, err error) {
 // CopyLimited appends all of src, which may have at most limit bytes: one more is ErrTooLarge, and no further byte is
 // read. An error of src is wrapped; ErrSpoolFull is the spool's.
 func (b *Body) CopyLimited(src io.Reader, limit int64) (int64, error) {
-	n, err := b.ReadFrom(io.LimitReader(src, limit))
+	n, err := b.readFrom(src, limit)
 	if err != nil {
 		return n, fmt.Errorf("spooling a body: %w", err)
 	}

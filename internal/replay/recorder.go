@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -57,7 +58,8 @@ type Recorder struct {
 	offered  int64       // content that the handler tried to write
 	size     int64       // content that was taken
 	err      error       // sticks: a body that could not be taken whole
-	answer   *Answer
+	answer   *Answer     // made, once it is whole
+	made     Answer
 	released atomic.Bool
 	finished atomic.Bool // the answer is whole: what is written now comes from somebody whose handler has returned
 
@@ -216,7 +218,7 @@ func (r *Recorder) ReadFrom(src io.Reader) (int64, error) {
 	if r.status == 0 {
 		r.WriteHeader(http.StatusOK)
 	}
-	return r.cfg.Spool.copyIn(r.writeChunk, src)
+	return r.cfg.Spool.copyIn(r.writeChunk, src, math.MaxInt64)
 }
 
 func (r *Recorder) writeChunk(p []byte) (int, error) {

@@ -19,7 +19,11 @@ func Send(w http.ResponseWriter, r *http.Request, a *Answer) error {
 		return errors.Join(ErrIncomplete, errors.New("the content was streamed"))
 	}
 	m := a.message(r)
-	m.content = a.Body.Reader()
+	if here, ok := a.Body.Bytes(); ok {
+		m.here = here
+	} else {
+		m.content = a.Body.Reader()
+	}
 	return m.send(w, r)
 }
 
@@ -30,8 +34,8 @@ func SendHead(w http.ResponseWriter, r *http.Request, a *Answer) {
 	m.writeHead(w, r)
 }
 
-func (a *Answer) message(r *http.Request) *message {
-	m := &message{status: a.Status, header: a.Header, trailer: a.Trailer, size: a.Size}
+func (a *Answer) message(r *http.Request) message {
+	m := message{status: a.Status, header: a.Header, trailer: a.Trailer, size: a.Size}
 	if a.Where == store.Streamed || r.Method == http.MethodHead {
 		m.size = -1
 		if n, err := strconv.ParseInt(a.Header.Get("Content-Length"), 10, 64); err == nil {

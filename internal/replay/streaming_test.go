@@ -177,7 +177,7 @@ func TestStreamedAnswer(t *testing.T) {
 			if calls != 1 || client.Body.String() != tt.want {
 				t.Errorf("%d calls, client got %q, want %q", calls, client.Body, tt.want)
 			}
-			want := &replay.Answer{Status: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Trailer: http.Header{}, Where: store.Streamed, Size: 4}
+			want := &replay.Answer{Status: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Where: store.Streamed, Size: 4}
 			if diff := cmp.Diff(want, a, cmp.AllowUnexported(replay.Body{})); diff != "" {
 				t.Errorf("answer (-want +got):\n%s", diff)
 			}

@@ -28,7 +28,7 @@ func TestAllocations(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
-		"verifying for the first time": {alloctest.Limit{Allocs: 6, Bytes: 500}, verify(cold, token)},
+		"verifying for the first time": {alloctest.Limit{Allocs: 2, Bytes: 80}, verify(cold, token)},
 		"verifying again":              {alloctest.Limit{}, verify(warm, other)},
 	} {
 		t.Run(name, func(t *testing.T) { alloctest.Check(t, 2000, tt.limit, tt.do) })

@@ -37,10 +37,15 @@ func (m *hs256) Sign(text string, _ any) ([]byte, error) {
 
 // Verify returns jwt.ErrSignatureInvalid unless signature is that of text, which it compares in constant time.
 func (m *hs256) Verify(text string, signature []byte, _ any) error {
-	if sum := m.sum(text); !hmac.Equal(signature, sum[:]) {
+	if !m.matches(text, signature) {
 		return jwt.ErrSignatureInvalid
 	}
 	return nil
+}
+
+func (m *hs256) matches(text string, signature []byte) bool {
+	sum := m.sum(text)
+	return hmac.Equal(signature, sum[:])
 }
 
 func (m *hs256) sum(text string) [sha256.Size]byte {

@@ -1,6 +1,7 @@
 package tokens
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"strings"
@@ -195,12 +196,23 @@ func (c Claims) encode(audience string) ([]byte, error) {
 // decodeClaims reads what encode wrote. The claims are as they were encoded; whether they make sense, check tells.
 func decodeClaims(b []byte, audience string) (Claims, error) {
 	var p payload
-	if !p.plain(b, audience) {
-		p = payload{}
-		if err := json.Unmarshal(b, &p); err != nil {
-			return Claims{}, reasonOf(err, badClaims)
-		}
+	if p.plain(b, audience) {
+		return p.claims(audience)
 	}
+	return decodeOther(bytes.Clone(b), audience)
+}
+
+// decodeOther reads any spelling. It is apart, so that what it reads into is on the heap only where it is needed.
+func decodeOther(b []byte, audience string) (Claims, error) {
+	var p payload
+	if err := json.Unmarshal(b, &p); err != nil {
+		return Claims{}, reasonOf(err, badClaims)
+	}
+	return p.claims(audience)
+}
+
+// claims checks that all of them are there and spelled as they must be.
+func (p *payload) claims(audience string) (Claims, error) {
 	switch {
 	case p.seen&required != required:
 		return Claims{}, missing

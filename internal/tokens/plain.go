@@ -11,13 +11,13 @@ import (
 // plain reads b if it is spelled as encode does: its members in their order, no space, and no text that needs an escape. Where it returns
 // false p is of no use. Where it returns true p is what the decoder makes of b.
 func (p *payload) plain(b []byte, audience string) bool {
-	s := scanner{rest: b, words: [...]string{Issuer, audience, "POST"}}
+	s, known := scanner{rest: b}, words{Issuer, audience, "POST"}
 	s.skip(`{"iss":"`)
-	p.Issuer = s.text()
+	p.Issuer = s.text(&known)
 	s.skip(`,"aud":"`)
-	p.Audience = s.text()
+	p.Audience = s.text(&known)
 	s.skip(`,"jti":"`)
-	p.ID = s.text()
+	p.ID = s.text(&known)
 	s.skip(`,"iat":`)
 	p.Issued = s.number()
 	s.skip(`,"nbf":`)
@@ -25,9 +25,9 @@ func (p *payload) plain(b []byte, audience string) bool {
 	s.skip(`,"exp":`)
 	p.Expires = s.number()
 	s.skip(`,"htm":"`)
-	p.Method = s.text()
+	p.Method = s.text(&known)
 	s.skip(`,"htu":"`)
-	p.Target = s.text()
+	p.Target = s.text(&known)
 	p.seen = required
 	for _, more := range []struct {
 		name string
@@ -35,7 +35,7 @@ func (p *payload) plain(b []byte, audience string) bool {
 		seen uint
 	}{{`,"sub":"`, &p.Principal, seenPrincipal}, {`,"bdg":"`, &p.Digest, seenDigest}, {`,"cb":"`, &p.Callback, seenCallback}} {
 		if s.has(more.name) {
-			*more.into, p.seen = s.text(), p.seen|more.seen
+			*more.into, p.seen = s.text(&known), p.seen|more.seen
 		}
 	}
 	s.skip("}")
@@ -45,9 +45,11 @@ func (p *payload) plain(b []byte, audience string) bool {
 // A scanner reads one spelling, and fails for good at the first thing that is another.
 type scanner struct {
 	rest   []byte
-	words  [3]string // what most tokens say, which costs no allocation
 	failed bool
 }
+
+// words are what most tokens say, which costs no allocation. They are not the scanner's, since what it returns of its own would have to be on the heap.
+type words [3]string
 
 // has takes what off the rest, if it is there.
 func (s *scanner) has(what string) bool {
@@ -61,7 +63,7 @@ func (s *scanner) has(what string) bool {
 func (s *scanner) skip(what string) { s.failed = !s.has(what) || s.failed }
 
 // text takes a string up to its closing quote.
-func (s *scanner) text() string {
+func (s *scanner) text(known *words) string {
 	n := bytes.IndexByte(s.rest, '"')
 	if n < 0 {
 		s.failed = true
@@ -78,7 +80,7 @@ func (s *scanner) text() string {
 	if !utf8.Valid(raw) {
 		s.failed = true
 	}
-	for _, w := range s.words {
+	for _, w := range known {
 		if string(raw) == w {
 			return w
 		}

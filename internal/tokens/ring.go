@@ -1,6 +1,7 @@
 package tokens
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -194,14 +195,16 @@ func (r *Ring) open(keys Keys, token string) (Claims, error) {
 	if err != nil {
 		return Claims{}, err
 	}
-	signature, err := strictBase64.DecodeString(tail)
+	var room [sha256.Size]byte
+	signature, err := strictBase64.AppendDecode(room[:0], []byte(tail))
 	if err != nil {
 		return Claims{}, badEncoding
 	}
-	if k.method.Verify(token[:len(head)+1+len(body)], signature, k.public) != nil {
+	if !k.signed(token[:len(head)+1+len(body)], signature) {
 		return Claims{}, badSignature
 	}
-	plain, err := strictBase64.DecodeString(body)
+	var space [512]byte // most fit
+	plain, err := strictBase64.AppendDecode(space[:0], []byte(body))
 	if err != nil {
 		return Claims{}, badEncoding
 	}
