@@ -68,10 +68,10 @@ func (c *call) readBody() error {
 	default:
 		c.body = g.cfg.Spool.New()
 		c.body.Expect(c.r.ContentLength)
-		limit := limitRead(c.w, g.cfg.Patience)
+		reading := g.readings.begin(c.w)
 		_, c.bodyErr = c.body.CopyLimited(c.incoming(), g.cfg.MaxBody)
 		c.bodyErr = overLimit(c.bodyErr)
-		limit.Stop()
+		g.readings.end(reading)
 		if c.bodyErr == nil && c.readBefore(c.body.Size()) {
 			g.log.Error().Str("route", c.route.Name).Msg("less of a body came than was announced, or nothing where no length was: something in front has read it, or has decoded it and left Content-Length as it was. It is refused, since it cannot be compared with another; put Once in front of what reads or decodes bodies")
 			c.bodyErr = errReadBefore
@@ -215,7 +215,7 @@ func (c *call) bodySum() ([32]byte, error) {
 	case c.r.ContentLength > c.g.cfg.MaxBody:
 		return [32]byte{}, replay.ErrTooLarge
 	}
-	defer limitRead(c.w, c.g.cfg.Patience).Stop()
+	defer c.g.readings.end(c.g.readings.begin(c.w))
 	sum, n, err := c.g.cfg.Spool.Sum(io.LimitReader(c.incoming(), c.g.cfg.MaxBody+1))
 	switch {
 	case err != nil:

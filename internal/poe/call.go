@@ -48,10 +48,11 @@ type call struct {
 	since    time.Time    // nothing was claimed under its name before then; zero: nobody knows
 
 	// In one place, where they take the room of one.
-	lost       int32 // how often somebody else was quicker, but for those that it has waited for
+	lost       uint8 // how often somebody else was quicker, but for those that it has waited for
 	wellFormed bool  // the token's parameter is the last one, and the only one of its name
 	late       bool  // the ledger has refused a claim as expired
 	blind      bool  // nobody has looked yet where the action stands
+	new        bool  // the token was not here before, as far as is remembered
 	answering  bool  // no other interim answer is sent; guarded by interim
 
 	said    [2]string  // room for POE-State and Link

@@ -66,13 +66,11 @@ func (g *Gate) execute(client, detached context.Context, a *action, end *ending)
 		end.refused = errDraining
 		return
 	}
-	select {
-	case g.slots <- struct{}{}:
-	default:
+	defer g.running.Add(-1)
+	if g.running.Add(1) > int64(g.cfg.MaxRunning) {
 		end.refused = errBusy
 		return
 	}
-	defer func() { <-g.slots }()
 	id := end.status.record.ID
 	fl, first := g.flights.begin(id)
 	if !first {

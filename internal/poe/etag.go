@@ -132,8 +132,11 @@ func pathOf(target string) string {
 // place of what it created. What turns out to be done after all, by recovery, a late answer or a person's word, was not the last to write: nobody
 // knows what came after it. It has the place of what it created unless another action has created it since.
 func (g *Gate) takes(ctx context.Context, claimed, next *store.Record) []store.Name {
+	if claimed.State == next.State || !g.routes.watchWrites() {
+		return nil
+	}
 	rt := g.routes.of(next)
-	if rt == nil || claimed.State == next.State {
+	if rt == nil {
 		return nil
 	}
 	var names []store.Name

@@ -3,6 +3,8 @@ package core
 import (
 	"context"
 	"io"
+	"net/http"
+	"time"
 
 	"github.com/postonce/poe/internal/store"
 )
@@ -62,3 +64,15 @@ func Remembered(g *Gate, id store.ID) (head bool, refusals int) {
 
 // NewReservoir returns one that nothing was drawn from.
 func NewReservoir(source io.Reader) io.Reader { return &reservoir{source: source} }
+
+// Readings are bodies on their way.
+type Readings struct{ r *readings }
+
+// NewReadings returns none, each of which is to have so long.
+func NewReadings(d time.Duration) Readings { return Readings{newReadings(d)} }
+
+// Begin begins one, and returns what ends it.
+func (r Readings) Begin(w http.ResponseWriter) (end func()) {
+	one := r.r.begin(w)
+	return func() { r.r.end(one) }
+}

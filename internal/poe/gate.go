@@ -32,7 +32,8 @@ type Gate struct {
 	restored  time.Time // ids minted before it may have been forgotten
 	lost      bool      // and names too
 	flights   flights
-	slots     chan struct{} // one for each execution that may run
+	running   atomic.Int64 // executions under way
+	readings  *readings
 	waiters   chan struct{} // one for each request that may wait for another
 	draining  atomic.Bool
 	executor  atomic.Pointer[Executor] // of accepted actions; nil: none are accepted
@@ -70,7 +71,7 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 		clock:     store.NewClock(cfg.Clock, floor.Time),
 		restored:  floor.Minted,
 		lost:      floor.Lost,
-		slots:     make(chan struct{}, cfg.MaxRunning),
+		readings:  newReadings(cfg.Patience),
 		waiters:   make(chan struct{}, cfg.MaxWaiters),
 		nudged:    make(chan struct{}, 1),
 		past:      make(chan struct{}, 1),

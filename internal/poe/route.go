@@ -290,6 +290,11 @@ func (rs routes) watchDeletions() bool {
 	return slices.ContainsFunc(rs, func(r *route) bool { return len(r.FreeOn) > 0 || r.has(doorNoneMatch) })
 }
 
+// watchWrites tells whether it matters to any route who was the last to write, or has created something.
+func (rs routes) watchWrites() bool {
+	return slices.ContainsFunc(rs, func(r *route) bool { return len(r.FreeOn) > 0 || r.has(doorMatch) })
+}
+
 // page returns the route that a page at the path mints for: one that takes POST before any other; or nil.
 func (rs routes) page(decoded string) *route {
 	r := rs.find(http.MethodPost, decoded)

@@ -1,7 +1,9 @@
 package core
 
 import (
+	"math"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -11,9 +13,94 @@ import (
 // longAgo is a deadline that has passed.
 var longAgo = time.Unix(1, 0)
 
-// limitRead ends reading the request's body after d, unless it is stopped.
-func limitRead(w http.ResponseWriter, d time.Duration) *time.Timer {
-	return time.AfterFunc(d, func() { _ = http.NewResponseController(w).SetReadDeadline(longAgo) })
+// readings are the bodies that are on their way. All have the same time, and so it ends for them in the order in which they began: one timer is enough,
+// which costs much less than one for each.
+type readings struct {
+	time time.Duration
+
+	mu          sync.Mutex
+	first, last *reading
+	timer       *time.Timer
+	ticks       bool // the timer runs
+}
+
+// A reading is a body on its way.
+type reading struct {
+	w          http.ResponseWriter
+	until      time.Time
+	prev, next *reading
+}
+
+func newReadings(d time.Duration) *readings {
+	r := &readings{time: d}
+	r.timer = time.AfterFunc(math.MaxInt64, r.tick)
+	r.timer.Stop()
+	return r
+}
+
+// begin ends reading the body of the request that w answers when its time is over, unless end comes first.
+func (r *readings) begin(w http.ResponseWriter) *reading {
+	one := &reading{w: w, until: time.Now().Add(r.time)} //nolint:forbidigo // as timers have it, not the ledger
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if one.prev = r.last; one.prev == nil {
+		r.first = one
+	} else {
+		one.prev.next = one
+	}
+	r.last = one
+	if !r.ticks {
+		r.ticks = true
+		r.timer.Reset(r.time)
+	}
+	return one
+}
+
+// end takes one off.
+func (r *readings) end(one *reading) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.remove(one)
+}
+
+func (r *readings) remove(one *reading) {
+	switch {
+	case one.w == nil: // it is off
+		return
+	case one.prev == nil:
+		r.first = one.next
+	default:
+		one.prev.next = one.next
+	}
+	if one.next == nil {
+		r.last = one.prev
+	} else {
+		one.next.prev = one.prev
+	}
+	*one = reading{}
+}
+
+// tick ends those whose time is over.
+func (r *readings) tick() {
+	for _, w := range r.over() { // nobody waits meanwhile for what may not be ours
+		_ = http.NewResponseController(w).SetReadDeadline(longAgo)
+	}
+}
+
+// over takes off those whose time is over, and has the timer run until it is over for the next one.
+func (r *readings) over() (late []http.ResponseWriter) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.first != nil {
+		if left := time.Until(r.first.until); left > 0 { //nolint:forbidigo // as timers have it
+			r.timer.Reset(left)
+			return late
+		}
+		late = append(late, r.first.w)
+		r.remove(r.first)
+	}
+	r.ticks = false
+	return late
 }
 
 // smallAnswer is what net/http keeps until its handler has returned: below it nothing can stall us. What a connection's own buffers take does not

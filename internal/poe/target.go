@@ -76,6 +76,12 @@ func mentions(query, param string) bool {
 
 // withoutParam takes a parameter out of a query. What is left stays as it is.
 func withoutParam(query, param string) string {
+	if !strings.Contains(query, "&") { // mostly it is nothing else
+		if mentions(query, param) {
+			return ""
+		}
+		return query
+	}
 	var kept []string
 	for part := range strings.SplitSeq(query, "&") {
 		if !mentions(part, param) {

@@ -54,11 +54,12 @@ func (c *call) identify() error {
 		return errNotOurs
 	}
 	c.came = g.now()
-	claims, err := g.cfg.Keys.Verify(c.token, c.came)
+	claims, before, err := g.cfg.Keys.Meet(c.token, c.came)
 	if err != nil {
 		g.log.Debug().Err(err).Msg("refusing a token")
 		return errNotOurs
 	}
+	c.new = !before
 	if claims.Target != c.target {
 		return errNotOurs
 	}
@@ -126,13 +127,18 @@ func (c *call) refuseStranger() bool {
 // recall: the id may be claimed without a look where nobody is known to have it, and its absence proves something.
 func (c byURI) recall(s *status) (free, known bool) {
 	g := c.g
-	if h := g.front.Get(c.id); h != nil {
-		*s = g.atFront(h, c.came)
-		return false, true
+	if !c.new { // of one that was not here before nothing is known here, or else the claim finds out
+		if h := g.front.Get(c.id); h != nil {
+			*s = g.atFront(h, c.came)
+			return false, true
+		}
+		if g.flights.of(c.id) != nil {
+			return false, false
+		}
 	}
 	s.phase = unused
 	c.freshen(&s.record)
-	return g.flights.of(c.id) == nil && g.absent(c.id, c.claims.Expires, c.came) == unused, false // the ledger judges by its own time
+	return g.absent(c.id, c.claims.Expires, c.came) == unused, false // the ledger judges by its own time
 }
 
 // find asks the ledger, which is what everybody else goes by: a flight that is about to end knows less.

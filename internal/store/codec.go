@@ -90,14 +90,26 @@ func putString(b []byte, n protowire.Number, v string) []byte {
 	return protowire.AppendString(protowire.AppendTag(b, n, protowire.BytesType), v)
 }
 
-// putFixed writes v unless all of it is zero.
-func putFixed(b []byte, n protowire.Number, v []byte) []byte {
-	for _, c := range v {
-		if c != 0 {
-			return putBytes(b, n, v)
-		}
+// putID writes v unless it is zero, as do those for other sizes. Whole arrays are compared much faster than their bytes one by one.
+func putID(b []byte, n protowire.Number, v *ID) []byte {
+	if v.IsZero() {
+		return b
 	}
-	return b
+	return putBytes(b, n, v[:])
+}
+
+func putTerm(b []byte, n protowire.Number, v *Term) []byte {
+	if *v == (Term{}) {
+		return b
+	}
+	return putBytes(b, n, v[:])
+}
+
+func putSum(b []byte, n protowire.Number, v *[32]byte) []byte {
+	if *v == ([32]byte{}) {
+		return b
+	}
+	return putBytes(b, n, v[:])
 }
 
 // begin begins a message within the message. Its length is known only once it is written, so it is written behind room for
@@ -134,7 +146,7 @@ func putEvent(b []byte, n protowire.Number, e *Event) []byte {
 // Append appends the encoding of r, without its id, to b.
 func (r *Record) Append(b []byte) []byte {
 	b = append(b, Version)
-	b = putFixed(b, fParent, r.Parent[:])
+	b = putID(b, fParent, &r.Parent)
 	b = putInt(b, fKind, uint64(r.Kind))
 	b = putInt(b, fState, uint64(r.State))
 	b = putBytes(b, fTerm, r.Term[:])
@@ -143,8 +155,8 @@ func (r *Record) Append(b []byte) []byte {
 	b = putString(b, fRoute, r.Route)
 	b = putString(b, fMethod, r.Method)
 	b = putString(b, fTarget, r.Target)
-	b = putFixed(b, fPrincipal, r.Principal[:])
-	b = putFixed(b, fDigest, r.Digest[:])
+	b = putSum(b, fPrincipal, &r.Principal)
+	b = putSum(b, fDigest, &r.Digest)
 	for i := range r.Names {
 		b = putBytes(b, fName, r.Names[i][:])
 	}
@@ -160,10 +172,10 @@ func (r *Record) Append(b []byte) []byte {
 	}
 	b = putInt(b, fWay, uint64(r.Way))
 	b = putInt(b, fResent, uint64(r.Resent))
-	b = putFixed(b, fUndo, r.Undo[:])
-	b = putFixed(b, fBegan, r.Began[:])
-	b = putFixed(b, fAsked, r.Doubt.Request[:])
-	b = putFixed(b, fCompared, r.Doubt.Digest[:])
+	b = putID(b, fUndo, &r.Undo)
+	b = putTerm(b, fBegan, &r.Began)
+	b = putSum(b, fAsked, &r.Doubt.Request)
+	b = putSum(b, fCompared, &r.Doubt.Digest)
 	return putInt(b, fAskedAs, uint64(r.Doubt.Attempt))
 }
 
@@ -171,10 +183,10 @@ func (p *Blob) append(b []byte) []byte {
 	b = putBytes(b, bHead, p.Head)
 	b = putBytes(b, bContent, p.Content)
 	b = putInt(b, bWhere, uint64(p.Where))
-	b = putFixed(b, bTerm, p.Part.Term[:])
+	b = putTerm(b, bTerm, &p.Part.Term)
 	b = putInt(b, bN, uint64(p.Part.N))
 	b = putInt(b, bSize, uint64(p.Size)) //nolint:gosec // a length
-	return putFixed(b, bDigest, p.Digest[:])
+	return putSum(b, bDigest, &p.Digest)
 }
 
 func (e *Event) append(b []byte) []byte {

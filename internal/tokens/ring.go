@@ -147,41 +147,51 @@ func (r *Ring) Mint(c Claims) (string, error) {
 //
 // An expired token is not an error: see Claims.Expired. Verify keeps no reference to token.
 func (r *Ring) Verify(token string, now time.Time) (Claims, error) {
+	c, _, err := r.Meet(token, now)
+	return c, err
+}
+
+// Meet is Verify, and tells whether this ring may have verified the token before. It forgets, with a reload of its keys and with time:
+// false proves nothing. A ring that remembers nothing says true.
+func (r *Ring) Meet(token string, now time.Time) (c Claims, before bool, err error) {
 	if token == "" || len(token) > MaxLength {
-		return Claims{}, badLength
+		return Claims{}, false, badLength
 	}
 	keys := r.keys.Load()
-	c, err := r.verify(keys, token)
+	c, before, err = r.verify(keys, token)
 	if err == error(unknownKey) && r.lookAgain != nil { //nolint:errorlint // our own constant, never wrapped
 		r.lookAgain()
 		if latest := r.keys.Load(); latest != keys {
-			c, err = r.verify(latest, token)
+			c, before, err = r.verify(latest, token)
 		}
 	}
 	if err != nil {
-		return Claims{}, err
+		return Claims{}, false, err
 	}
 	// The only check whose result changes with time, so it is made for remembered tokens too.
 	if why := c.early(now); why != "" {
-		return Claims{}, why
+		return Claims{}, false, why
 	}
-	return c, nil
+	return c, before, nil
 }
 
 // verify does all that does not depend on the time.
-func (r *Ring) verify(keys *loaded, token string) (Claims, error) {
+func (r *Ring) verify(keys *loaded, token string) (c Claims, before bool, err error) {
 	if keys.verified == nil {
-		return r.open(keys.Keys, token)
+		c, err = r.open(keys.Keys, token)
+		return c, true, err
 	}
 	if c, ok := keys.verified.Get(token); ok {
-		return c, nil
+		return c, true, nil
 	}
-	c, err := r.open(keys.Keys, token)
-	if err == nil && keys.met.again(token) {
+	if c, err = r.open(keys.Keys, token); err != nil {
+		return c, false, err
+	}
+	if before = keys.met.again(token); before {
 		// A clone: the token is a piece of a request's line, which the cache would keep as a whole.
 		keys.verified.Add(strings.Clone(token), c)
 	}
-	return c, err
+	return c, before, nil
 }
 
 // open checks a token from its outside to its inside.

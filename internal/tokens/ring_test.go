@@ -322,3 +322,27 @@ func TestKnownAnswer(t *testing.T) {
 		t.Errorf("header %s: %v", head, err)
 	}
 }
+
+// A token that was here before is known as one. That it was not is no proof, and a ring that remembers nothing does not claim it.
+func TestMeet(t *testing.T) {
+	t.Parallel()
+	ring := ringOf(t, tokens.Config{}, jwkHS(signs))
+	other := claims()
+	other.ID[15]++
+	first, second := mint(t, ring, claims()), mint(t, ring, other)
+	for i, tt := range []struct {
+		token  string
+		before bool
+	}{{first, false}, {first, true}, {second, false}, {second, true}, {first, true}} {
+		if _, before, err := ring.Meet(tt.token, now()); err != nil || before != tt.before {
+			t.Errorf("%d: before %v, error %v", i, before, err)
+		}
+	}
+	if _, before, err := ring.Meet(first[:len(first)-2], now()); err == nil || before {
+		t.Errorf("forged: before %v, error %v", before, err)
+	}
+	forgetful := ringOf(t, tokens.Config{Cache: -1}, jwkHS(signs))
+	if _, before, err := forgetful.Meet(first, now()); err != nil || !before {
+		t.Errorf("a ring that remembers nothing: before %v, error %v", before, err)
+	}
+}

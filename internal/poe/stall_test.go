@@ -1,0 +1,102 @@
+package core_test
+
+import (
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	core "github.com/postonce/poe/internal/poe"
+)
+
+// endedAt notes when the reading of its request's body was ended.
+type endedAt struct {
+	http.ResponseWriter
+	note func()
+}
+
+func (e *endedAt) SetReadDeadline(at time.Time) error {
+	if time.Now().After(at) {
+		e.note()
+	}
+	return nil
+}
+
+// Each body has its own time, however many come and go meanwhile.
+func TestReadings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = time.Minute
+		var mu sync.Mutex
+		began, got := time.Now(), map[string]time.Duration{}
+		readings := core.NewReadings(limit)
+		begin := func(name string) (end func()) {
+			return readings.Begin(&endedAt{httptest.NewRecorder(), func() {
+				mu.Lock()
+				defer mu.Unlock()
+				if _, twice := got[name]; twice {
+					t.Errorf("%s was ended twice", name)
+				}
+				got[name] = time.Since(began)
+			}})
+		}
+		at := func(d time.Duration) { <-time.After(time.Until(began.Add(d))) }
+
+		begin("first, which does not come")
+		at(10 * time.Second)
+		second, third := begin("second, which comes"), begin("third, which comes later")
+		at(20 * time.Second)
+		begin("fourth, which does not come")
+		fifth := begin("fifth, which comes")
+		at(30 * time.Second)
+		second()
+		fifth()
+		at(69 * time.Second)
+		third()
+		third() // nothing more happens
+		at(5 * time.Minute)
+		begin("one after a while in which there was none")() // which comes at once
+		begin("one more, which does not come")
+		at(7 * time.Minute)
+		late := begin("one that comes too late")
+		at(9 * time.Minute)
+		late()
+		mu.Lock()
+		defer mu.Unlock()
+		want := map[string]time.Duration{
+			"first, which does not come":    limit,
+			"fourth, which does not come":   20*time.Second + limit,
+			"one more, which does not come": 5*time.Minute + limit,
+			"one that comes too late":       7*time.Minute + limit,
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("ended at %v, want %v", got, want)
+		}
+	})
+}
+
+// A body that does not come holds nobody: its request is answered, and nothing is executed.
+func TestBodyThatStalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(c *core.Config) { c.Patience = time.Minute })
+		began := time.Now()
+		body := &stalling{gone: make(chan struct{})}
+		r := httptest.NewRequest(http.MethodPost, b.mint("/orders"), body)
+		r.ContentLength = 10
+		w := httptest.NewRecorder()
+		b.gate.Once(core.HandlerExecutor{Handler: http.HandlerFunc(b.serve)}, nil).ServeHTTP(&endedAt{w, func() { close(body.gone) }}, r)
+		if took := time.Since(began); took != time.Minute || w.Code != http.StatusBadRequest || b.executed.Load() != 0 {
+			t.Errorf("answered %d after %v, executed %d times: %s", w.Code, took, b.executed.Load(), w.Body)
+		}
+	})
+}
+
+// stalling is a body of which nothing comes until its connection's deadline.
+type stalling struct{ gone chan struct{} }
+
+func (s *stalling) Read([]byte) (int, error) {
+	<-s.gone
+	return 0, http.ErrBodyReadAfterClose
+}
