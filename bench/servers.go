@@ -32,7 +32,7 @@ func (s *servers) start(ctx context.Context, name string) (*peers.Server, error)
 	case "bare":
 		return s.host.Role(name, peers.Role{Role: "bare", Behind: "nothing", Settings: "net/http with its defaults"})
 	case "embedded", "embedded-used":
-		return s.host.Role(name, peers.Role{Role: "embedded", Settings: "poe.Config with its defaults, ledger in a folder, around the bare application"})
+		return s.host.Role(name, peers.Role{Role: "embedded", Settings: "poe.Config with its defaults, ledger in a folder, around the bare application; one processor more for Go's scheduler, as docs/embedding.md says"})
 	case "fiber-memory":
 		return s.host.Role(name, peers.Role{Role: "fiber-memory", Behind: "nothing", Settings: "Fiber " + peers.Module("github.com/gofiber/fiber/v3") + ", answers in its memory"})
 	case "fiber-redis":

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"os"
+	"runtime"
 
 	"github.com/postonce/poe"
 )
@@ -73,7 +75,11 @@ func proxy(ctx context.Context, cfg Config) error {
 	return serve(ctx, cfg.Listen, &httputil.ReverseProxy{Transport: t, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(u) }})
 }
 
+// embedded is a program as docs/embedding.md has it.
 func embedded(ctx context.Context, cfg Config) (err error) {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	}
 	gate, err := poe.Open(ctx, poe.Config{Store: "pebble:" + cfg.Behind})
 	if err != nil {
 		return err
