@@ -147,6 +147,8 @@ func (c *call) unclaimed(s *status, why error) (lost bool) {
 		c.notExecuted(http.StatusServiceUnavailable, s)
 	case errors.Is(why, errLostKeys):
 		c.keysLost(s)
+	case c.blind && c.new && c.g.front.Get(c.id) != nil: // it was not looked for here, and needs no ledger
+		return true
 	case c.blind:
 		c.ledgerTrouble(why, unknown)
 	default:

@@ -194,6 +194,30 @@ func TestLedgerTrouble(t *testing.T) {
 			t.Fatalf("after the trouble: %d", res.StatusCode)
 		}
 	})
+	t.Run("what is known here needs no ledger, though the token is forgotten", func(t *testing.T) {
+		spy := &spyStore{}
+		b := spied(t, spy)
+		uri := b.mint("/orders")
+		if res := b.do("POST", uri, "x"); res.StatusCode != 201 {
+			t.Fatal(res.StatusCode)
+		}
+		for range 1 << 16 { // others take its place
+			other, err := b.gate.Mint(t.Context(), core.MintRequest{Target: "/orders", Method: "POST"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, token, _ := strings.Cut(other.URI, "?poe=")
+			if _, err := b.keys.Verify(token, b.clock()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		spy.claim = func(store.Record) error { return store.ErrUnavailable }
+		spy.lookup = func() error { return store.ErrUnavailable }
+		wantProblem(t, b.do("POST", uri, "x"), 405, "consumed")
+		if b.executed.Load() != 1 {
+			t.Errorf("executed %d times", b.executed.Load())
+		}
+	})
 	t.Run("a claim whose result is unknown is not executed twice", func(t *testing.T) {
 		fail := 1
 		spy := &spyStore{after: func(store.Record) error {

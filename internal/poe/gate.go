@@ -32,7 +32,7 @@ type Gate struct {
 	restored  time.Time // ids minted before it may have been forgotten
 	lost      bool      // and names too
 	flights   flights
-	running   atomic.Int64 // executions under way
+	running   count // executions under way
 	readings  *readings
 	waiters   chan struct{} // one for each request that may wait for another
 	draining  atomic.Bool

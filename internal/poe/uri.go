@@ -127,7 +127,7 @@ func (c *call) refuseStranger() bool {
 // recall: the id may be claimed without a look where nobody is known to have it, and its absence proves something.
 func (c byURI) recall(s *status) (free, known bool) {
 	g := c.g
-	if !c.new { // of one that was not here before nothing is known here, or else the claim finds out
+	if !c.new { // of one that was not here before nothing is known here, or else the claim finds it out
 		if h := g.front.Get(c.id); h != nil {
 			*s = g.atFront(h, c.came)
 			return false, true

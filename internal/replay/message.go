@@ -76,7 +76,7 @@ func (m *message) hasTrailer(r *http.Request) bool {
 // version of HTTP, so send panics with http.ErrAbortHandler.
 func (m *message) send(w http.ResponseWriter, r *http.Request) error {
 	m.writeHead(w, r)
-	if (m.here != nil || m.content != nil) && bodyAllowed(m.status) && r.Method != http.MethodHead {
+	if bodyAllowed(m.status) && r.Method != http.MethodHead {
 		if err := m.sendContent(w); err != nil {
 			return fmt.Errorf("sending an answer: %w", err)
 		}
