@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
-	"sync/atomic"
 	"time"
 
 	"github.com/postonce/poe/internal/killpoint"
@@ -107,24 +106,6 @@ func (g *Gate) execute(client, detached context.Context, a *action, end *ending)
 	end.status = status{phase: running, record: claimed}
 	g.run(flown{flight: fl, client: client, detached: detached}, a, end)
 }
-
-// A count is how many of something are under way.
-type count struct{ n atomic.Int64 }
-
-// begin counts one more, unless there are as many as may be.
-func (c *count) begin(most int) bool {
-	for {
-		n := c.n.Load()
-		if n >= int64(most) {
-			return false
-		}
-		if c.n.CompareAndSwap(n, n+1) {
-			return true
-		}
-	}
-}
-
-func (c *count) end() { c.n.Add(-1) }
 
 // claim reserves the action durably. An error that leaves the claim unknown is met with the same claim again,
 // which finds its own term if it was done. If that does not help either, the claim is remembered as an

@@ -18,7 +18,7 @@ func Housekeeping(ctx context.Context, g *Gate) {
 }
 
 // Waiting returns how many requests wait for an execution to end.
-func Waiting(g *Gate) int { return len(g.waiters) }
+func Waiting(g *Gate) int { return int(g.waiting.n.Load()) }
 
 // Sweeping does at once what Run does every minute.
 func Sweeping(ctx context.Context, g *Gate) {

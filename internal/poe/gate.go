@@ -34,7 +34,7 @@ type Gate struct {
 	flights   flights
 	running   count // executions under way
 	readings  *readings
-	waiters   chan struct{} // one for each request that may wait for another
+	waiting   count // requests that wait for another
 	draining  atomic.Bool
 	executor  atomic.Pointer[Executor] // of accepted actions; nil: none are accepted
 	nudged    chan struct{}            // wakes the workers
@@ -72,7 +72,6 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 		restored:  floor.Minted,
 		lost:      floor.Lost,
 		readings:  newReadings(cfg.Patience),
-		waiters:   make(chan struct{}, cfg.MaxWaiters),
 		nudged:    make(chan struct{}, 1),
 		past:      make(chan struct{}, 1),
 		random:    reservoir{source: cfg.Random},

@@ -112,7 +112,7 @@ func newMetrics(g *Gate, reg prometheus.Registerer) (*metrics, error) {
 	all := together{
 		m.requests, m.minted, m.claims, m.settled, m.refused, m.execution, m.replayed, m.unstored, m.swept, m.callbacks, m.recoveries, m.late,
 		gauge("running", "Executions under way.", func() float64 { return float64(g.running.n.Load()) }),
-		gauge("waiting", "Requests that wait for an execution to end.", func() float64 { return float64(len(g.waiters)) }),
+		gauge("waiting", "Requests that wait for an execution to end.", func() float64 { return float64(g.waiting.n.Load()) }),
 		gauge("disk_free_bytes", "Room on the ledger's disk; -1: nobody knows.", func() float64 { return float64(g.store.Health().Free) }),
 		gauge("disk_low", "1 while nothing new is taken, since the disk is nearly full.", func() float64 { return flag(g.store.Health().Low) }),
 		gauge("clock_ahead_seconds", "By how much the clock is ahead of what is believed, while nothing is forgotten because of it.", func() float64 { return g.store.Health().Ahead.Seconds() }),

@@ -31,12 +31,10 @@ func (g *Gate) await(ctx context.Context, id store.ID, until time.Time) bool {
 	if until.IsZero() || left <= 0 {
 		return false
 	}
-	select {
-	case g.waiters <- struct{}{}:
-	default:
+	if !g.waiting.begin(g.cfg.MaxWaiters) {
 		return false
 	}
-	defer func() { <-g.waiters }()
+	defer g.waiting.end()
 	ctx, cancel := context.WithTimeout(ctx, left)
 	defer cancel()
 	if fl := g.flights.of(id); fl != nil {
