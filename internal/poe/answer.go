@@ -222,9 +222,10 @@ func (c *call) inform(status int, h http.Header) {
 	for name, values := range h {
 		own[name] = values
 	}
-	limit := limitWrite(c.w, c.g.cfg.Patience) // the execution waits for it
-	c.w.WriteHeader(status)
-	limit.Stop()
+	func() {
+		defer limitWrite(c.w, c.g.cfg.Patience).Stop() // the execution waits for it
+		c.w.WriteHeader(status)
+	}()
 	clear(own)
 	for name, values := range before {
 		own[name] = values

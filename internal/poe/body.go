@@ -68,10 +68,9 @@ func (c *call) readBody() error {
 	default:
 		c.body = g.cfg.Spool.New()
 		c.body.Expect(c.r.ContentLength)
-		reading := g.readings.begin(c.w)
+		defer g.readings.end(g.readings.begin(c.w)) // also where what reads the body panics
 		_, c.bodyErr = c.body.CopyLimited(c.incoming(), g.cfg.MaxBody)
 		c.bodyErr = overLimit(c.bodyErr)
-		g.readings.end(reading)
 		if c.bodyErr == nil && c.readBefore(c.body.Size()) {
 			g.log.Error().Str("route", c.route.Name).Msg("less of a body came than was announced, or nothing where no length was: something in front has read it, or has decoded it and left Content-Length as it was. It is refused, since it cannot be compared with another; put Once in front of what reads or decodes bodies")
 			c.bodyErr = errReadBefore

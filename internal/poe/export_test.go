@@ -65,6 +65,9 @@ func Remembered(g *Gate, id store.ID) (head bool, refusals int) {
 // NewReservoir returns one that nothing was drawn from.
 func NewReservoir(source io.Reader) io.Reader { return &reservoir{source: source} }
 
+// LimitWrite ends writing to a client after d, unless it is stopped.
+func LimitWrite(w http.ResponseWriter, d time.Duration) (stop func()) { return limitWrite(w, d).Stop }
+
 // Readings are bodies on their way.
 type Readings struct{ r *readings }
 

@@ -26,9 +26,12 @@ type readings struct {
 
 // A reading is a body on its way.
 type reading struct {
-	w          http.ResponseWriter
 	until      time.Time
-	prev, next *reading
+	prev, next *reading // guarded by the mu of its readings
+	listed     bool     // likewise
+
+	mu sync.Mutex          // held while the deadline is set
+	w  http.ResponseWriter // nil: it has ended, and a writer of HTTP/2 must not be touched when its handler has returned
 }
 
 func newReadings(d time.Duration) *readings {
@@ -48,7 +51,7 @@ func (r *readings) begin(w http.ResponseWriter) *reading {
 	} else {
 		one.prev.next = one
 	}
-	r.last = one
+	r.last, one.listed = one, true
 	if !r.ticks {
 		r.ticks = true
 		r.timer.Reset(r.time)
@@ -56,16 +59,24 @@ func (r *readings) begin(w http.ResponseWriter) *reading {
 	return one
 }
 
-// end takes one off.
+// end takes one off. Its writer is left alone from then on.
 func (r *readings) end(one *reading) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.remove(one)
+	one.mu.Lock()
+	defer one.mu.Unlock()
+	one.w = nil
 }
 
 func (r *readings) remove(one *reading) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.unlink(one)
+}
+
+// unlink is called under mu.
+func (r *readings) unlink(one *reading) {
 	switch {
-	case one.w == nil: // it is off
+	case !one.listed:
 		return
 	case one.prev == nil:
 		r.first = one.next
@@ -77,18 +88,27 @@ func (r *readings) remove(one *reading) {
 	} else {
 		one.next.prev = one.prev
 	}
-	*one = reading{}
+	one.prev, one.next, one.listed = nil, nil, false
+}
+
+// expire ends it, unless it has ended.
+func (one *reading) expire() {
+	one.mu.Lock()
+	defer one.mu.Unlock()
+	if one.w != nil {
+		_ = http.NewResponseController(one.w).SetReadDeadline(longAgo)
+	}
 }
 
 // tick ends those whose time is over.
 func (r *readings) tick() {
-	for _, w := range r.over() { // nobody waits meanwhile for what may not be ours
-		_ = http.NewResponseController(w).SetReadDeadline(longAgo)
+	for _, one := range r.over() { // no other waits meanwhile for a writer that may not be the server's own
+		one.expire()
 	}
 }
 
 // over takes off those whose time is over, and has the timer run until it is over for the next one.
-func (r *readings) over() (late []http.ResponseWriter) {
+func (r *readings) over() (late []*reading) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for r.first != nil {
@@ -96,8 +116,8 @@ func (r *readings) over() (late []http.ResponseWriter) {
 			r.timer.Reset(left)
 			return late
 		}
-		late = append(late, r.first.w)
-		r.remove(r.first)
+		late = append(late, r.first)
+		r.unlink(r.first)
 	}
 	r.ticks = false
 	return late
@@ -111,7 +131,7 @@ const smallAnswer = 2 << 10
 type stallWriter struct {
 	http.ResponseWriter
 	limit time.Duration
-	timer *time.Timer
+	timer *writeLimit
 }
 
 // unlessStalled returns w for an answer of size bytes, and what must be called when it is sent.
@@ -132,9 +152,44 @@ func (s *stallWriter) Write(p []byte) (int, error) {
 // Unwrap lets http.ResponseController reach what the server offers.
 func (s *stallWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
+// A writeLimit ends writing to a client after a time. Once it is stopped it leaves the writer alone, as a reading does.
+type writeLimit struct {
+	timer *time.Timer
+
+	mu sync.Mutex
+	w  http.ResponseWriter
+	on bool
+}
+
 // limitWrite ends writing to the client after d, unless it is stopped.
-func limitWrite(w http.ResponseWriter, d time.Duration) *time.Timer {
-	return time.AfterFunc(d, func() { _ = http.NewResponseController(w).SetWriteDeadline(longAgo) })
+func limitWrite(w http.ResponseWriter, d time.Duration) *writeLimit {
+	l := &writeLimit{w: w, on: true}
+	l.timer = time.AfterFunc(d, l.expire)
+	return l
+}
+
+func (l *writeLimit) expire() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.on {
+		_ = http.NewResponseController(l.w).SetWriteDeadline(longAgo)
+	}
+}
+
+// Reset gives the client d again.
+func (l *writeLimit) Reset(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.on = true
+	l.timer.Reset(d)
+}
+
+// Stop lifts the limit.
+func (l *writeLimit) Stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.on = false
+	l.timer.Stop()
 }
 
 // A StreamWriter is for an answer that may be silent for as long as it likes, but of which a client must not leave a piece untaken for long: then
@@ -142,7 +197,7 @@ func limitWrite(w http.ResponseWriter, d time.Duration) *time.Timer {
 type StreamWriter struct {
 	http.ResponseWriter
 	limit time.Duration
-	timer *time.Timer // nil: nothing was written yet
+	timer *writeLimit // nil: nothing was written yet
 }
 
 // NewStreamWriter returns one that gives the client of w so long for each piece.
@@ -168,7 +223,7 @@ func (s *StreamWriter) FlushError() error {
 	return http.NewResponseController(s.ResponseWriter).Flush()
 }
 
-func (s *StreamWriter) limited() *time.Timer {
+func (s *StreamWriter) limited() *writeLimit {
 	if s.timer == nil {
 		s.timer = limitWrite(s.ResponseWriter, s.limit)
 	} else {

@@ -93,6 +93,51 @@ func TestBodyThatStalls(t *testing.T) {
 	})
 }
 
+func (e *endedAt) SetWriteDeadline(at time.Time) error { return e.SetReadDeadline(at) }
+
+// A limit that has been lifted is done with its writer, which must not be touched any more when its handler has returned.
+func TestLimitIsDoneWithItsWriter(t *testing.T) {
+	for name, limit := range map[string]func(w http.ResponseWriter) (lift func()){
+		"reading": func(w http.ResponseWriter) func() { return core.NewReadings(time.Millisecond).Begin(w) },
+		"writing": func(w http.ResponseWriter) func() { return core.LimitWrite(w, time.Millisecond) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			entered, leave, lifted := make(chan struct{}), make(chan struct{}), make(chan struct{})
+			lift := limit(&endedAt{httptest.NewRecorder(), func() { close(entered); <-leave }})
+			<-entered
+			go func() { lift(); close(lifted) }()
+			select {
+			case <-lifted:
+				t.Error("it is lifted while its writer is used")
+			case <-time.After(20 * time.Millisecond):
+			}
+			close(leave)
+			<-lifted
+		})
+	}
+}
+
+// A body whose reader panics leaves nothing behind that would use the writer later.
+func TestBodyThatPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(c *core.Config) { c.Patience = time.Minute })
+		r := httptest.NewRequest(http.MethodPost, b.mint("/orders"), panicking{})
+		r.ContentLength = 10
+		func() {
+			defer func() { _ = recover() }() // as net/http does
+			w := &endedAt{httptest.NewRecorder(), func() { t.Error("the writer is used when its handler has gone") }}
+			b.gate.Once(core.HandlerExecutor{Handler: http.HandlerFunc(b.serve)}, nil).ServeHTTP(w, r)
+		}()
+		<-time.After(time.Hour)
+		synctest.Wait()
+	})
+}
+
+// panicking is a body that something in front of the gate has wrapped.
+type panicking struct{}
+
+func (panicking) Read([]byte) (int, error) { panic(http.ErrAbortHandler) }
+
 // stalling is a body of which nothing comes until its connection's deadline.
 type stalling struct{ gone chan struct{} }
 

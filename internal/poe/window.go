@@ -112,7 +112,7 @@ func (w *window) close() {
 	}
 }
 
-// A limit is the parent of what ends, which it ends as a deadline does. Nobody but this one child sees it, and it under the window's mu.
+// A limit is the parent of what ends, which it ends as a deadline does. Nobody but this one child sees it, and its Done and AfterFunc are called under the window's mu.
 type limit watched
 
 // The Done of limits: of all that are still to be over, whose child is told by AfterFunc, and of the others.
