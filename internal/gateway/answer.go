@@ -22,6 +22,7 @@ var (
 type recorder interface {
 	http.ResponseWriter
 	http.Flusher
+	WriteHead(status int, h http.Header)
 }
 
 // receive reads the answer to its end into the recorder. It tells whether the connection is used up by it.
@@ -47,7 +48,7 @@ func (x *exchange) receive() (last bool, err error) {
 
 // finalHead reads heads up to the final one and hands the informational ones on. An application that works for long may send as many as it likes, within headLimit.
 func (x *exchange) finalHead() (*http.Response, error) {
-	asked := &http.Request{Method: x.message.method} // a HEAD is answered without a body
+	x.conn.asked = http.Request{Method: x.message.method} // a HEAD is answered without a body
 	for {
 		switch twice, err := x.conn.framedTwice(); {
 		case err != nil:
@@ -55,7 +56,7 @@ func (x *exchange) finalHead() (*http.Response, error) {
 		case twice:
 			return nil, errFramedTwice
 		}
-		resp, err := http.ReadResponse(x.conn.reader, asked)
+		resp, err := http.ReadResponse(x.conn.reader, &x.conn.asked)
 		switch {
 		case err != nil:
 			return nil, x.headError()
@@ -93,12 +94,9 @@ func (x *exchange) inform(resp *http.Response) {
 	clear(h)
 }
 
-// writeHead gives the recorder the head of the final answer and returns the names of the trailers it announces.
+// writeHead gives the recorder the head of the final answer, fields and all, and returns the names of the trailers it announces.
 func (x *exchange) writeHead(resp *http.Response) (declared map[string]bool) {
-	h := x.answer.Header()
-	for name, values := range replay.EndToEnd(resp.Header) {
-		h[name] = values
-	}
+	h := resp.Header
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // the application gave none, and none is to be guessed
 	}
@@ -109,7 +107,7 @@ func (x *exchange) writeHead(resp *http.Response) (declared map[string]bool) {
 		declared[name] = true
 		h.Add("Trailer", name)
 	}
-	x.answer.WriteHeader(resp.StatusCode)
+	x.answer.WriteHead(resp.StatusCode, h)
 	return declared
 }
 

@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -108,6 +109,24 @@ func TestRecorderInTrouble(t *testing.T) {
 	}
 	if n := u.conns.Load(); n != 1 {
 		t.Errorf("%d connections, want 1: the answer was not read to its end", n)
+	}
+}
+
+// What stands in front of the gateway has its fields with the answer, also where an interim one came first.
+func TestFieldsOfTheFront(t *testing.T) {
+	u := listen(t, always("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n"+ok))
+	front := http.Header{"X-Front": {"1"}}
+	rec := replay.NewRecorder(replay.RecorderConfig{Spool: newSpool(t), Before: front})
+	defer rec.Release()
+	if proof, err := newGateway(t, u.address).Execute(within(t, patience), post(t, "x"), rec); proof != replay.Complete {
+		t.Fatal(proof, err)
+	}
+	a, err := rec.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (http.Header{"X-Front": {"1"}, "Content-Type": {"text/plain"}}); !maps.EqualFunc(a.Header, want, slices.Equal) {
+		t.Errorf("%v, want %v", a.Header, want)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"sync/atomic"
 	"time"
@@ -26,29 +27,39 @@ type conn struct {
 	wire   *wire
 	stream net.Conn // what requests are written to: the wire, or the TLS on top of it
 	reader *bufio.Reader
-	head   int64 // how much of an answer's head may still be read; negative: no limit
+	asked  http.Request // what net/http is told of the request
+	head   int64        // how much of an answer's head may still be read; negative: no limit
 
 	failure   error // what ended the reading of a head, if anything did
 	before    int64 // what was written before this exchange: earlier ones, the handshake
+	ear       *ear
+	ended     atomic.Bool // a deadline was set
+	expire    func()      // timeOut
 	reused    bool
 	idleSince time.Time
 }
 
 func newConn(w *wire, stream net.Conn) *conn {
-	c := &conn{wire: w, stream: stream}
+	c := &conn{wire: w, stream: stream, ear: listen(w.Conn)}
+	c.expire = c.timeOut
 	c.reader = bufio.NewReader((*limited)(c))
 	return c
 }
 
-// begin readies c for an exchange under ctx and returns what ends it: that reports whether c was left alone by ctx.
-func (c *conn) begin(ctx context.Context) (end func() bool) {
+// An ending is a context that tells one who waits of its end at less cost than context.AfterFunc has.
+type ending interface {
+	AfterFunc(f func()) (stop func() bool)
+}
+
+// begin readies c for an exchange, which ends when ctx does unless stop comes first and returns true. It has no deadline,
+// though ctx may have one: that is lifted where an answer streams.
+func (c *conn) begin(ctx context.Context) (stop func() bool) {
 	c.before = c.wire.accepted.Load()
 	c.head, c.failure = headLimit, nil
-	_ = c.stream.SetDeadline(time.Time{})     // fails only on a closed connection, as the write will
-	stop := context.AfterFunc(ctx, c.timeOut) // and no deadline, though ctx may have one: that is lifted where an answer streams
-	return func() bool {
-		return stop() && c.stream.SetDeadline(time.Time{}) == nil
+	if e, ok := ctx.(ending); ok {
+		return e.AfterFunc(c.expire)
 	}
+	return context.AfterFunc(ctx, c.expire)
 }
 
 // framedTwice tells whether an answer of HTTP/1.0 begins here that has a Transfer-Encoding, which there is none in that version: whoever wrote it says where
@@ -77,12 +88,15 @@ func (c *conn) framedTwice() (bool, error) {
 // sent tells how many bytes the kernel accepted since the exchange began.
 func (c *conn) sent() int64 { return c.wire.accepted.Load() - c.before }
 
-// The ends of waiting: of all, of reading, of writing. An error could only mean that the connection is closed.
-func (c *conn) timeOut()      { _ = c.stream.SetDeadline(past()) }
-func (c *conn) timeOutRead()  { _ = c.stream.SetReadDeadline(past()) }
-func (c *conn) timeOutWrite() { _ = c.stream.SetWriteDeadline(past()) }
+// The ends of waiting: of all, of reading, of writing. A connection that has seen one is not used again.
+func (c *conn) timeOut()      { c.end(c.stream.SetDeadline) }
+func (c *conn) timeOutRead()  { c.end(c.stream.SetReadDeadline) }
+func (c *conn) timeOutWrite() { c.end(c.stream.SetWriteDeadline) }
 
-func past() time.Time { return time.Unix(1, 0) }
+func (c *conn) end(set func(time.Time) error) {
+	c.ended.Store(true)
+	_ = set(time.Unix(1, 0)) // an error could only mean that it is closed
+}
 
 // clean tells whether all that arrived so far was read, so that c may be used for another request.
 func (c *conn) clean() bool {

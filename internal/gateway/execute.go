@@ -42,10 +42,10 @@ func (g *Gateway) Execute(ctx context.Context, req *replay.Request, rec *replay.
 
 // exchange runs x on c under ctx and then keeps c, or ends it, even if the recorder panics.
 func (g *Gateway) exchange(ctx context.Context, c *conn, x *exchange) (replay.Proof, error) {
-	end := c.begin(ctx)
+	stop := c.begin(ctx)
 	defer func() {
 		x.stopSending(0)
-		if end() && x.keep {
+		if stop() && x.keep && !c.ended.Load() {
 			g.pool.put(c)
 		} else {
 			c.abort()

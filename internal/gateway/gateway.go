@@ -55,7 +55,7 @@ type Gateway struct {
 	proxy   http.Handler
 	drop    func() // closes what the proxy has idle
 
-	messages sync.Pool // of *[]byte: requests being written
+	messages sync.Pool // of *message, with room: requests being written
 	copies   sync.Pool // of *[copySize]byte: answers being read, both ways
 }
 
@@ -69,7 +69,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Upstream.Scheme == "https" {
 		g.tls = clientTLS(cfg.TLS, cfg.Upstream.Hostname())
 	}
-	g.messages.New = func() any { return new([]byte) }
+	g.messages.New = func() any { return new(message) }
 	g.copies.New = func() any { return new([copySize]byte) }
 	g.pool = pool{
 		slots:       make(chan struct{}, cfg.MaxConns),

@@ -27,21 +27,19 @@ type message struct {
 	left    int64 // of the body, not in a block yet
 	chunked bool
 	trailer http.Header
-
-	pooled *[]byte
 }
 
 // compose makes the head and the first block. Whatever is wrong with the request shows here, before there is a connection.
 func (g *Gateway) compose(req *replay.Request) (*message, error) {
-	m := &message{
+	m := g.messages.Get().(*message)
+	*m = message{
 		method:  req.Method,
+		block:   m.block[:0],
 		body:    req.Body.Reader(),
 		left:    req.Body.Size(),
 		trailer: forwardedTrailer(req.Trailer),
-		pooled:  g.messages.Get().(*[]byte),
 	}
 	m.chunked = len(m.trailer) > 0
-	m.block = (*m.pooled)[:0]
 	err := m.head(req, g.host)
 	if err == nil {
 		err = m.fill()
@@ -55,9 +53,8 @@ func (g *Gateway) compose(req *replay.Request) (*message, error) {
 
 // dispose gives the message's memory back.
 func (g *Gateway) dispose(m *message) {
-	*m.pooled = m.block[:0]
-	g.messages.Put(m.pooled)
-	m.block = nil
+	*m = message{block: m.block[:0]}
+	g.messages.Put(m)
 }
 
 // head writes the request's head. What it is made of came from outside and is checked again here: nothing may end a line, so

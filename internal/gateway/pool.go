@@ -48,7 +48,7 @@ func (p *pool) reuse() *conn {
 		if c == nil {
 			return nil
 		}
-		if silent(c.wire.Conn) {
+		if c.ear.silent() {
 			c.reused = true
 			return c
 		}
@@ -57,8 +57,9 @@ func (p *pool) reuse() *conn {
 }
 
 func (p *pool) pop() *conn {
+	now := p.clock()
 	p.mu.Lock()
-	old := p.expired()
+	old := p.expired(now)
 	var c *conn
 	if n := len(p.idle); n > 0 {
 		c, p.idle[n-1] = p.idle[n-1], nil
@@ -71,9 +72,10 @@ func (p *pool) pop() *conn {
 
 // put keeps c for the next request, if there is room.
 func (p *pool) put(c *conn) {
-	c.idleSince = p.clock()
+	now := p.clock()
+	c.idleSince = now
 	p.mu.Lock()
-	old := p.expired()
+	old := p.expired(now)
 	if p.closed || len(p.idle) >= p.maxIdle {
 		old = append(old, c)
 	} else {
@@ -84,8 +86,7 @@ func (p *pool) put(c *conn) {
 }
 
 // expired takes out what is idle for too long. p.mu is held.
-func (p *pool) expired() []*conn {
-	now := p.clock()
+func (p *pool) expired(now time.Time) []*conn {
 	n := 0
 	for n < len(p.idle) && now.Sub(p.idle[n].idleSince) >= p.idleTimeout {
 		n++

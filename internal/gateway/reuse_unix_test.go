@@ -342,3 +342,51 @@ func TestEarlyAnswerIsTheLast(t *testing.T) {
 		t.Errorf("%d connections, want 2", n)
 	}
 }
+
+// An unhurried conn takes its time for the second write, whatever is said about deadlines.
+type unhurried struct {
+	*net.TCPConn
+	writes int
+}
+
+func (u *unhurried) Write(p []byte) (int, error) {
+	if u.writes++; u.writes == 2 {
+		<-time.After(200 * time.Millisecond)
+	}
+	return u.TCPConn.Write(p)
+}
+
+func (u *unhurried) SetWriteDeadline(time.Time) error { return nil }
+
+// A connection that a deadline was set on is not used again, though the end of the request came through all the same.
+func TestDeadlineIsTheLast(t *testing.T) {
+	u := listen(t, func(p *peer, _ int) {
+		for p.head() {
+			p.say(ok) // long before the end of the request is written
+			if _, err := io.CopyN(io.Discard, p.reader, 100<<10); err != nil {
+				return
+			}
+		}
+	})
+	g := newGateway(t, u.address, func(c *gateway.Config) {
+		c.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			tcp := conn.(*net.TCPConn)
+			if err := tcp.SetWriteBuffer(1 << 20); err != nil {
+				return nil, err
+			}
+			return &unhurried{TCPConn: tcp}, nil
+		}
+	})
+	for i := range 2 {
+		if res := execute(t, within(t, patience), g, post(t, strings.Repeat("x", 100<<10))); res.Proof != replay.Complete {
+			t.Fatalf("request %d: proof %v, error %v", i, res.Proof, res.Err)
+		}
+	}
+	if n := u.conns.Load(); n != 2 {
+		t.Errorf("%d connections, want 2", n)
+	}
+}

@@ -4,5 +4,9 @@ package gateway
 
 import "net"
 
-// silent cannot look into a connection here, so none is used twice.
-func silent(net.Conn) bool { return false }
+// An ear cannot listen to a connection here, so none is used twice.
+type ear struct{}
+
+func listen(net.Conn) *ear { return nil }
+
+func (*ear) silent() bool { return false }

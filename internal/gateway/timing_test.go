@@ -226,3 +226,66 @@ func TestLiftedDeadline(t *testing.T) {
 		t.Errorf("proof %v, error %v", res.Proof, res.Err)
 	}
 }
+
+// quick is a context that tells of its end by itself.
+type quick struct {
+	context.Context
+	tell chan func()
+	kept bool // what stop says
+}
+
+func (q *quick) AfterFunc(f func()) func() bool {
+	q.tell <- f
+	return func() bool { return q.kept }
+}
+
+func (q *quick) Done() <-chan struct{} { return nil } // nobody needs it
+
+// A context that can tell of its end is asked to, and not waited for in another way.
+func TestToldOfTheEnd(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		ends  bool // while the answer is waited for
+		kept  bool // whether its end could still be kept from us when all was over
+		proof replay.Proof
+		conns int64 // for another request afterwards
+	}{
+		{"it does not end", false, true, replay.Complete, 1},
+		{"it ends", true, false, replay.Broken, 2},
+		{"it ends when all is over", false, false, replay.Complete, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			asked, answer := make(chan struct{}, 2), make(chan struct{}, 2)
+			u := listen(t, func(p *peer, nth int) {
+				for p.request() != nil {
+					asked <- struct{}{}
+					<-answer
+					p.say(ok)
+				}
+			})
+			g := newGateway(t, u.address)
+			ctx := &quick{Context: t.Context(), tell: make(chan func(), 1), kept: tt.kept}
+			go func() {
+				end := <-ctx.tell
+				<-asked
+				if tt.ends {
+					end()
+				} else {
+					answer <- struct{}{}
+				}
+			}()
+			res := execute(t, ctx, g, post(t, "x"))
+			if res.Proof != tt.proof || tt.ends && !timedOut(res.Err) {
+				t.Errorf("proof %v, error %v", res.Proof, res.Err)
+			}
+			answer <- struct{}{}
+			answer <- struct{}{}
+			if res := execute(t, within(t, patience), g, post(t, "x")); res.Proof != replay.Complete {
+				t.Errorf("afterwards: proof %v, error %v", res.Proof, res.Err)
+			}
+			if n := u.conns.Load(); n != tt.conns {
+				t.Errorf("%d connections, want %d", n, tt.conns)
+			}
+		})
+	}
+}

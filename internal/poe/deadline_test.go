@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	core "github.com/postonce/poe/internal/poe"
+	"github.com/postonce/poe/internal/replay"
 )
 
 // The context of a handler ends at its deadline, as contexts with one do, and so do those that are made of it. An answer that streams has none.
@@ -177,4 +179,160 @@ func TestEndAskedForLate(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An executor can be told of the end without waiting for it, as with context.AfterFunc.
+func TestExecutorIsTold(t *testing.T) {
+	const limit = time.Minute
+	type told struct {
+		after time.Duration
+		why   error
+	}
+	// Each returns when it expects what.
+	tests := map[string]struct {
+		do   func(t *testing.T, b *bench, ctx context.Context, wait func() (stop func() bool)) (expected int)
+		then func(t *testing.T, calls []told)
+	}{
+		"when the time is over": {
+			do: func(_ *testing.T, _ *bench, _ context.Context, wait func() func() bool) int {
+				<-time.After(limit / 2)
+				wait()
+				<-time.After(limit)
+				return 1
+			},
+			then: func(t *testing.T, calls []told) {
+				t.Helper()
+				if calls[0].after != limit || !errors.Is(calls[0].why, context.DeadlineExceeded) {
+					t.Errorf("told %v", calls)
+				}
+			},
+		},
+		"when it is over already": {
+			do: func(_ *testing.T, _ *bench, _ context.Context, wait func() func() bool) int {
+				<-time.After(2 * limit)
+				wait()
+				<-time.After(time.Second)
+				return 1
+			},
+			then: func(t *testing.T, calls []told) {
+				t.Helper()
+				if calls[0].after != 2*limit {
+					t.Errorf("told %v", calls)
+				}
+			},
+		},
+		"not when it has stopped": {do: func(t *testing.T, _ *bench, _ context.Context, wait func() func() bool) int {
+			t.Helper()
+			stop := wait()
+			if !stop() {
+				t.Error("it could not be stopped")
+			}
+			if stop() {
+				t.Error("it was stopped twice")
+			}
+			<-time.After(2 * limit)
+			return 0
+		}},
+		"when another has stopped": {do: func(t *testing.T, _ *bench, _ context.Context, wait func() func() bool) int {
+			t.Helper()
+			first := wait()
+			first()
+			second := wait()
+			if first() {
+				t.Error("one has stopped another")
+			}
+			<-time.After(2 * limit)
+			if second() {
+				t.Error("it was stopped when it was over")
+			}
+			return 1
+		}},
+		"together with others": {do: func(_ *testing.T, _ *bench, ctx context.Context, wait func() func() bool) int {
+			wait()
+			wait()
+			<-ctx.Done()
+			wait()
+			<-time.After(time.Second)
+			return 3
+		}},
+		"when the process stops": {
+			do: func(_ *testing.T, b *bench, ctx context.Context, wait func() func() bool) int {
+				wait()
+				b.gate.Stop()
+				<-time.After(time.Second)
+				wait()
+				<-time.After(time.Second)
+				return 2
+			},
+			then: func(t *testing.T, calls []told) {
+				t.Helper()
+				if calls[0].after != 0 || !errors.Is(calls[0].why, context.Canceled) {
+					t.Errorf("told %v", calls)
+				}
+			},
+		},
+		"when all is over": {do: func(_ *testing.T, _ *bench, _ context.Context, wait func() func() bool) int {
+			wait()
+			return 1
+		}},
+		"not of an answer that streams": {do: func(t *testing.T, _ *bench, ctx context.Context, wait func() func() bool) int {
+			t.Helper()
+			stop := wait()
+			rec := ctx.Value(recorderKey{}).(*replay.Recorder)
+			rec.Header().Set("Content-Type", "text/event-stream")
+			rec.WriteHeader(http.StatusOK)
+			<-time.After(2 * limit)
+			if !stop() {
+				t.Error("told of the end of a time that was lifted")
+			}
+			return 0
+		}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, func(c *core.Config) { c.Timeout = limit })
+				var mu sync.Mutex
+				var calls []told
+				expected := 0
+				b.mount(scripted(func(ctx context.Context, _ *replay.Request, rec *replay.Recorder) (replay.Proof, error) {
+					began := time.Now()
+					wait := func() func() bool {
+						return ctx.(interface{ AfterFunc(func()) func() bool }).AfterFunc(func() {
+							mu.Lock()
+							defer mu.Unlock()
+							calls = append(calls, told{time.Since(began), ctx.Err()})
+						})
+					}
+					expected = tt.do(t, b, recorded{ctx, rec}, wait)
+					return replay.Complete, nil
+				}))
+				b.do("POST", b.mint("/orders"), "x")
+				<-time.After(time.Hour)
+				mu.Lock()
+				defer mu.Unlock()
+				if len(calls) != expected {
+					t.Fatalf("told %v, which is %d times, not %d", calls, len(calls), expected)
+				}
+				if tt.then != nil {
+					tt.then(t, calls)
+				}
+			})
+		})
+	}
+}
+
+type recorderKey struct{}
+
+// recorded is an execution's context with its recorder.
+type recorded struct {
+	context.Context
+	rec *replay.Recorder
+}
+
+func (r recorded) Value(key any) any {
+	if key == (recorderKey{}) {
+		return r.rec
+	}
+	return r.Context.Value(key)
 }

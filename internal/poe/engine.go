@@ -155,13 +155,16 @@ type run struct {
 	room    [1]*entrance // for execution.through
 }
 
+// AfterFunc calls f when the execution is to end. See [window.AfterFunc].
+func (x *run) AfterFunc(f func()) (stop func() bool) { return x.time.AfterFunc(f) }
+
 // run attempts the claimed action, whose record end holds, and settles it, as it does where the executor panics.
 func (g *Gate) run(f flown, a *action, end *ending) {
 	x := &run{a: a, f: f, end: end, execution: execution{gate: g, id: end.status.record.ID, client: a.client}}
 	if a.client != nil {
 		x.through = append(x.room[:0], a.client.through)
 	}
-	x.time.open(f.detached, g.cfg.Timeout)
+	x.time.open(f.detached, g.limits, g.cfg.Timeout)
 	x.Context = &x.time
 	defer x.time.close()
 	g.flights.executing(f.flight, &x.time)

@@ -68,14 +68,14 @@ func NewReservoir(source io.Reader) io.Reader { return &reservoir{source: source
 // LimitWrite ends writing to a client after d, unless it is stopped.
 func LimitWrite(w http.ResponseWriter, d time.Duration) (stop func()) { return limitWrite(w, d).Stop }
 
-// Readings are bodies on their way.
-type Readings struct{ r *readings }
+// Limits are the times of what is under way.
+type Limits struct{ l *limits }
 
-// NewReadings returns none, each of which is to have so long.
-func NewReadings(d time.Duration) Readings { return Readings{newReadings(d)} }
+// NewLimits returns none.
+func NewLimits() Limits { return Limits{newLimits()} }
 
-// Begin begins one, and returns what ends it.
-func (r Readings) Begin(w http.ResponseWriter) (end func()) {
-	one := r.r.begin(w)
-	return func() { r.r.end(one) }
+// BeginReading gives the body of the request that w answers so long, and returns what lifts that.
+func (l Limits) BeginReading(w http.ResponseWriter, d time.Duration) (lift func()) {
+	r := l.l.beginReading(w, d)
+	return func() { l.l.endReading(r) }
 }

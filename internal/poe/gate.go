@@ -33,7 +33,7 @@ type Gate struct {
 	lost      bool      // and names too
 	flights   flights
 	running   count // executions under way
-	readings  *readings
+	limits    *limits
 	waiting   count // requests that wait for another
 	draining  atomic.Bool
 	executor  atomic.Pointer[Executor] // of accepted actions; nil: none are accepted
@@ -71,7 +71,7 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 		clock:     store.NewClock(cfg.Clock, floor.Time),
 		restored:  floor.Minted,
 		lost:      floor.Lost,
-		readings:  newReadings(cfg.Patience),
+		limits:    newLimits(),
 		nudged:    make(chan struct{}, 1),
 		past:      make(chan struct{}, 1),
 		random:    reservoir{source: cfg.Random},

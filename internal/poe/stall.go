@@ -1,7 +1,6 @@
 package core
 
 import (
-	"math"
 	"net/http"
 	"sync"
 	"time"
@@ -13,114 +12,37 @@ import (
 // longAgo is a deadline that has passed.
 var longAgo = time.Unix(1, 0)
 
-// readings are the bodies that are on their way. All have the same time, and so it ends for them in the order in which they began: one timer is enough,
-// which costs much less than one for each.
-type readings struct {
-	time time.Duration
-
-	mu          sync.Mutex
-	first, last *reading
-	timer       *time.Timer
-	ticks       bool // the timer runs
-}
-
 // A reading is a body on its way.
 type reading struct {
-	until      time.Time
-	prev, next *reading // guarded by the mu of its readings
-	listed     bool     // likewise
+	limit
 
 	mu sync.Mutex          // held while the deadline is set
 	w  http.ResponseWriter // nil: it has ended, and a writer of HTTP/2 must not be touched when its handler has returned
 }
 
-func newReadings(d time.Duration) *readings {
-	r := &readings{time: d}
-	r.timer = time.AfterFunc(math.MaxInt64, r.tick)
-	r.timer.Stop()
+// beginReading ends reading the body of the request that w answers after d, unless endReading comes first.
+func (l *limits) beginReading(w http.ResponseWriter, d time.Duration) *reading {
+	r := &reading{w: w}
+	r.until, r.over = time.Now().Add(d), r //nolint:forbidigo // as timers have it, not the ledger
+	l.begin(&r.limit)
 	return r
 }
 
-// begin ends reading the body of the request that w answers when its time is over, unless end comes first.
-func (r *readings) begin(w http.ResponseWriter) *reading {
-	one := &reading{w: w, until: time.Now().Add(r.time)} //nolint:forbidigo // as timers have it, not the ledger
+// endReading lifts the limit. The writer is left alone from then on.
+func (l *limits) endReading(r *reading) {
+	l.end(&r.limit)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if one.prev = r.last; one.prev == nil {
-		r.first = one
-	} else {
-		one.prev.next = one
-	}
-	r.last, one.listed = one, true
-	if !r.ticks {
-		r.ticks = true
-		r.timer.Reset(r.time)
-	}
-	return one
-}
-
-// end takes one off. Its writer is left alone from then on.
-func (r *readings) end(one *reading) {
-	r.remove(one)
-	one.mu.Lock()
-	defer one.mu.Unlock()
-	one.w = nil
-}
-
-func (r *readings) remove(one *reading) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.unlink(one)
-}
-
-// unlink is called under mu.
-func (r *readings) unlink(one *reading) {
-	switch {
-	case !one.listed:
-		return
-	case one.prev == nil:
-		r.first = one.next
-	default:
-		one.prev.next = one.next
-	}
-	if one.next == nil {
-		r.last = one.prev
-	} else {
-		one.next.prev = one.prev
-	}
-	one.prev, one.next, one.listed = nil, nil, false
+	r.w = nil
 }
 
 // expire ends it, unless it has ended.
-func (one *reading) expire() {
-	one.mu.Lock()
-	defer one.mu.Unlock()
-	if one.w != nil {
-		_ = http.NewResponseController(one.w).SetReadDeadline(longAgo)
-	}
-}
-
-// tick ends those whose time is over.
-func (r *readings) tick() {
-	for _, one := range r.over() { // no other waits meanwhile for a writer that may not be the server's own
-		one.expire()
-	}
-}
-
-// over takes off those whose time is over, and has the timer run until it is over for the next one.
-func (r *readings) over() (late []*reading) {
+func (r *reading) expire() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for r.first != nil {
-		if left := time.Until(r.first.until); left > 0 { //nolint:forbidigo // as timers have it
-			r.timer.Reset(left)
-			return late
-		}
-		late = append(late, r.first)
-		r.unlink(r.first)
+	if r.w != nil {
+		_ = http.NewResponseController(r.w).SetReadDeadline(longAgo)
 	}
-	r.ticks = false
-	return late
 }
 
 // smallAnswer is what net/http keeps until its handler has returned: below it nothing can stall us. What a connection's own buffers take does not

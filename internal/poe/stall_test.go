@@ -31,16 +31,16 @@ func TestReadings(t *testing.T) {
 		const limit = time.Minute
 		var mu sync.Mutex
 		began, got := time.Now(), map[string]time.Duration{}
-		readings := core.NewReadings(limit)
+		limits := core.NewLimits()
 		begin := func(name string) (end func()) {
-			return readings.Begin(&endedAt{httptest.NewRecorder(), func() {
+			return limits.BeginReading(&endedAt{httptest.NewRecorder(), func() {
 				mu.Lock()
 				defer mu.Unlock()
 				if _, twice := got[name]; twice {
 					t.Errorf("%s was ended twice", name)
 				}
 				got[name] = time.Since(began)
-			}})
+			}}, limit)
 		}
 		at := func(d time.Duration) { <-time.After(time.Until(began.Add(d))) }
 
@@ -77,6 +77,44 @@ func TestReadings(t *testing.T) {
 	})
 }
 
+// Those who have less time are told first, whenever they began.
+func TestLimitsOfManyLengths(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		began, got := time.Now(), map[string]time.Duration{}
+		limits := core.NewLimits()
+		begin := func(name string, d time.Duration) (lift func()) {
+			return limits.BeginReading(&endedAt{httptest.NewRecorder(), func() {
+				mu.Lock()
+				defer mu.Unlock()
+				got[name] = time.Since(began)
+			}}, d)
+		}
+		begin("a minute", time.Minute)
+		begin("ten seconds", 10*time.Second)
+		begin("half a minute", 30*time.Second)
+		begin("ten seconds as well", 10*time.Second)
+		lift := begin("five, and then not", 5*time.Second)
+		begin("no time", 0)
+		lifted := begin("forty, and then not", 40*time.Second)
+		<-time.After(time.Second)
+		lift()
+		begin("a second, from one on", time.Second)
+		<-time.After(34 * time.Second)
+		lifted()
+		<-time.After(time.Hour)
+		mu.Lock()
+		defer mu.Unlock()
+		want := map[string]time.Duration{
+			"no time": 0, "a second, from one on": 2 * time.Second, "ten seconds": 10 * time.Second, "ten seconds as well": 10 * time.Second,
+			"half a minute": 30 * time.Second, "a minute": time.Minute,
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("ended at %v, want %v", got, want)
+		}
+	})
+}
+
 // A body that does not come holds nobody: its request is answered, and nothing is executed.
 func TestBodyThatStalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -98,7 +136,7 @@ func (e *endedAt) SetWriteDeadline(at time.Time) error { return e.SetReadDeadlin
 // A limit that has been lifted is done with its writer, which must not be touched any more when its handler has returned.
 func TestLimitIsDoneWithItsWriter(t *testing.T) {
 	for name, limit := range map[string]func(w http.ResponseWriter) (lift func()){
-		"reading": func(w http.ResponseWriter) func() { return core.NewReadings(time.Millisecond).Begin(w) },
+		"reading": func(w http.ResponseWriter) func() { return core.NewLimits().BeginReading(w, time.Millisecond) },
 		"writing": func(w http.ResponseWriter) func() { return core.LimitWrite(w, time.Millisecond) },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -82,14 +82,26 @@ func EndToEnd(h http.Header) iter.Seq2[string, []string] {
 	return func(yield func(string, []string) bool) {
 		named := connectionNamed(h)
 		for name, values := range h {
-			if hopByHop.has(name) || named != nil && named[textproto.CanonicalMIMEHeaderKey(name)] {
-				continue
-			}
-			if !yield(name, values) {
+			if !ofConnection(name, named) && !yield(name, values) {
 				return
 			}
 		}
 	}
+}
+
+// dropHopByHop removes from h what EndToEnd leaves out.
+func dropHopByHop(h http.Header) {
+	named := connectionNamed(h)
+	for name := range h {
+		if ofConnection(name, named) {
+			delete(h, name)
+		}
+	}
+}
+
+// ofConnection tells whether a field belongs to one connection, where that has named these.
+func ofConnection(name string, named map[string]bool) bool {
+	return hopByHop.has(name) || named != nil && named[textproto.CanonicalMIMEHeaderKey(name)]
 }
 
 // Storable returns what of an answer's fields or trailers may be given to somebody else, or later: end-to-end fields

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"encoding/binary"
 	"math"
 	"slices"
 	"sync"
@@ -23,8 +24,8 @@ type Front[A any] struct {
 	pageSize int
 
 	mu    sync.Mutex
-	pages *simplelru.LRU[uint64, *page] // by their numbers; asking for a record is a use of its page
-	last  uint64                        // number of the latest page
+	pages *simplelru.LRU[uint32, *page] // by their numbers; asking for a record is a use of its page
+	last  uint32                        // number of the latest page
 	at    *page                         // where the next record goes; nil: none has been begun
 	spare []byte                        // the room of a page that has left
 	held  int64
@@ -42,20 +43,56 @@ type Held[A any] struct {
 	Aside atomic.Pointer[A]
 }
 
-// A page is room for records, one behind the other: its names, the record without its answer's content, the content.
+// A page is room for records, one behind the other.
 type page struct {
-	number uint64
+	number uint32
 	bytes  []byte
 	ids    []store.ID // of its records; some may have another place by now
 	live   int        // how many have their place here
 	own    bool       // it has room for one record only, and is never written again: its bytes may be shared
 }
 
-// A place is where a record lies. No two are the same, since pages have numbers of their own.
+// A place is where a record lies: small, since there are a hundred thousand of them in one map.
 type place struct {
-	page                   uint64
-	at                     uint32 // in the page's bytes
-	names, record, content uint32 // how many, and how many bytes
+	page uint32
+	at   uint32 // in the page's bytes
+}
+
+// A lying record has its lengths in front, then its names, the record without its answer's content, and the content.
+type lying struct {
+	names           []byte
+	record, content []byte
+}
+
+// lengths is how many bytes the lengths take: how many names, how many bytes of the record and of the content.
+const lengths = 3 * 4
+
+// append puts a record at the end of the page.
+func (p *page) append(r *store.Record, record, content []byte) {
+	for _, n := range []int{len(r.Names), len(record), len(content)} {
+		p.bytes = binary.LittleEndian.AppendUint32(p.bytes, uint32(n)) //nolint:gosec // a page is smaller
+	}
+	for i := range r.Names {
+		p.bytes = append(p.bytes, r.Names[i][:]...)
+	}
+	p.bytes = append(append(p.bytes, record...), content...)
+}
+
+// whole returns what lies at that place, lengths included.
+func (p *page) whole(at uint32) []byte {
+	b := p.bytes[at:]
+	n := lengths + int(length(b, 0))*len(store.Name{}) + int(length(b, 1)) + int(length(b, 2))
+	return b[:n:n]
+}
+
+// length returns one of the lengths that whole begins with.
+func length(whole []byte, i int) uint32 { return binary.LittleEndian.Uint32(whole[4*i:]) }
+
+// parts returns what whole is made of.
+func parts(whole []byte) lying {
+	names, record := int(length(whole, 0))*len(store.Name{}), int(length(whole, 1))
+	rest := whole[lengths:]
+	return lying{names: rest[:names], record: rest[names : names+record], content: rest[names+record:]}
 }
 
 // share is the part of the budget that one record may take, so that a single large one cannot empty the front.
@@ -80,7 +117,7 @@ const (
 // What is counted beside the bytes themselves: for a record its place in the map and in its page's list, for a name its place in the map, for a page
 // what the LRU has of it. What maps leave free for growth is in it.
 const (
-	recordOverhead = 112
+	recordOverhead = 88
 	nameOverhead   = 96
 	pageOverhead   = 320
 )
@@ -128,7 +165,7 @@ func (f *Front[A]) Get(id store.ID) *Held[A] {
 		f.mu.Unlock()
 		return h
 	}
-	encoded := p.bytes[at.at:at.end()]
+	encoded := p.whole(at.at)
 	if !p.own {
 		encoded = slices.Clone(encoded) // the page is written again when it has left
 	}
@@ -136,15 +173,15 @@ func (f *Front[A]) Get(id store.ID) *Held[A] {
 
 	h := &Held[A]{}
 	var err error
-	encoded = encoded[int(at.names)*len(store.Name{}):]
-	if h.Record, err = store.Decode(id, encoded[:at.record]); err != nil {
+	it := parts(encoded)
+	if h.Record, err = store.Decode(id, it.record); err != nil {
 		f.Remove(id) // what Add has encoded can be decoded; if not, the ledger still knows
 		return nil
 	}
-	if at.content > 0 {
-		h.Response.Content = encoded[at.record:]
+	if len(it.content) > 0 {
+		h.Response.Content = it.content
 	}
-	if at.record > hotRecord {
+	if len(it.record) > hotRecord {
 		return h
 	}
 	f.mu.Lock()
@@ -159,11 +196,6 @@ func (f *Front[A]) Get(id store.ID) *Held[A] {
 	return h
 }
 
-// end is where a record ends in its page's bytes.
-func (p place) end() int {
-	return int(p.at) + int(p.names)*len(store.Name{}) + int(p.record) + int(p.content)
-}
-
 // Add keeps r, in place of an earlier one with its id. The caller has seen that r is durable. A record that is neither Done nor Burned
 // may still change elsewhere and is never kept, nor is one that takes more than an eighth of the budget;
 // then an earlier one leaves too. Nothing of r is shared.
@@ -175,7 +207,7 @@ func (f *Front[A]) Add(r store.Record) {
 		content, r.Response.Content = r.Response.Content, nil
 		record = r.Append(room[:0])
 	}
-	size := len(r.Names)*len(store.Name{}) + len(record) + len(content)
+	size := lengths + len(r.Names)*len(store.Name{}) + len(record) + len(content)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.forget(r.ID)
@@ -183,15 +215,13 @@ func (f *Front[A]) Add(r store.Record) {
 		return
 	}
 	p := f.open(size)
-	at := place{page: p.number, at: uint32(len(p.bytes)), names: uint32(len(r.Names)), record: uint32(len(record)), content: uint32(len(content))} //nolint:gosec // a page is smaller
+	f.place[r.ID] = place{page: p.number, at: uint32(len(p.bytes))} //nolint:gosec // a page is smaller
+	p.append(&r, record, content)
 	for i := range r.Names {
-		p.bytes = append(p.bytes, r.Names[i][:]...)
 		f.named[r.Names[i]] = r.ID
 	}
-	p.bytes = append(append(p.bytes, record...), content...)
 	p.ids = append(p.ids, r.ID)
 	p.live++
-	f.place[r.ID] = at
 	f.held += f.overhead(r.Names)
 	for f.held > f.budget {
 		f.pages.RemoveOldest()
@@ -219,7 +249,8 @@ func (f *Front[A]) open(size int) *page {
 }
 
 func (f *Front[A]) begin(bytes []byte, own bool) *page {
-	f.last++
+	for f.last++; f.pages.Contains(f.last); f.last++ { // a page that is asked for again and again may be as old as it likes
+	}
 	p := &page{number: f.last, bytes: bytes, own: own}
 	f.pages.Add(p.number, p)
 	f.held += int64(cap(bytes)) + pageOverhead
@@ -227,7 +258,7 @@ func (f *Front[A]) begin(bytes []byte, own bool) *page {
 }
 
 // left takes off what a page that leaves has cost, and what lies in it.
-func (f *Front[A]) left(number uint64, p *page) {
+func (f *Front[A]) left(number uint32, p *page) {
 	f.held -= int64(cap(p.bytes)) + pageOverhead
 	for _, id := range p.ids {
 		if at, ok := f.place[id]; ok && at.page == number {
@@ -256,7 +287,7 @@ func (f *Front[A]) forget(id store.ID) {
 }
 
 func (f *Front[A]) unplace(id store.ID, at place, p *page) {
-	names := p.bytes[at.at:][:int(at.names)*len(store.Name{})]
+	names := parts(p.whole(at.at)).names
 	for n := range slices.Chunk(names, len(store.Name{})) {
 		if n := store.Name(n); f.named[n] == id {
 			delete(f.named, n)
@@ -265,7 +296,7 @@ func (f *Front[A]) unplace(id store.ID, at place, p *page) {
 	delete(f.place, id)
 	f.hot.Remove(id)
 	p.live--
-	f.held -= recordOverhead + int64(at.names)*nameOverhead
+	f.held -= recordOverhead + int64(len(names)/len(store.Name{}))*nameOverhead
 }
 
 // Remove forgets the record with that id.

@@ -281,7 +281,7 @@ func TestFrontCountsHonestly(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			for i := range records {
 				r := done(0, size)
-				r.ID = store.ID{byte(i), byte(i >> 8)}
+				r.ID = store.ID{byte(i), byte(i >> 8), byte(i >> 16)}
 				r.Names = []store.Name{{byte(i), byte(i >> 8)}}
 				f.Add(r)
 			}
@@ -359,7 +359,7 @@ func TestFrontForgetsNames(t *testing.T) {
 	f := replay.NewFront[string](8 << 10)
 	for i := range 1000 {
 		r := done(0, 40)
-		r.ID = store.ID{byte(i), byte(i >> 8)}
+		r.ID = store.ID{byte(i), byte(i >> 8), byte(i >> 16)}
 		r.Names = []store.Name{{byte(i), byte(i >> 8), 1}}
 		f.Add(r)
 	}

@@ -107,8 +107,36 @@ func (r *Recorder) WriteHeader(status int) {
 	}
 	r.status = status
 	r.freeze()
+	r.begin()
+}
+
+// WriteHead is WriteHeader for who has the head of a final answer and gives its fields away, values included: they are not copied, and what is in Header is not
+// looked at. Those of the connection are left out (RFC 9110, section 7.6.1), and those of Before are there unless h has them.
+func (r *Recorder) WriteHead(status int, h http.Header) {
+	if r.status != 0 {
+		return
+	}
+	r.status = status
+	r.announce(h["Trailer"])
+	dropHopByHop(h)
+	for name := range h {
+		if !r.kept(name) {
+			delete(h, name)
+		}
+	}
+	for name, values := range r.cfg.Before {
+		if _, ok := h[name]; !ok && r.kept(name) {
+			h[name] = slices.Clone(values)
+		}
+	}
+	r.frozen = h
+	r.begin()
+}
+
+// begin is what follows when the fields are frozen.
+func (r *Recorder) begin() {
 	r.freezeLength()
-	if r.cfg.Stream != nil && isEventStream(r.frozen) && bodyAllowed(status) && !r.head() {
+	if r.cfg.Stream != nil && isEventStream(r.frozen) && bodyAllowed(r.status) && !r.head() {
 		r.prompt = true
 		r.startStream(nil)
 	}
@@ -131,10 +159,17 @@ func (r *Recorder) inform(status int) {
 
 // freeze takes the fields as they are, without what only the gate says, and without trailers and their announcement, which it notes.
 func (r *Recorder) freeze() {
-	r.frozen = CopyFields(r.header, 1, func(name string) bool { // one more: a Content-Type that is found
-		return name != "Trailer" && !reserved(name) && !strings.HasPrefix(name, http.TrailerPrefix)
-	})
-	for _, list := range r.header["Trailer"] {
+	r.frozen = CopyFields(r.header, 1, r.kept) // one more: a Content-Type that is found
+	r.announce(r.header["Trailer"])
+}
+
+func (*Recorder) kept(name string) bool {
+	return name != "Trailer" && !reserved(name) && !strings.HasPrefix(name, http.TrailerPrefix)
+}
+
+// announce notes the names of trailers.
+func (r *Recorder) announce(lists []string) {
+	for _, list := range lists {
 		for name := range elements(list) {
 			if name = http.CanonicalHeaderKey(name); validTrailer(name) && !reserved(name) && !slices.Contains(r.trailers, name) {
 				r.trailers = append(r.trailers, name)

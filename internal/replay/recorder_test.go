@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/postonce/poe/internal/replay"
 )
 
 // script is a handler that notes what it sees of its writer.
@@ -258,5 +260,62 @@ func TestRecorderAnswersAsTheServerDoes(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A head that is given away becomes what the same fields become that a handler sets, but for those of the connection.
+func TestWriteHead(t *testing.T) {
+	head := func() http.Header {
+		return http.Header{
+			"Content-Type": {"x/y"}, "Content-Length": {"2"}, "Etag": {`"1"`}, "Link": {"<a>", "<b>"}, "X-Both": {"the answer's"},
+			"Trailer": {"X-Sum, Poe-State", "Content-Length"}, "Poe-State": {"done"}, "Poe-Links": {"x"}, http.TrailerPrefix + "X-Late": {"no"}, "Date": nil,
+		}
+	}
+	before := http.Header{"X-Front": {"1", "2"}, "X-Both": {"the front's"}}
+	recorded := func(do func(r *replay.Recorder)) *replay.Answer {
+		r := replay.NewRecorder(replay.RecorderConfig{Spool: spoolOf(t, 1<<20, 1<<20), Before: before})
+		t.Cleanup(r.Release)
+		do(r)
+		if n, err := io.WriteString(r, "ok"); n != 2 || err != nil {
+			t.Fatal(n, err)
+		}
+		if _, err := io.WriteString(r, "more than was said"); !errors.Is(err, http.ErrContentLength) {
+			t.Error(err)
+		}
+		r.Header().Set("X-Sum", "6")
+		r.Header().Set("Poe-State", "done")
+		a, err := r.Finish()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	want := recorded(func(r *replay.Recorder) {
+		for name, values := range head() {
+			if name != http.TrailerPrefix+"X-Late" { // which a handler may set before
+				r.Header()[name] = values
+			}
+		}
+		r.WriteHeader(http.StatusCreated)
+	})
+	if len(want.Header) != 6 || len(want.Trailer) != 1 {
+		t.Fatalf("this test shows little: %v, %v", want.Header, want.Trailer)
+	}
+	got := recorded(func(r *replay.Recorder) {
+		h := head()
+		h["Connection"], h["Keep-Alive"], h["X-Hop"] = []string{"x-hop"}, []string{"timeout=5"}, []string{"1"}
+		r.WriteHead(http.StatusCreated, h)
+		r.WriteHead(http.StatusOK, http.Header{"X-Second": {"ignored"}})
+		r.WriteHeader(http.StatusOK)
+	})
+	if d := cmp.Diff(want.Header, got.Header); d != "" || got.Status != http.StatusCreated {
+		t.Errorf("status %d, fields differ: %s", got.Status, d)
+	}
+	if d := cmp.Diff(want.Trailer, got.Trailer); d != "" {
+		t.Errorf("trailers differ: %s", d)
+	}
+	got.Header["X-Front"][0] = "changed"
+	if before.Get("X-Front") != "1" {
+		t.Error("what the front has set is shared")
 	}
 }
