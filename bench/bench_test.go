@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 }
 
 // ofGo are the rows that need nothing beyond Go.
-var ofGo = regexp.MustCompile(`^(bare|httputil|poe|Fiber's middleware, in memory)`)
+var ofGo = regexp.MustCompile(`^(bare|httputil|poe|floor|Fiber's middleware, in memory)`)
 
 // smoke opens a bench with short rounds. That takes minutes, so it is left out when time is short, and where wrk is missing.
 func smoke(t *testing.T) *bench {

@@ -61,6 +61,7 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	f.StringVar(&o.role, "serve", "", "be a server (internal)")
 	f.StringVar(&o.server.Listen, "listen", "", "of -serve (internal)")
 	f.StringVar(&o.server.Behind, "behind", "", "of -serve (internal)")
+	f.StringVar(&o.server.Upstream, "upstream", "", "of -serve (internal)")
 	if err := f.Parse(args); err != nil {
 		return err
 	}

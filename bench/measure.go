@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/postonce/poe/bench/internal/peers"
@@ -70,7 +69,7 @@ func writable() error {
 
 // everything measures, and stops all servers.
 func (b *bench) everything(ctx context.Context, folder string) (m measured, err error) {
-	all := slices.DeleteFunc(subjects(), func(s subject) bool { return !b.only.MatchString(s.name) })
+	all := b.chosen()
 	defer func() {
 		disk, stopped := b.servers.stop()
 		err = errors.Join(err, stopped)

@@ -40,7 +40,7 @@ func compare(ctx context.Context, out io.Writer, p plan, folder, against string)
 			err = errors.Join(err, stopped)
 		}
 	}()
-	all := slices.DeleteFunc(subjects(), func(s subject) bool { return !p.only.MatchString(s.name) })
+	all := p.chosen()
 	for _, c := range p.connections {
 		pairs, err := inPairs(ctx, all, this.series(c), other.series(c))
 		if err != nil {

@@ -26,6 +26,12 @@ type server struct {
 	used    []string // POE URIs that were used, for its 405s and outcomes
 }
 
+// What floors are.
+const (
+	logOnly    = "no engine: net/http, two writes into a log that are synced in groups"
+	ledgerOnly = "no engine: net/http, a claim and a settlement in poe's ledger"
+)
+
 // start starts one by its name.
 func (s *servers) start(ctx context.Context, name string) (*peers.Server, error) {
 	switch name {
@@ -33,6 +39,10 @@ func (s *servers) start(ctx context.Context, name string) (*peers.Server, error)
 		return s.host.Role(name, peers.Role{Role: "bare", Behind: "nothing", Settings: "net/http with its defaults"})
 	case "embedded", "embedded-used":
 		return s.host.Role(name, peers.Role{Role: "embedded", Settings: "poe.Config with its defaults, ledger in a folder, around the bare application; one processor more for Go's scheduler, as docs/embedding.md says"})
+	case "floor-log":
+		return s.host.Role(name, peers.Role{Role: name, Settings: logOnly})
+	case "floor-ledger":
+		return s.host.Role(name, peers.Role{Role: name, Settings: ledgerOnly})
 	case "fiber-memory":
 		return s.host.Role(name, peers.Role{Role: "fiber-memory", Behind: "nothing", Settings: "Fiber " + peers.Module("github.com/gofiber/fiber/v3") + ", answers in its memory"})
 	case "fiber-redis":
@@ -51,6 +61,10 @@ func (s *servers) start(ctx context.Context, name string) (*peers.Server, error)
 	switch name {
 	case "proxy":
 		return s.host.Role(name, peers.Role{Role: "proxy", Behind: app.URL, Settings: "httputil.ReverseProxy, MaxIdleConnsPerHost 512, DisableCompression"})
+	case "floor-log-gateway":
+		return s.host.Role(name, peers.Role{Role: "floor-log", Upstream: app.URL, Settings: logOnly + ", and a hop without a check"})
+	case "floor-ledger-gateway":
+		return s.host.Role(name, peers.Role{Role: "floor-ledger", Upstream: app.URL, Settings: ledgerOnly + ", and poe's hop"})
 	case "caddy":
 		return s.host.Caddy(ctx, name, app.URL)
 	case "nginx":

@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/postonce/poe/bench/internal/report"
 )
@@ -58,6 +59,7 @@ type subject struct {
 	stores  bool   // disk is counted
 	proxied bool   // has a paced run
 	line    bool   // is in the plot
+	aside   bool   // is measured only where it is asked for
 }
 
 // subjects are all rows, in their order.
@@ -80,12 +82,21 @@ func subjects() []subject {
 		{name: embeddedHot, base: bare, server: "embedded-used", kind: hot, want: http.StatusOK},
 		{name: embeddedMint, base: bare, server: "embedded-used", kind: minting, want: http.StatusOK},
 		{name: embeddedMany, base: bare, server: "embedded-used", kind: mintingMany, want: http.StatusOK},
+		{name: "floor embedded: a log", base: bare, server: "floor-log", want: http.StatusCreated, aside: true},
+		{name: "floor embedded: poe's ledger", base: bare, server: "floor-ledger", want: http.StatusCreated, aside: true},
+		{name: "floor gateway: a log", base: reverseProxy, server: "floor-log-gateway", want: http.StatusCreated, aside: true},
+		{name: "floor gateway: poe's ledger and hop", base: reverseProxy, server: "floor-ledger-gateway", want: http.StatusCreated, aside: true},
 		{name: "Fiber's middleware, in memory", base: bare, server: "fiber-memory", kind: keyed, want: http.StatusCreated},
 		{name: fiberRedis, base: bare, server: "fiber-redis", kind: keyed, want: http.StatusCreated, stores: true, line: true},
 		{name: "table in PostgreSQL", base: bare, server: "table", kind: keyed, want: http.StatusCreated, stores: true, line: true},
 		{name: restateKeyed, base: bare, server: "restate", kind: keyed, path: "/Orders/Create", want: http.StatusOK, stores: true, line: true},
 		{name: restateFew, base: bare, server: "restate-few", kind: keyed, path: "/Orders/Create", want: http.StatusOK, stores: true},
 	}
+}
+
+// chosen are the rows that are asked for.
+func (p *plan) chosen() []subject {
+	return slices.DeleteFunc(subjects(), func(s subject) bool { return !p.only.MatchString(s.name) || s.aside && p.only.String() == "" })
 }
 
 // goals are what is to be reached.

@@ -15,6 +15,7 @@ const reserve = "reserve"
 type Role struct {
 	Role     string
 	Behind   string // what it rests on; "": a folder of its own
+	Upstream string // the application in front of which it stands; "": it needs none
 	Settings string
 }
 
@@ -28,7 +29,7 @@ func (h *Host) Role(name string, r Role) (*Server, error) {
 		}
 		s.Folder, s.Reserve, r.Behind = dir, reserve, filepath.Join(dir, "ledger")
 	}
-	p, at, err := h.role(name, r.Role, r.Behind)
+	p, at, err := h.role(name, r)
 	if err != nil {
 		return nil, err
 	}
@@ -37,11 +38,11 @@ func (h *Host) Role(name string, r Role) (*Server, error) {
 }
 
 // role starts this program as a server.
-func (h *Host) role(name, role, behind string) (p *proc.Process, address string, err error) {
+func (h *Host) role(name string, r Role) (p *proc.Process, address string, err error) {
 	if address, err = free(); err != nil {
 		return nil, "", err
 	}
-	args := []string{"-serve", role, "-listen", address, "-behind", behind}
+	args := []string{"-serve", r.Role, "-listen", address, "-behind", r.Behind, "-upstream", r.Upstream}
 	if h.Profile != "" {
 		args = append(args, "-profile", filepath.Join(h.Profile, strings.ReplaceAll(name, " ", "-")+".prof"))
 	}

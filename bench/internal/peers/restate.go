@@ -32,7 +32,7 @@ func (h *Host) Restate(ctx context.Context, name string, partitions int) (*Serve
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, err
 	}
-	app, at, err := h.role(name+" service", "restate", "nothing")
+	app, at, err := h.role(name+" service", Role{Role: "restate", Behind: "nothing"})
 	if err != nil {
 		return nil, err
 	}

@@ -18,8 +18,9 @@ import (
 
 // Config is what a server is told.
 type Config struct {
-	Listen string // address
-	Behind string // what it rests on: the application of a proxy, the folder of a ledger, the address of a database
+	Listen   string // address
+	Behind   string // what it rests on: the application of a proxy, the folder of a ledger, the address of a database
+	Upstream string // of a floor: the application that it stands in front of; "": that is in its own process
 }
 
 // Roles are the servers, by their names. Each serves until ctx ends.
@@ -28,6 +29,8 @@ func Roles() map[string]func(ctx context.Context, cfg Config) error {
 		"bare":         bare,
 		"proxy":        proxy,
 		"embedded":     embedded,
+		"floor-log":    floorLog,
+		"floor-ledger": floorLedger,
 		"fiber-memory": fiberMemory,
 		"fiber-redis":  fiberRedis,
 		"table":        table,
@@ -77,9 +80,7 @@ func proxy(ctx context.Context, cfg Config) error {
 
 // embedded is a program as docs/embedding.md has it.
 func embedded(ctx context.Context, cfg Config) (err error) {
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
-	}
+	oneMore()
 	gate, err := poe.Open(ctx, poe.Config{Store: "pebble:" + cfg.Behind})
 	if err != nil {
 		return err
@@ -89,4 +90,11 @@ func embedded(ctx context.Context, cfg Config) (err error) {
 	mux.Handle("/poe/", gate)
 	mux.Handle("/orders", gate.Once(http.HandlerFunc(order)))
 	return serve(ctx, cfg.Listen, mux)
+}
+
+// oneMore has one processor more than there are, as docs/embedding.md says and poe serve does.
+func oneMore() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	}
 }
