@@ -20,21 +20,33 @@ import (
 // runs on it meanwhile.
 //
 // Garbage is collected sooner where memory would grow beyond what is budgeted. Without that the heap doubles between collections, the ledger's cache and
-// tables, of which there is nothing to collect, included.
+// tables, of which there is nothing to collect, included. And it is collected later where there is little: a heap that doubles from a few megabytes is full twenty times a second.
 func tuneRuntime(ctx context.Context, cfg serve.Config) {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}
+	var t tuning
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(cfg.MemoryLimit())
-		go keepRoom(ctx, cfg.MemoryLimit(), time.Second)
+		t.limit = cfg.MemoryLimit()
+		debug.SetMemoryLimit(t.limit)
 	}
+	t.grows = os.Getenv("GOGC") == ""
+	go t.follow(ctx, time.Second)
 }
 
-// keepRoom raises the memory limit above least, now and then, where more than that is in use, and lowers it again: a limit that is full of what is needed, the
+// tuning is what follows how much memory is in use.
+type tuning struct {
+	limit   int64 // the least memory limit; 0: it is not ours to set
+	grows   bool  // how far the heap grows between collections is ours to set
+	percent int   // what is set; 0: nothing
+}
+
+// follow adjusts the runtime, now and then, until ctx ends.
+//
+// It raises the memory limit where more than that is in use, and lowers it again: a limit that is full of what is needed, the
 // stacks of very many connections for one, would make the runtime collect without end and find nothing.
-func keepRoom(ctx context.Context, least int64, now time.Duration) {
-	tick := time.NewTicker(now)
+func (t *tuning) follow(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	used := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
 	for {
@@ -44,8 +56,28 @@ func keepRoom(ctx context.Context, least int64, now time.Duration) {
 		case <-tick.C:
 		}
 		metrics.Read(used)
-		debug.SetMemoryLimit(max(least, roomFor(used[0].Value.Uint64()+used[1].Value.Uint64())))
+		live := used[0].Value.Uint64()
+		if t.limit > 0 {
+			debug.SetMemoryLimit(max(t.limit, roomFor(live+used[1].Value.Uint64())))
+		}
+		if p := growthFor(live); t.grows && p != t.percent { // which stops the world for a moment
+			t.percent = p
+			debug.SetGCPercent(p)
+		}
 	}
+}
+
+// leastHeap is up to where a heap may grow in any case, in bytes: a quarter of what is budgeted.
+const leastHeap = 64 << 20
+
+// growthFor is by how many percent the heap may grow beyond what is live, in steps that a change of a few megabytes does not take.
+func growthFor(live uint64) int {
+	for _, p := range []int{800, 400, 200} {
+		if live > 0 && live*uint64(100+p)/100 <= leastHeap {
+			return p
+		}
+	}
+	return 100
 }
 
 // roomFor is the least limit under which collections stay seldom: they begin anew when a fourth of what is in use was allocated.

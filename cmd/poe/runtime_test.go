@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"log"
 	"os"
 	"runtime"
@@ -20,6 +21,7 @@ func TestTuneRuntime(t *testing.T) {
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(1 << 40))
 	t.Setenv("GOMAXPROCS", "2")
 	t.Setenv("GOMEMLIMIT", "1TiB")
+	t.Setenv("GOGC", "100")
 	cfg := serve.Config{Front: 7 << 20}
 	if tuneRuntime(t.Context(), cfg); runtime.GOMAXPROCS(0) != 2 {
 		t.Errorf("the environment says 2, and there are %d", runtime.GOMAXPROCS(0))
@@ -44,7 +46,7 @@ func TestTuneRuntime(t *testing.T) {
 func TestMemoryLimitGivesWay(t *testing.T) {
 	const least, used = 16 << 20, 64 << 20
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(least))
-	go keepRoom(t.Context(), least, time.Millisecond)
+	go (&tuning{limit: least}).follow(t.Context(), time.Millisecond)
 	reaches := func(what string, ok func(limit int64) bool) {
 		t.Helper()
 		tick := time.NewTicker(time.Millisecond)
@@ -62,6 +64,46 @@ func TestMemoryLimitGivesWay(t *testing.T) {
 	reaches("64 MiB are in use", func(limit int64) bool { return limit >= used*5/4 })
 	runtime.KeepAlive(held) // and no longer
 	reaches("they are free again", func(limit int64) bool { return limit < used })
+}
+
+// Where little is in use the heap may grow further before it is collected, but no further than a few megabytes allow.
+func TestHeapThatIsSmall(t *testing.T) {
+	for live, want := range map[uint64]int{
+		0: 100, 1 << 20: 800, 7 << 20: 800, 8 << 20: 400, 12 << 20: 400, 13 << 20: 200, 21 << 20: 200, 22 << 20: 100, 200 << 20: 100, 1 << 40: 100,
+	} {
+		if got := growthFor(live); got != want {
+			t.Errorf("%d MiB live: %d%%, not %d%%", live>>20, got, want)
+		}
+		if grown := live * uint64(100+growthFor(live)) / 100; growthFor(live) > 100 && grown > leastHeap {
+			t.Errorf("%d MiB live may grow to %d", live>>20, grown>>20)
+		}
+	}
+	was := debug.SetGCPercent(100)
+	defer debug.SetGCPercent(was)
+	set := func() int {
+		p := debug.SetGCPercent(100)
+		debug.SetGCPercent(p)
+		return p
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	followed := make(chan struct{})
+	go func() {
+		(&tuning{grows: true}).follow(ctx, time.Millisecond)
+		close(followed)
+	}()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for range 5000 {
+		<-tick.C
+		if runtime.GC(); set() > 100 {
+			break
+		}
+	}
+	stop()
+	<-followed
+	if set() <= 100 {
+		t.Errorf("%d%% is set while little is in use", set())
+	}
 }
 
 // What a library says through package log may quote answers: that it has said something is logged, and nothing of it.
