@@ -72,9 +72,9 @@ const leastHeap = 64 << 20
 
 // growthFor is by how many percent the heap may grow beyond what is live, in steps that a change of a few megabytes does not take.
 func growthFor(live uint64) int {
-	for _, p := range []int{800, 400, 200} {
-		if live > 0 && live*uint64(100+p)/100 <= leastHeap {
-			return p
+	for _, more := range []uint64{8, 4, 2} {
+		if live > 0 && live <= leastHeap/(1+more) {
+			return int(100 * more) //nolint:gosec // one of these
 		}
 	}
 	return 100

@@ -68,7 +68,7 @@ func (c *call) readBody() error {
 	default:
 		c.body = g.cfg.Spool.New()
 		c.body.Expect(c.r.ContentLength)
-		defer g.limits.endReading(g.limits.beginReading(c.w, g.cfg.Patience)) // also where what reads the body panics
+		defer g.bodies.endReading(g.bodies.beginReading(c.w, g.cfg.Patience)) // also where what reads the body panics
 		_, c.bodyErr = c.body.CopyLimited(c.incoming(), g.cfg.MaxBody)
 		c.bodyErr = overLimit(c.bodyErr)
 		if c.bodyErr == nil && c.readBefore(c.body.Size()) {
@@ -214,7 +214,7 @@ func (c *call) bodySum() ([32]byte, error) {
 	case c.r.ContentLength > c.g.cfg.MaxBody:
 		return [32]byte{}, replay.ErrTooLarge
 	}
-	defer c.g.limits.endReading(c.g.limits.beginReading(c.w, c.g.cfg.Patience))
+	defer c.g.bodies.endReading(c.g.bodies.beginReading(c.w, c.g.cfg.Patience))
 	sum, n, err := c.g.cfg.Spool.Sum(io.LimitReader(c.incoming(), c.g.cfg.MaxBody+1))
 	switch {
 	case err != nil:

@@ -164,7 +164,7 @@ func (g *Gate) run(f flown, a *action, end *ending) {
 	if a.client != nil {
 		x.through = append(x.room[:0], a.client.through)
 	}
-	x.time.open(f.detached, g.limits, g.cfg.Timeout)
+	x.time.open(f.detached, g.times, g.cfg.Timeout)
 	x.Context = &x.time
 	defer x.time.close()
 	g.flights.executing(f.flight, &x.time)

@@ -32,9 +32,10 @@ type Gate struct {
 	restored  time.Time // ids minted before it may have been forgotten
 	lost      bool      // and names too
 	flights   flights
-	running   count // executions under way
-	limits    *limits
-	waiting   count // requests that wait for another
+	running   count   // executions under way
+	bodies    *limits // of those on their way
+	times     *limits // of executions; apart, so that many bodies that stay away make none of them slow to begin
+	waiting   count   // requests that wait for another
 	draining  atomic.Bool
 	executor  atomic.Pointer[Executor] // of accepted actions; nil: none are accepted
 	nudged    chan struct{}            // wakes the workers
@@ -71,7 +72,8 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 		clock:     store.NewClock(cfg.Clock, floor.Time),
 		restored:  floor.Minted,
 		lost:      floor.Lost,
-		limits:    newLimits(),
+		bodies:    newLimits(),
+		times:     newLimits(),
 		nudged:    make(chan struct{}, 1),
 		past:      make(chan struct{}, 1),
 		random:    reservoir{source: cfg.Random},

@@ -29,7 +29,7 @@ func newLimits() *limits {
 	return l
 }
 
-// begin has one be told when its time is over, unless end comes first. As most have the same time it belongs at the end, or not far before it.
+// begin has one be told when its time is over, unless end comes first. Where all have the same time it belongs at the end, or not far before it.
 func (l *limits) begin(one *limit) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
