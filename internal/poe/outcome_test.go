@@ -148,8 +148,8 @@ func TestOutcomeContent(t *testing.T) {
 				for _, at := range []string{i.outcome, i.URI} {
 					res := b.do("GET", at, "")
 					length := fmt.Sprint(len(tc.content))
-					if tc.status == 204 {
-						length = ""
+					if n := len(tc.content); tc.status == 204 || 0 < n && n < 2048 {
+						length = "" // or the server says it
 					}
 					if got := text(t, res); got != string(tc.content) || res.Header.Get("Content-Length") != length || res.Header.Get("Content-Type") != "application/x-test" {
 						t.Errorf("%s: %d bytes, %v", at, len(got), res.Header)

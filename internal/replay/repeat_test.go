@@ -293,10 +293,10 @@ func TestTrailersNeedHTTP11(t *testing.T) {
 	r := request(http.MethodGet)
 	r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.0", 1, 0
 	w := httptest.NewRecorder()
-	if err := replay.Repeat(w, r, replay.Stored{Status: 200, Trailer: http.Header{"X-Sum": {"1"}}, Content: strings.NewReader("hello"), Size: 5}); err != nil {
+	if err := replay.Repeat(w, r, replay.Stored{Status: 200, Trailer: http.Header{"X-Sum": {"1"}}, Content: bytes.NewReader(pattern(3000)), Size: 3000}); err != nil {
 		t.Fatal(err)
 	}
-	want := http.Header{"Content-Length": {"5"}, "X-Content-Type-Options": {"nosniff"}}
+	want := http.Header{"Content-Length": {"3000"}, "X-Content-Type-Options": {"nosniff"}}
 	res := w.Result()
 	delete(res.Header, "Content-Type")
 	if diff := cmp.Diff(want, res.Header); diff != "" || len(res.Trailer) != 0 {

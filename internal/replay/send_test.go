@@ -119,3 +119,39 @@ func TestStoredAnswerRepeats(t *testing.T) {
 		}
 	}
 }
+
+// How long an answer is, is always said, by us or by the server.
+func TestLengthIsSaid(t *testing.T) {
+	for _, proto := range protocols {
+		for _, size := range []int{0, 1, 2047, 2048, 2049, 70 << 10} {
+			content := pattern(size)
+			a, err := record(t, replay.RecorderConfig{}, func(r *replay.Recorder) { _, _ = r.Write(content) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			for what, answer := range map[string]func(w http.ResponseWriter, r *http.Request) error{
+				"sent": func(w http.ResponseWriter, r *http.Request) error { return replay.Send(w, r, a) },
+				"repeated": func(w http.ResponseWriter, r *http.Request) error {
+					return replay.Repeat(w, r, replay.Stored{Status: http.StatusOK, Content: bytes.NewReader(content), Size: int64(size)})
+				},
+			} {
+				got := fetch(t, proto, request(http.MethodPost), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if err := answer(w, r); err != nil {
+						t.Error(err)
+					}
+				}))
+				if got.Length != int64(size) || got.Body != string(content) {
+					t.Errorf("%s over %s: %d bytes are said to be %d", what, proto, size, got.Length)
+				}
+			}
+			got := fetch(t, proto, request(http.MethodHead), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if err := replay.Repeat(w, r, replay.Stored{Status: http.StatusOK, Content: bytes.NewReader(content), Size: int64(size)}); err != nil {
+					t.Error(err)
+				}
+			}))
+			if got.Length != int64(size) {
+				t.Errorf("HEAD over %s: %d bytes are said to be %d", proto, size, got.Length)
+			}
+		}
+	}
+}
