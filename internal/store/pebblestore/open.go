@@ -77,7 +77,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 
 func (s *Store) open() (err error) {
 	s.c.opening.Store(true)
-	defer s.c.opening.Store(false)
+	defer func() { s.c.opening.Store(err != nil) }() // of one that does not open the error says all, whatever Pebble finds on its way out
 	dir := s.c.FS.PathJoin(s.c.Dir, "ledger")
 	if err := s.notBackup(); err != nil {
 		return err
