@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/postonce/poe/internal/replay"
 )
 
 // A limit on time is kept by a timer of our own that puts the connection's deadline into the past: that needs no clock, and
@@ -45,10 +47,6 @@ func (r *reading) expire() {
 	}
 }
 
-// smallAnswer is what net/http keeps until its handler has returned: below it nothing can stall us. What a connection's own buffers take does not
-// count: they may be full already, and HTTP/2 has a window for each answer.
-const smallAnswer = 2 << 10
-
 // A stallWriter ends a connection whose client takes nothing for a while, so that it cannot hold an answer for ever.
 type stallWriter struct {
 	http.ResponseWriter
@@ -58,7 +56,7 @@ type stallWriter struct {
 
 // unlessStalled returns w for an answer of size bytes, and what must be called when it is sent.
 func unlessStalled(w http.ResponseWriter, size int64, limit time.Duration) (http.ResponseWriter, func()) {
-	if size <= smallAnswer {
+	if size < replay.ShortAnswer { // nothing can stall us. What a connection's own buffers take does not count: they may be full, and HTTP/2 has a window for each answer
 		return w, func() {}
 	}
 	timer := limitWrite(w, limit)

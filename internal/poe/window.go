@@ -157,19 +157,15 @@ func (w *window) unlimited() {
 // expire ends it when its time is over.
 func (w *window) expire() {
 	w.mu.Lock()
-	if w.lifted { // in this moment
-		w.mu.Unlock()
+	end, lifted := w.expired, w.lifted // lifted in this moment
+	w.mu.Unlock()
+	if lifted {
 		return
 	}
-	end, tell := w.expired, w.told
-	w.told = nil
-	w.mu.Unlock()
 	if end != nil {
 		end()
 	}
-	if tell != nil {
-		go tell()
-	}
+	w.tell()
 }
 
 // cancel ends it, for that reason.

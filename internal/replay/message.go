@@ -19,9 +19,9 @@ type message struct {
 	size    int64     // of the content, in bytes; -1: not known
 }
 
-// short is below how many bytes of content net/http says itself how many there are, since they have not left before the handler has returned. It is one field
-// less in a map that is small while it has no more than eight.
-const short = 2 << 10
+// ShortAnswer is below how many bytes of content net/http keeps an answer until its handler has returned, whatever the connection's own buffers take. How long
+// it is, net/http says by itself then: one field less in a map that is small while it has no more than eight.
+const ShortAnswer = 2 << 10
 
 // Additive tells whether a field, by its canonical name, is one of which the caller's and the answer's are both sent.
 func Additive(name string) bool { return name == "Link" || name == "Vary" }
@@ -51,7 +51,7 @@ func (m *message) writeHead(w http.ResponseWriter, r *http.Request) {
 	case !bodyAllowed(m.status):
 	case m.hasTrailer(r):
 		declareTrailer(h, m.trailer)
-	case 0 < m.size && m.size < short && r.Method != http.MethodHead: // net/http says it
+	case 0 < m.size && m.size < ShortAnswer && r.Method != http.MethodHead: // net/http says it
 	case m.size >= 0:
 		room = append(room, strconv.FormatInt(m.size, 10))
 		h["Content-Length"] = slices.Clip(room[len(room)-1:])

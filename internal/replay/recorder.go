@@ -118,9 +118,9 @@ func (r *Recorder) WriteHead(status int, h http.Header) {
 	}
 	r.status = status
 	r.announce(h["Trailer"])
-	dropHopByHop(h)
+	named := connectionNamed(h)
 	for name := range h {
-		if !r.kept(name) {
+		if ofConnection(name, named) || !r.kept(name) {
 			delete(h, name)
 		}
 	}
