@@ -185,24 +185,26 @@ func (g *Gate) absent(id store.ID, expires, now time.Time) phase {
 
 // show answers GET and HEAD.
 func (c *call) show() {
-	g := c.g
-	s, err := c.naming.find(c.r.Context())
-	if err != nil {
-		c.ledgerTrouble(err, unknown)
-		return
+	g, s := c.g, &c.end.status
+	if _, known := c.naming.recall(s); !known || s.phase != done { // an attempt under way may change anything else
+		var err error
+		if *s, err = c.naming.find(c.r.Context()); err != nil {
+			c.ledgerTrouble(err, unknown)
+			return
+		}
 	}
-	g.keepReady(&s)
-	c.link(&s)
+	g.keepReady(s)
+	c.link(s)
 	switch s.phase {
 	case done:
-		g.repeat(c.w, c.r, &s, replay.OutcomeStatus(s.record.Status))
+		g.repeat(c.w, c.r, s, replay.OutcomeStatus(s.record.Status))
 	case unused:
 		c.w.Header().Set("Allow", c.permitted())
-		g.writeState(c.w, c.r, &s)
+		g.writeState(c.w, c.r, s)
 	case running, accepted, sent, unknown:
-		g.writeState(c.w, c.r, &s)
+		g.writeState(c.w, c.r, s)
 	default:
-		c.refuse(&s)
+		c.refuse(s)
 	}
 }
 

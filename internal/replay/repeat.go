@@ -18,7 +18,8 @@ type Stored struct {
 	Target  string        // that was answered: Location, Content-Location and Link are resolved against it
 
 	prepared bool
-	fields   []field // of Header, once it is prepared
+	fields   []field  // of Header, once it is prepared
+	codings  []string // of the content, likewise
 }
 
 // A field is one of an answer's.
@@ -36,7 +37,7 @@ func (s Stored) Prepared() Stored {
 	s.Header, s.Trailer, s.prepared = Storable(s.Header), Storable(s.Trailer), true
 	s.Header["X-Content-Type-Options"] = []string{"nosniff"}
 	resolveLinks(s.Header, s.Target)
-	s.fields = fieldsOf(s.Header)
+	s.fields, s.codings = fieldsOf(s.Header), contentCodings(s.Header)
 	return s
 }
 
@@ -82,7 +83,7 @@ func Repeat(w http.ResponseWriter, r *http.Request, s Stored) error {
 		m.content = s.Content
 	}
 	if bodyAllowed(s.Status) && s.Size > 0 {
-		done, err := m.decodeFor(r, s.Content)
+		done, err := m.decodeFor(r, s.Content, s.codings)
 		if err != nil {
 			return err
 		}
@@ -112,10 +113,9 @@ func rewind(s Stored) error {
 	return nil
 }
 
-// decodeFor undoes the content coding if the client asked for it. The content is read from its beginning;
+// decodeFor undoes the codings of the content if the client asked for it. The content is read from its beginning;
 // done ends its use.
-func (m *message) decodeFor(r *http.Request, content io.ReadSeeker) (done func(), err error) {
-	codings := contentCodings(m.header)
+func (m *message) decodeFor(r *http.Request, content io.ReadSeeker, codings []string) (done func(), err error) {
 	if acceptsAll(r.Header, codings) {
 		return func() {}, nil
 	}
