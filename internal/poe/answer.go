@@ -224,7 +224,11 @@ func (c *call) inform(status int, h http.Header) {
 	}
 	func() {
 		defer limitWrite(c.w, c.g.cfg.Patience).Stop() // the execution waits for it
-		c.w.WriteHeader(status)
+		if c.r.ProtoMajor == 2 {
+			writeInterim(c.w, status)
+		} else {
+			c.w.WriteHeader(status)
+		}
 	}()
 	clear(own)
 	for name, values := range before {

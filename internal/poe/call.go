@@ -99,7 +99,7 @@ func (c *call) link(s *status) {
 		c.said[1] = link
 		h["Link"] = c.said[1:2:2]
 	default:
-		h["Link"] = append(h["Link"], link)
+		h["Link"] = append(slices.Clip(h["Link"]), link) // the list may be another's, with room behind it
 	}
 }
 

@@ -61,6 +61,26 @@ func TestDeadlineOfAHandler(t *testing.T) {
 	})
 }
 
+// Who asks to be told when the time is over already is told at once, also where another was told before.
+func TestAskedAgainWhenItIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(c *core.Config) { c.Timeout = time.Minute })
+		b.mount(scripted(func(ctx context.Context, _ *replay.Request, _ *replay.Recorder) (replay.Proof, error) {
+			after := ctx.(interface{ AfterFunc(f func()) func() bool }).AfterFunc
+			told := make(chan struct{}, 2)
+			for range 2 {
+				after(func() { told <- struct{}{} })
+				<-time.After(2 * time.Minute)
+			}
+			if len(told) != 2 {
+				t.Errorf("%d of two were told", len(told))
+			}
+			return replay.Broken, nil
+		}))
+		b.do("POST", b.mint("/orders"), "x")
+	})
+}
+
 // Nothing is made for who does not ask when an execution ends. Who asks late is told what who waited was.
 func TestEndAskedForLate(t *testing.T) {
 	const limit = time.Minute

@@ -217,6 +217,7 @@ func (x *run) stream(head *replay.Answer) (http.ResponseWriter, error) {
 // attempt executes once and finds the proof. A panic is a broken execution: how far the handler got is unknown. Where a client waits it goes on
 // from here, not from where all is settled: who catches it sees the handler in its stack.
 func (g *Gate) attempt(ctx context.Context, a *action, end *ending) {
+	defer end.recorder.End() // before it is settled: nobody whom a handler has left behind begins another answer after that
 	defer func() {
 		if p := recover(); p != nil {
 			end.proof, end.answer, end.panicked = replay.Broken, nil, p

@@ -128,7 +128,23 @@ func NewStreamWriter(w http.ResponseWriter, limit time.Duration) *StreamWriter {
 // WriteHeader passes on: an interim answer is written at once.
 func (s *StreamWriter) WriteHeader(status int) {
 	defer s.limited().Stop()
+	if status < 200 && status != http.StatusSwitchingProtocols {
+		writeInterim(s.ResponseWriter, status)
+		return
+	}
 	s.ResponseWriter.WriteHeader(status)
+}
+
+// writeInterim writes an interim answer of the fields that w, which is net/http's, has. Over HTTP/2 they are handed to another goroutine, which may still read them
+// when the stream has ended and WriteHeader has returned; whoever changes them then ends the process. A copy is taken where there is a field that an
+// interim answer must not have, and that one is left out.
+func writeInterim(w http.ResponseWriter, status int) {
+	h := w.Header()
+	if _, ok := h["Content-Length"]; !ok {
+		h["Content-Length"] = []string{"0"}
+		defer delete(h, "Content-Length")
+	}
+	w.WriteHeader(status)
 }
 
 // Write passes on.

@@ -69,7 +69,7 @@ func (w *window) AfterFunc(f func()) (stop func() bool) {
 func (w *window) ask(f func()) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.told != nil || w.closed || w.watched.Load() != nil {
+	if w.told != nil || w.ended() || w.watched.Load() != nil {
 		return 0
 	}
 	w.told = f

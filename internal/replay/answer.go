@@ -55,7 +55,7 @@ func (a *Answer) Head() []byte {
 	return EncodeHead(own, a.Trailer)
 }
 
-// Finish returns the answer once the handler has ended well. Nothing written is a 200 without content. A Content-Type that is
+// Finish returns the answer once the handler has ended well, and does what End does. Nothing written is a 200 without content. A Content-Type that is
 // absent is found from the content, as net/http does, unless it is coded or the handler set the field to nil.
 //
 // It returns ErrIncomplete where less was written than Content-Length says, or where the answer was 101, which no
@@ -67,7 +67,7 @@ func (r *Recorder) Finish() (*Answer, error) {
 	if r.status == 0 {
 		r.WriteHeader(http.StatusOK)
 	}
-	r.finished.Store(true)
+	r.End()
 	if err := r.complete(); err != nil {
 		return nil, err
 	}

@@ -61,12 +61,13 @@ type Recorder struct {
 	answer   *Answer     // made, once it is whole
 	made     Answer
 	released atomic.Bool
-	finished atomic.Bool // the answer is whole: what is written now comes from somebody whose handler has returned
+	finished atomic.Bool // the handler has ended: what is written now comes from somebody whom it has left behind
 
 	streaming bool       // the content no longer goes to the spool
 	prompt    bool       // of an event stream
 	client    sync.Mutex // held while the client's writer is used, so that Release can promise an end to it
 	stream    http.ResponseWriter
+	deadline  sync.Mutex // held while the deadline of the client's connection is set, for the same promise; it does not wait for a write that stalls
 }
 
 // NewRecorder returns a recorder for one answer. Its owner must Release it.
@@ -95,7 +96,7 @@ func (r *Recorder) Size() int64 { return r.size }
 // WriteHeader fixes status and fields. 1xx, except 101, are handed on and fix nothing. A second final status is ignored.
 // A status that is not of three digits panics, as in net/http.
 func (r *Recorder) WriteHeader(status int) {
-	if r.status != 0 {
+	if r.status != 0 || r.finished.Load() {
 		return
 	}
 	if status < 100 || status > 999 {
@@ -152,7 +153,7 @@ func (r *Recorder) inform(status int) {
 	h.Del("Transfer-Encoding")
 	r.client.Lock()
 	defer r.client.Unlock()
-	if !r.released.Load() {
+	if !r.released.Load() && !r.finished.Load() {
 		r.cfg.Inform(status, h)
 	}
 }
@@ -281,8 +282,10 @@ func (r *Recorder) FlushError() error {
 }
 
 // SetWriteDeadline sets the deadline of the client's connection, as http.ResponseController wants it: the answer is written to it later, and the
-// server's own deadline may have been meant for faster handlers. After Finish or Release it does nothing.
+// server's own deadline may have been meant for faster handlers. After End or Release it does nothing.
 func (r *Recorder) SetWriteDeadline(at time.Time) error {
+	r.deadline.Lock()
+	defer r.deadline.Unlock()
 	if r.cfg.Client == nil || r.released.Load() || r.finished.Load() {
 		return nil
 	}

@@ -26,7 +26,7 @@ func (r *Recorder) startStream(next []byte) {
 func (r *Recorder) settleStream(a *Answer) {
 	r.client.Lock()
 	defer r.client.Unlock()
-	if r.released.Load() {
+	if r.released.Load() || r.finished.Load() {
 		return
 	}
 	w, err := r.cfg.Stream(a)
@@ -70,13 +70,23 @@ func (r *Recorder) passTrailer(trailer http.Header) {
 	setTrailer(r.stream.Header(), trailer)
 }
 
+// End says that the handler has ended, however it did: what is written from now on comes from somebody whom it has left behind, and is of no answer. It waits
+// for a Stream or a write to the client that is under way, as Release does. It may be called more than once.
+func (r *Recorder) End() {
+	r.client.Lock()
+	defer r.client.Unlock()
+	r.finished.Store(true)
+}
+
 // Release gives back what the recorder holds, the Body of its answer included. When it has returned, the writer that Stream gave is
 // not used any more, nor is Client, and neither Stream nor Inform is called. It may be called more than once and at any time, also
 // while a handler that nobody waits for still writes; that one then gets ErrReleased.
 //
 // It waits for a Stream or a write to the client that is under way, so a client that does not read needs a write deadline.
 func (r *Recorder) Release() {
+	r.deadline.Lock()
 	r.released.Store(true)
+	r.deadline.Unlock()
 	r.client.Lock()
 	r.stream = nil
 	r.client.Unlock()

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -320,6 +321,40 @@ func TestReleaseWaitsForInterim(t *testing.T) {
 	}
 	close(leave)
 	<-released
+}
+
+// A deadline is set of the client's connection: over HTTP/2 that has no writer any more when its handler has returned.
+func TestReleaseWaitsForDeadline(t *testing.T) {
+	w := deadlined{httptest.NewRecorder(), make(chan struct{}), make(chan struct{})}
+	rec := replay.NewRecorder(replay.RecorderConfig{Spool: spoolOf(t, 0, 0), Client: w})
+	go func() { _ = rec.SetWriteDeadline(time.Now().Add(time.Minute)) }() // it never fails here
+	<-w.entered
+	released := make(chan struct{})
+	go func() {
+		defer close(released)
+		rec.Release()
+	}()
+	for range 1000 { // time enough for a Release that does not wait
+		runtime.Gosched()
+		select {
+		case <-released:
+			t.Fatal("Release returned while the client's deadline was being set")
+		default:
+		}
+	}
+	close(w.leave)
+	<-released
+}
+
+type deadlined struct {
+	http.ResponseWriter
+	entered, leave chan struct{}
+}
+
+func (d deadlined) SetWriteDeadline(time.Time) error {
+	close(d.entered)
+	<-d.leave
+	return nil
 }
 
 func TestReleaseEndsAStream(t *testing.T) {
