@@ -13,9 +13,9 @@ import (
 const copySize = 32 << 10
 
 var (
-	errMalformed   = errors.New("the answer is not HTTP/1")
-	errFramedTwice = errors.New("the answer is of HTTP/1.0 and has a Transfer-Encoding: where it ends is not known")
-	errSwitched    = errors.New("the upstream switched protocols unasked")
+	errMalformed   = fmt.Errorf("%w: it is not HTTP/1", replay.ErrNotAnAnswer)
+	errFramedTwice = fmt.Errorf("%w: it is of HTTP/1.0 and has a Transfer-Encoding, where it ends is not known", replay.ErrNotAnAnswer)
+	errSwitched    = fmt.Errorf("%w: the upstream switched protocols unasked", replay.ErrNotAnAnswer)
 )
 
 // A recorder is what an answer is written to: a *replay.Recorder.
@@ -34,6 +34,9 @@ func (x *exchange) receive() (last bool, err error) {
 	x.conn.head = -1
 	declared := x.writeHead(resp)
 	if err := x.copyBody(resp); err != nil {
+		if x.conn.failure == nil { // as headError has it
+			err = errMalformed
+		}
 		return true, fmt.Errorf("reading the answer's body: %w", err)
 	}
 	h := x.answer.Header()

@@ -6,19 +6,22 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"sync/atomic"
 	"time"
+
+	"github.com/postonce/poe/internal/replay"
 )
 
 // headLimit bounds the heads of one answer together, informational ones included, in bytes.
 const headLimit = 1 << 20
 
 var (
-	errHeadTooLarge = errors.New("the answer's head is too large")
+	errHeadTooLarge = fmt.Errorf("%w: its head is too large", replay.ErrNotAnAnswer)
 	errCutOff       = errors.New("connection cut off without a TLS close_notify")
 )
 
@@ -129,7 +132,9 @@ type limited conn
 
 func (l *limited) Read(p []byte) (int, error) {
 	if l.head < 0 {
-		return l.stream.Read(p)
+		n, err := l.stream.Read(p)
+		l.failure = err
+		return n, err
 	}
 	if l.head == 0 {
 		l.failure = errHeadTooLarge

@@ -405,6 +405,8 @@ func reason(end *ending, answer *replay.Answer) string {
 		return "no complete answer: the handler wrote less than its Content-Length says, or switched protocols"
 	case errors.Is(end.err, replay.ErrSpoolFull):
 		return "no complete answer: there was no room for it on its way"
+	case errors.Is(end.err, replay.ErrNotAnAnswer):
+		return "no complete answer: what came cannot be read as one of HTTP/1"
 	default:
 		return "no complete answer: the connection broke"
 	}

@@ -623,6 +623,18 @@ func TestHandlersOfAllKinds(t *testing.T) {
 	}
 }
 
+// Who is told that what came is not an answer need not look after the network.
+func TestNotAnAnswer(t *testing.T) {
+	b := newBench(t, nil)
+	b.mount(scripted(func(context.Context, *replay.Request, *replay.Recorder) (replay.Proof, error) {
+		return replay.Broken, fmt.Errorf("reading the answer's head: %w", replay.ErrNotAnAnswer)
+	}))
+	p := wantProblem(t, b.do("POST", b.mint("/orders"), "x"), 502, "outcome-unknown")
+	if said, _ := p["detail"].(string); !strings.Contains(said, "cannot be read") {
+		t.Errorf("%q", said)
+	}
+}
+
 // Who is told that an answer was not complete is told why: a handler in this process has no connection that could break.
 func TestHandlersThatDoNotFinish(t *testing.T) {
 	for name, tc := range map[string]struct {

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// ErrNotAnAnswer is returned by RecordWritten for what is not one answer as HTTP/1.1 writes it.
+// ErrNotAnAnswer is returned by RecordWritten, and by executors, for what is not one answer as HTTP/1.1 writes it.
 var ErrNotAnAnswer = errors.New("not an HTTP answer")
 
 // laterVersion is how the status line of an answer begins that came over HTTP/2 or 3, as curl writes it.
