@@ -101,13 +101,17 @@ func busyWith(s *status) *kind {
 	return problemRunning
 }
 
-// tell begins a problem about another action. Only its principal is told which one that is.
+// tell begins a problem about another action. Only its principal is told which one that is; of who came with a POE URI the own action is unused, as far as it
+// came.
 func (c *call) tell(k *kind, s *status, mine bool) *problem {
 	if mine {
 		return c.about(k, s)
 	}
 	delete(c.w.Header(), "Poe-State")
 	delete(c.w.Header(), "Link")
+	if c.viaURI() {
+		c.say(&status{phase: unused, record: store.Record{ID: c.id}})
+	}
 	return c.g.problem(k)
 }
 

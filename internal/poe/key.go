@@ -133,7 +133,7 @@ func (a alongKey) names() ([]store.Name, *problem) {
 	return []store.Name{a.newName(doorKey, key, sharedKey(key)).name}, nil
 }
 
-func (a alongKey) taken(*status) bool {
-	a.g.write(a.w, a.r, a.g.problem(problemKeyReused))
+func (a alongKey) taken(s *status) bool {
+	a.g.write(a.w, a.r, a.tell(problemKeyReused, s, false))
 	return false
 }

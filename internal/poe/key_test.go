@@ -261,7 +261,11 @@ func TestKeyAlongWithURI(t *testing.T) {
 		b.do("POST", "/orders", "apples", "Idempotency-Key: k2")
 		before := b.executed.Load()
 		next := b.issue("/orders")
-		wantProblem(t, b.do("POST", next.URI, "apples", "Idempotency-Key: "+other), 422, "key-reused")
+		res := b.do("POST", next.URI, "apples", "Idempotency-Key: "+other)
+		if id, state := readState(t, res.Header); id != next.ID || state != "unused" { // its own; a client gives up without one
+			t.Errorf("%s: said to be %s, of %s", name, state, id)
+		}
+		wantProblem(t, res, 422, "key-reused")
 		wantProblem(t, b.do("POST", next.URI, "apples", "Idempotency-Key: a, b"), 400, "key-invalid")
 		if b.executed.Load() != before {
 			t.Errorf("%s: executed", name)
