@@ -237,12 +237,19 @@ func (c *call) claimBlindly() (answered, known bool) {
 	return !lost, false
 }
 
-// replay answers with the stored answer that the action got when it was executed.
+// replay answers with the stored answer that the action got when it was executed, or with what its client got in the place of that.
 func (c *call) replay(s *status) {
 	c.g.keepReady(s)
 	c.link(s)
 	c.naming.mark(c.w.Header(), s, true)
-	c.g.repeat(c.w, c.r, s, s.record.Status)
+	if s.record.Status != http.StatusMethodNotAllowed {
+		c.g.repeat(c.w, c.r, s, s.record.Status)
+		return
+	}
+	if c.g.authorized(c.w, c.r, &s.record) {
+		s.setState(c.w.Header(), true)
+		c.g.write(c.w, c.r, c.g.problem(problemMethodRefused).about(c.g, s))
+	}
 }
 
 // about begins a problem about an action, and says on the answer where that stands.

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/replay"
 )
@@ -110,6 +112,31 @@ func TestApplicationRefusesTheMethod(t *testing.T) {
 			}
 			read(t, res).want(t, want)
 		})
+	}
+}
+
+// Who sends it again gets that as the first client did, and no 405.
+func TestRefusedMethodAgain(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{{Match: "POST,PUT /orders", Consume: core.ConsumeAny}}
+	})
+	b.app = answering(405, "Allow: GET")
+	put := b.issueOf("PUT", "/orders").URI
+	for name, send := range map[string]func() *http.Response{
+		"by key": func() *http.Response { return b.do("POST", "/orders", "x", "Idempotency-Key: k") },
+		"by URI": func() *http.Response { return b.do("PUT", put, "x") },
+	} {
+		first, again := send(), send()
+		said := wantProblem(t, first, 501, "method-refused")
+		if diff := cmp.Diff(said, wantProblem(t, again, 501, "method-refused")); diff != "" {
+			t.Errorf("%s (-first +again):\n%s", name, diff)
+		}
+		if got, want := again.Header.Get("POE-State"), first.Header.Get("POE-State")+";replayed"; got != want {
+			t.Errorf("%s: %s, and not %s", name, got, want)
+		}
+	}
+	if n := b.executed.Load(); n != 2 {
+		t.Errorf("executed %d times", n)
 	}
 }
 
