@@ -175,7 +175,7 @@ func TestProof(t *testing.T) {
 }
 
 // What a table says of an error.
-func never(err error) bool     { return err == nil }
+func never(err error) bool { return err == nil }
 func otherwise(err error) bool {
 	return err != nil && !timedOut(err) && !errors.Is(err, replay.ErrNotAnAnswer)
 }

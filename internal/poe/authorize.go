@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
 )
 
@@ -67,7 +68,7 @@ func (g *Gate) authorized(w http.ResponseWriter, r *http.Request, rec *store.Rec
 
 // sayNothing takes out what an answer says of an action already.
 func sayNothing(h http.Header) {
-	for _, name := range []string{"Poe-State", "Link", "Idempotency-Expires", replayedField} {
+	for _, name := range []string{"Poe-State", "Link", "Idempotency-Expires", replay.Replayed} {
 		delete(h, name)
 	}
 }

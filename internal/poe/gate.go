@@ -192,28 +192,40 @@ func (g *Gate) Once(exec Executor, pass http.Handler) http.Handler {
 
 // let is Once without its exceptions.
 func (g *Gate) let(w http.ResponseWriter, r *http.Request, at *entrance, exec Executor, pass http.Handler) {
+	if g.guards(w, r, at, exec, pass) {
+		soak(w, r)
+	}
+}
+
+// guards answers a request, and tells whether it did so without a look at its body.
+func (g *Gate) guards(w http.ResponseWriter, r *http.Request, at *entrance, exec Executor, pass http.Handler) bool {
 	target := requestTarget(r)
 	rest, token, found, ok := splitToken(target, g.cfg.Param)
 	if found {
 		g.metrics.viaPOE.Inc()
-		g.door(&call{g: g, w: noteFront(w), r: r, target: rest, token: token, wellFormed: ok, through: at, exec: exec, pass: pass})
-		return
+		c := &call{g: g, w: noteFront(w), r: r, target: rest, token: token, wellFormed: ok, through: at, exec: exec, pass: pass}
+		g.door(c)
+		return c.body == nil
 	}
 	if g.renamed(target) {
 		guardHeader(w.Header())
 		g.write(w, r, g.problem(problemNotFound))
-		return
+		return true
 	}
 	rt, by := g.routes.protecting(r, target)
-	if rt != nil && g.enter(&call{g: g, w: noteFront(w), r: r, target: target, route: rt, at: by, through: at, exec: exec, pass: pass}) {
-		return
+	if rt != nil {
+		c := &call{g: g, w: noteFront(w), r: r, target: target, route: rt, at: by, through: at, exec: exec, pass: pass}
+		if g.enter(c) {
+			return c.body == nil
+		}
 	}
 	g.metrics.viaNone.Inc()
 	if rt != nil && rt.Require {
 		g.requireDoor(w, r, rt, target)
-		return
+		return true
 	}
 	g.plain(w, r, target, pass)
+	return false
 }
 
 // arrives tells what a request is to a Once: an accepted action reaches its handler through the program's own routes, and so through Once, and a program

@@ -7,6 +7,7 @@ import (
 	"github.com/dunglas/httpsfv"
 	"github.com/google/uuid"
 
+	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
 )
 
@@ -97,16 +98,13 @@ func parseKey(lines []string) (string, bool) {
 	return key, true
 }
 
-// replayedField says of an answer that it is the stored one. No other may have it: a client would take it for the end of its request.
-const replayedField = "Idempotent-Replayed"
-
 func (n *byName) markKey(h http.Header, s *status, replayed bool) {
 	if s.record.ID.IsZero() || s.phase == unused || s.phase == gone {
 		return
 	}
 	h.Set("Idempotency-Expires", n.until(&s.record).UTC().Format(http.TimeFormat))
 	if replayed {
-		h.Set(replayedField, "true")
+		h.Set(replay.Replayed, "true")
 	}
 }
 

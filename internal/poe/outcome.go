@@ -250,7 +250,7 @@ func intact(content io.ReadSeeker, b *store.Blob) error {
 
 // unreadable says of an action that is done that its answer cannot be read now.
 func (g *Gate) unreadable(w http.ResponseWriter, r *http.Request, s *status) {
-	delete(w.Header(), replayedField)
+	delete(w.Header(), replay.Replayed)
 	s.setState(w.Header(), false)
 	g.write(w, r, g.problem(problemLedgerUnavailable).about(g, s))
 }
@@ -258,7 +258,7 @@ func (g *Gate) unreadable(w http.ResponseWriter, r *http.Request, s *status) {
 // purged says of an action that is done that its answer is not here any more, and all else that is known.
 func (g *Gate) purged(w http.ResponseWriter, r *http.Request, s *status) {
 	rec := &s.record
-	delete(w.Header(), replayedField)
+	delete(w.Header(), replay.Replayed)
 	s.setState(w.Header(), false)
 	p := g.problem(problemOutcomePurged).about(g, s)
 	p.ClaimedAt, p.ExecutedAt, p.OutcomeStatus = timePointer(rec.Claimed), timePointer(rec.Finished), rec.Status

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -170,3 +171,20 @@ func (s *StreamWriter) limited() *writeLimit {
 
 // Unwrap lets http.ResponseController reach what the server offers.
 func (s *StreamWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }
+
+const (
+	soaked   = 256 << 10   // what a client may still send of a body that nobody needs, in bytes; over HTTP/1 net/http takes as much
+	soakTime = time.Second // how long it may take for that
+)
+
+// soak takes what is left of a body that was answered before it was read, over HTTP/2, before that answer goes out. RFC 9113, section 8.1, lets a server end a
+// stream while the client still sends; not every client copes with it, and curl shows nothing of the answer then.
+func soak(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor != 2 || r.ContentLength <= 0 || r.ContentLength > soaked {
+		return
+	}
+	if http.NewResponseController(w).SetReadDeadline(time.Now().Add(soakTime)) != nil { //nolint:forbidigo // as the connection has it
+		return
+	}
+	_, _ = io.CopyN(io.Discard, r.Body, soaked) // it does not matter what came
+}

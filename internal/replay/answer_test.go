@@ -274,7 +274,7 @@ func TestFieldsOfAnAnswerAreApart(t *testing.T) {
 // Only the gate says where an action stands, however a handler spells it: net/http sends a field as it is spelled in the map.
 func TestReservedFieldsInAnySpelling(t *testing.T) {
 	a, err := record(t, replay.RecorderConfig{}, func(r *replay.Recorder) {
-		for _, name := range []string{"POE-State", "poe-state", "Poe-State", "poe-LINKS", "POE-Links"} {
+		for _, name := range []string{"POE-State", "poe-state", "Poe-State", "poe-LINKS", "POE-Links", "Idempotent-Replayed", "idempotent-REPLAYED"} {
 			r.Header()[name] = []string{"done"}
 		}
 		r.Header()["Poe-Stat"], r.Header()["Poe-Stats"] = []string{"mine"}, []string{"mine"}

@@ -54,6 +54,14 @@ func reserved(name string) bool {
 	return len(name) == len("Poe-State") && (strings.EqualFold(name, "Poe-State") || strings.EqualFold(name, "Poe-Links"))
 }
 
+// Replayed is the field that says of an answer to a key that it is the stored one. What is executed must not say so: a client would take it for the end of its
+// request.
+const Replayed = "Idempotent-Replayed"
+
+func replayed(name string) bool {
+	return len(name) == len(Replayed) && strings.EqualFold(name, Replayed)
+}
+
 // CopyFields returns a copy of the fields that are wanted, with room for more fields. The values lie in one piece, and adding to those of one field does not
 // reach into another.
 func CopyFields(h http.Header, more int, want func(name string) bool) http.Header {

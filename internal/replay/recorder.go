@@ -165,7 +165,7 @@ func (r *Recorder) freeze() {
 }
 
 func (*Recorder) kept(name string) bool {
-	return name != "Trailer" && !reserved(name) && !strings.HasPrefix(name, http.TrailerPrefix)
+	return name != "Trailer" && !reserved(name) && !replayed(name) && !strings.HasPrefix(name, http.TrailerPrefix)
 }
 
 // announce notes the names of trailers.
