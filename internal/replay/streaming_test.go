@@ -284,17 +284,23 @@ func TestReleaseWaits(t *testing.T) {
 			t.Error("Release returned while the client's writer was in use")
 		}
 	}()
-	for range 1000 { // time enough for a Release that does not wait
-		runtime.Gosched()
-		select {
-		case <-released:
-			t.Error("Release did not wait")
-		default:
-		}
-	}
+	stillWaits(t, released, "Release did not wait")
 	close(leave)
 	<-released
 	<-done
+}
+
+// stillWaits gives a Release that does not wait time enough to show it.
+func stillWaits(t *testing.T, released <-chan struct{}, otherwise string) {
+	t.Helper()
+	for range 1000 {
+		runtime.Gosched()
+		select {
+		case <-released:
+			t.Fatal(otherwise)
+		default:
+		}
+	}
 }
 
 // What informs the client uses its writer too: a 103 that comes late must not get into what is written to it next.
@@ -311,14 +317,7 @@ func TestReleaseWaitsForInterim(t *testing.T) {
 		defer close(released)
 		rec.Release()
 	}()
-	for range 1000 { // time enough for a Release that does not wait
-		runtime.Gosched()
-		select {
-		case <-released:
-			t.Fatal("Release returned while the client was being informed")
-		default:
-		}
-	}
+	stillWaits(t, released, "Release returned while the client was being informed")
 	close(leave)
 	<-released
 }
@@ -334,14 +333,7 @@ func TestReleaseWaitsForDeadline(t *testing.T) {
 		defer close(released)
 		rec.Release()
 	}()
-	for range 1000 { // time enough for a Release that does not wait
-		runtime.Gosched()
-		select {
-		case <-released:
-			t.Fatal("Release returned while the client's deadline was being set")
-		default:
-		}
-	}
+	stillWaits(t, released, "Release returned while the client's deadline was being set")
 	close(w.leave)
 	<-released
 }
