@@ -42,7 +42,7 @@ func parsePattern(text string) (pattern, error) {
 		return p, errors.New("the path must begin with a slash")
 	}
 	if strings.ContainsAny(text, "{}") {
-		p.template = mux.NewRouter().SkipClean(true).NewRoute().Path(text)
+		p.template = mux.NewRouter().SkipClean(true).NewRoute().Path(overLines(text))
 		if err := p.template.GetError(); err != nil {
 			return p, errors.New(strings.TrimPrefix(err.Error(), "mux: "))
 		}
@@ -54,6 +54,30 @@ func parsePattern(text string) (pattern, error) {
 		return p, errors.New("the expression of a variable is about all of it: ^ and $ match nothing there")
 	}
 	return p, checkLiteral(withoutExpressions(text))
+}
+
+// overLines has the expressions of a template match line breaks as any other character: a path may have them, and .* stands for all that follows.
+func overLines(text string) string {
+	var out strings.Builder
+	depth, expression := 0, false
+	for _, c := range text {
+		switch {
+		case c == '{':
+			depth++
+		case c == '}':
+			depth--
+			if depth == 0 && expression {
+				expression = false
+				out.WriteByte(')')
+			}
+		case c == ':' && depth == 1 && !expression:
+			expression = true
+			out.WriteString(":(?s:")
+			continue
+		}
+		out.WriteRune(c)
+	}
+	return out.String()
 }
 
 // checkVariables wants names that are names.

@@ -74,3 +74,21 @@ func TestRoutesBehindOthers(t *testing.T) {
 		}
 	}
 }
+
+// All that follows is all: a path with a line break in it is guarded like any other, and two that differ in it are two.
+func TestLineBreakInPath(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{{Name: "files", Match: "POST /files/{path:.*}", Unique: []string{"path:path"}}, {Match: "POST /logs/{name:[a-z].{2,}}/{rest:.*}"}}
+	})
+	for _, target := range []string{"/files/a%0Ab", "/files/a%0Db", "/files/%0A", "/logs/a%0A%0A/x%0A"} {
+		before := b.executed.Load()
+		for range 2 {
+			if res := b.do("POST", target, "{}", "Idempotency-Key: k-"+target); res.StatusCode != 201 || res.Header.Get("POE-State") == "" {
+				t.Errorf("%s: %d %v", target, res.StatusCode, res.Header)
+			}
+		}
+		if n := b.executed.Load() - before; n != 1 {
+			t.Errorf("%s: executed %d times", target, n)
+		}
+	}
+}

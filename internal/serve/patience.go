@@ -35,6 +35,7 @@ func patient(next http.Handler) http.Handler {
 		out := new(http.Request) // net/http knows its own request by its body
 		*out = *r
 		out.Body = (*upload)(p)
+		defer p.end() // whoever sends the body to the application may come late: over HTTP/2 there is no writer then, and over HTTP/1 it is another request's
 		next.ServeHTTP(p, out)
 	})
 }
@@ -90,7 +91,7 @@ func (u *upload) Read(b []byte) (int, error) {
 	return n, err //nolint:wrapcheck // as it came
 }
 
-// Close ends the reading. Whoever sends the body to the application may come late, when the connection has another request.
+// Close ends the reading.
 func (u *upload) Close() error {
 	(*passage)(u).end()
 	return u.body.Close() //nolint:wrapcheck // as it came
