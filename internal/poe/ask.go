@@ -87,7 +87,7 @@ func (g *Gate) asking(a *action, r *store.Record) *action {
 			return rescued{store.Unused, "it was not done"}
 		case answer == nil:
 			if end.err != nil && !errors.Is(end.err, errNothingYet) {
-				g.log.Error().Err(end.err).Stringer("id", r.ID).Msg("asking the program what became of an action")
+				g.log.Error().Str("error", fmt.Sprint(end.err)).Stringer("id", r.ID).Msg("asking the program what became of an action")
 			}
 			return rescued{store.Unknown, "nothing is known yet"}
 		default:

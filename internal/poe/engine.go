@@ -250,7 +250,7 @@ func (g *Gate) sayPanicked(a *action, end *ending) {
 	}
 	id, stack := end.status.record.ID, debug.Stack()
 	if said := g.log.Error(); said.Enabled() {
-		said.Stringer("id", id).Interface("panic", end.panicked).Bytes("stack", stack).Msg("a handler panicked")
+		said.Stringer("id", id).Str("panic", fmt.Sprint(end.panicked)).Bytes("stack", stack).Msg("a handler panicked")
 	} else if a.client == nil {
 		log.Printf("poe: the handler of action %s panicked: %v\n%s", id, end.panicked, stack)
 	}

@@ -29,6 +29,7 @@ type execution struct {
 
 	// By what the request that is executed is told from all others under this context, which a handler makes. In process only.
 	method, target string                // as the handler gets them
+	key            string                // likewise, of Idempotency-Key
 	values         [forwardedMost]string // room for what it is told about us
 	mu             sync.Mutex
 	through        []*entrance // the Onces that it has come through, the first of which may be its client's; guarded by mu
@@ -38,7 +39,9 @@ type execution struct {
 type entrance struct{ _ byte } // of a size, or all might be at one address
 
 // announce says which request is executed.
-func (e *execution) announce(r *http.Request) { e.method, e.target = r.Method, r.RequestURI }
+func (e *execution) announce(r *http.Request) {
+	e.method, e.target, e.key = r.Method, r.RequestURI, strings.Join(r.Header["Idempotency-Key"], ",")
+}
 
 // An arrival is what a request under the context of an execution is to a Once.
 type arrival int
@@ -52,7 +55,7 @@ const (
 // arrives tells what r is at a Once. The request that is executed has the action's own POE-Id, method and path, and comes through each Once one time, be it
 // as a copy. One that no client waits for comes through what is in front of the program's first Once, which may have made another path of it.
 func (e *execution) arrives(r *http.Request, at *entrance) arrival {
-	if ids := r.Header["Poe-Id"]; len(ids) != 1 || r.Method != e.method || ids[0] != e.id.String() {
+	if ids := r.Header["Poe-Id"]; len(ids) != 1 || r.Method != e.method || ids[0] != e.id.String() || strings.Join(r.Header["Idempotency-Key"], ",") != e.key {
 		return another
 	}
 	e.mu.Lock()

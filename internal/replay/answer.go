@@ -68,6 +68,9 @@ func (r *Recorder) Finish() (*Answer, error) {
 		r.WriteHeader(http.StatusOK)
 	}
 	r.End()
+	if !r.streaming && !r.head() {
+		r.size = r.body.Size() // as it is sealed, whatever who was left behind still counts
+	}
 	if err := r.complete(); err != nil {
 		return nil, err
 	}

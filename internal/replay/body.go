@@ -32,6 +32,7 @@ type Body struct {
 	memory   int64 // held of the spool's budgets
 	disk     int64
 	released bool
+	sealed   bool // nothing more is written
 }
 
 // smallest is the first allocation of a body that does not know its length, in bytes.
@@ -44,7 +45,7 @@ func (b *Body) Write(p []byte) (int, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.released {
+	if b.released || b.sealed {
 		return 0, ErrReleased
 	}
 	if b.file == nil {
@@ -61,6 +62,13 @@ func (b *Body) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return len(p), nil
+}
+
+// Seal says that nothing more is written: a Write from now on is ErrReleased. It waits for one that is under way.
+func (b *Body) Seal() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sealed = true
 }
 
 // Expect prepares for a content of n bytes, if that is known beforehand. It is a hint and never fails.

@@ -239,6 +239,9 @@ func (r *Recorder) take(p []byte) error {
 	if err == nil {
 		return nil
 	}
+	if errors.Is(err, ErrReleased) { // by somebody whom the handler has left behind: of no answer
+		return err
+	}
 	if r.cfg.Stream == nil || !errors.Is(err, ErrSpoolFull) {
 		r.err = fmt.Errorf("recording an answer: %w", err)
 		return r.err
@@ -275,7 +278,11 @@ func (r *Recorder) FlushError() error {
 	}
 	if r.streaming {
 		r.flushStream()
-	} else {
+		return nil
+	}
+	r.client.Lock()
+	defer r.client.Unlock()
+	if !r.finished.Load() {
 		r.sniff(nil) // what comes later is too late to tell the type, as in net/http
 	}
 	return nil

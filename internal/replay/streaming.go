@@ -11,31 +11,36 @@ import (
 // startStream turns the answer from one that is recorded into one that is passed through, and hands on what was recorded.
 // The write of next comes after it.
 func (r *Recorder) startStream(next []byte) {
+	if r.settleStream(next) {
+		r.body.Release()
+		r.flushStream()
+	}
+}
+
+// settleStream asks for the client's writer and gives it what was recorded so far. It returns false where the handler has returned meanwhile.
+func (r *Recorder) settleStream(next []byte) bool {
+	r.client.Lock()
+	defer r.client.Unlock()
+	if r.finished.Load() {
+		return false
+	}
 	r.streaming = true
 	r.sniff(next)
 	a := &Answer{Status: r.status, Header: r.frozen, Trailer: http.Header{}, Where: store.Streamed, Size: r.size, Before: r.cfg.Before}
 	for _, name := range r.trailers {
 		a.Trailer[name] = nil
 	}
-	r.settleStream(a)
-	r.body.Release()
-	r.flushStream()
-}
-
-// settleStream asks for the client's writer and gives it what was recorded so far.
-func (r *Recorder) settleStream(a *Answer) {
-	r.client.Lock()
-	defer r.client.Unlock()
-	if r.released.Load() || r.finished.Load() {
-		return
+	if r.released.Load() {
+		return true
 	}
 	w, err := r.cfg.Stream(a)
 	if err != nil || w == nil {
-		return
+		return true
 	}
 	if _, err := r.body.Reader().WriteTo(w); err == nil {
 		r.stream = w
 	}
+	return true
 }
 
 // pass writes p to the client. A client that is gone makes no difference to the handler: its work goes on.
@@ -76,6 +81,7 @@ func (r *Recorder) End() {
 	r.client.Lock()
 	defer r.client.Unlock()
 	r.finished.Store(true)
+	r.body.Seal()
 }
 
 // Release gives back what the recorder holds, the Body of its answer included. When it has returned, the writer that Stream gave is

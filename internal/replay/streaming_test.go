@@ -349,6 +349,66 @@ func (d deadlined) SetWriteDeadline(time.Time) error {
 	return nil
 }
 
+// Who was left behind flushes when its handler has ended: the fields are the answer's then.
+func TestFlushAfterTheEnd(t *testing.T) {
+	rec := replay.NewRecorder(replay.RecorderConfig{Spool: spoolOf(t, 0, 0)})
+	defer rec.Release()
+	if _, err := io.WriteString(rec, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	rec.End()
+	flushed := make(chan struct{})
+	go func() {
+		defer close(flushed)
+		rec.Flush()
+	}()
+	a, err := rec.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range a.Header { // the race detector sees who else is in there
+		continue
+	}
+	<-flushed
+}
+
+// A write finds the spool full, and would begin a stream, while its handler returns.
+func TestSpoolFullAtTheEnd(t *testing.T) {
+	informing, inform := make(chan struct{}), make(chan struct{})
+	rec := replay.NewRecorder(replay.RecorderConfig{
+		Spool:  spoolOf(t, 1024, -1),
+		Inform: func(int, http.Header) { close(informing); <-inform },
+		Stream: func(*replay.Answer) (http.ResponseWriter, error) { t.Error("a stream begins"); return nil, nil },
+	})
+	defer rec.Release()
+	go rec.WriteHeader(http.StatusProcessing) // to a client that takes its time
+	<-informing
+	if _, err := io.WriteString(rec, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	ended, wrote := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		rec.End() // it waits
+	}()
+	stillWaits(t, ended, "it did not wait for the interim answer")
+	go func() {
+		defer close(wrote)
+		_, _ = rec.Write(make([]byte, 4096))
+	}()
+	stillWaits(t, wrote, "a write that finds the spool full did not wait")
+	close(inform)
+	<-ended
+	<-wrote
+	a, err := rec.Finish()
+	if err != nil { // of an answer that is not whole nobody is told otherwise
+		return
+	}
+	if content, err := a.Body.ReadAll(); err != nil || string(content) != "hello" {
+		t.Errorf("called whole: %q, %v", content, err)
+	}
+}
+
 func TestReleaseEndsAStream(t *testing.T) {
 	client := httptest.NewRecorder()
 	rec := replay.NewRecorder(replay.RecorderConfig{Spool: spoolOf(t, 0, 0), Stream: func(*replay.Answer) (http.ResponseWriter, error) { return client, nil }})

@@ -1,0 +1,144 @@
+package poe_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/postonce/poe"
+)
+
+// unsayable is a panic value, and an error, that cannot be told.
+type unsayable struct{ told map[string]string }
+
+func (u unsayable) MarshalJSON() ([]byte, error) { return u.say() }
+
+func (u unsayable) Error() string {
+	_, _ = u.say()
+	return ""
+}
+
+func (u unsayable) say() ([]byte, error) {
+	u.told["x"] = "y" // of a nil map: it panics
+	return nil, nil
+}
+
+// guardedBuffer is a log that is written to and read at a time.
+type guardedBuffer struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (g *guardedBuffer) Write(p []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.all.Write(p)
+}
+
+func (g *guardedBuffer) String() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.all.String()
+}
+
+// eventually waits until something is so.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !is(); <-time.After(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// What a handler panics with where no client waits is logged, and need not be something that can be.
+func TestPanicIsSaid(t *testing.T) {
+	for name, tc := range map[string]struct {
+		value any
+		says  string
+	}{
+		"an error":                   {errors.New("the till is open"), "the till is open"},
+		"what cannot say what it is": {unsayable{}, "a handler panicked"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			log, app := new(guardedBuffer), http.NewServeMux()
+			gate := openGate(t, poe.Config{App: app, Log: zerolog.New(log)})
+			app.Handle("/poe/", gate)
+			app.Handle("/orders", gate.Once(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(tc.value) })))
+			gate.Resume()
+			if res := ask(app, "POST", "/orders", "Prefer: respond-async"); res.StatusCode != http.StatusAccepted {
+				t.Fatal(res.StatusCode)
+			}
+			eventually(t, tc.says, func() bool { return strings.Contains(log.String(), tc.says) })
+		})
+	}
+}
+
+// The program is asked what became of an action, and returns an error that cannot say what it is. Nobody else's goroutine ends by it.
+func TestRecoverReturnsTheUnsayable(t *testing.T) {
+	log, app := new(guardedBuffer), http.NewServeMux()
+	gate := openGate(t, poe.Config{App: app, Log: zerolog.New(log), Routes: []poe.Route{{Match: "POST *", Recover: func(context.Context, poe.Unresolved) (poe.Resolution, error) {
+		return poe.Resolution{}, unsayable{}
+	}}}})
+	ask(gate.Once(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })), "POST", "/a", "Idempotency-Key: k")
+	eventually(t, "asked", func() bool { return strings.Contains(log.String(), "asking the program") })
+}
+
+// A form's files are removed when its handler has ended, whoever waits, and whoever has copied the request on its way.
+func TestFormOfACopy(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	type key struct{}
+	app := http.NewServeMux()
+	copying := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		app.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), key{}, 1)))
+	})
+	gate := openGate(t, poe.Config{App: copying})
+	app.Handle("/poe/", gate)
+	app.Handle("/orders", gate.Once(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if err := r.ParseMultipartForm(1); err != nil {
+			t.Error(err)
+		}
+		if there, err := filepath.Glob(filepath.Join(dir, "multipart-*")); err != nil || len(there) == 0 {
+			t.Errorf("the form is on no disk: this tests nothing (%v)", err)
+		}
+	})))
+	gate.Resume()
+	for _, prefer := range []string{"wait=5", "respond-async"} {
+		var form bytes.Buffer
+		m := multipart.NewWriter(&form)
+		part, err := m.CreateFormFile("f", "f.txt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := part.Write(make([]byte, 6<<20)); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Close(); err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest(http.MethodPost, "/orders", &form)
+		r.Header = http.Header{"Content-Type": {m.FormDataContentType()}, "Idempotency-Key": {prefer}, "Prefer": {prefer}}
+		w := httptest.NewRecorder()
+		copying.ServeHTTP(w, r)
+		if w.Code >= 300 {
+			t.Fatal(w.Code)
+		}
+		if at := w.Header().Get("Location"); at != "" {
+			eventually(t, "done", func() bool { return strings.HasPrefix(ask(copying, "GET", at).Header.Get("POE-State"), "done") })
+		}
+		if left, err := filepath.Glob(filepath.Join(dir, "multipart-*")); err != nil || len(left) > 0 {
+			t.Errorf("%s: %d files left, %v", prefer, len(left), err)
+		}
+	}
+}
