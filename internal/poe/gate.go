@@ -69,7 +69,7 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 		routes:    rs,
 		store:     cfg.Store,
 		front:     replay.NewFront[ready](cfg.Front),
-		clock:     store.NewClock(cfg.Clock, floor.Time),
+		clock:     cfg.Store.Clock(),
 		restored:  floor.Minted,
 		lost:      floor.Lost,
 		bodies:    newLimits(),
@@ -312,7 +312,6 @@ func (g *Gate) Notes() []string {
 // ConfirmClock has it that the wall clock is right, though it leapt.
 func (g *Gate) ConfirmClock() {
 	g.store.ConfirmClock()
-	g.clock.Confirm()
 	select {
 	case g.past <- struct{}{}:
 	default: // it has been told

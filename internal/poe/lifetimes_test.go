@@ -6,9 +6,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/pebblestore"
 )
 
 // Promises that were made under one configuration, or one time, and asked for under another.
@@ -142,15 +145,28 @@ func TestKeyAlongAURIWhenRetentionChanges(t *testing.T) {
 
 // By a clock that is found to have leapt ahead nothing is forgotten: what guards goes on to guard, and nobody is told that it is gone.
 func TestNothingIsForgottenByALeap(t *testing.T) {
-	b := newBench(t, guarded)
+	disk := vfs.NewMem()
+	var s *pebblestore.Store
+	b := newBench(t, func(c *core.Config) {
+		guarded(c)
+		s = openPebble(t, disk, c.Clock)
+		c.Store = s
+	})
 	uri := b.mint("/orders")
 	b.do("POST", uri, "apples")
 	match := func(b *bench) *http.Response { return b.do("POST", "/orders", "apples", `If-Match: "v1"`, alice) }
 	create := func(b *bench) *http.Response { return b.do("PUT", "/cake", "apples", "If-None-Match: *", alice) }
 	outcome, _, _ := strings.Cut(strings.TrimPrefix(match(b).Header.Get("Link"), "<"), ">")
 	create(b)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
 	b.advance(100 * store.Day)
-	next := b.configured(guarded)
+	next := newBench(t, func(c *core.Config) {
+		guarded(c)
+		c.Store, c.Keys, c.Clock = openPebble(t, disk, b.clock), b.keys, b.clock
+	})
+	next.of = b
 	for what, res := range map[string]*http.Response{
 		"If-Match": match(next), "If-None-Match": create(next), "the outcome": next.do("GET", outcome, "", alice), "the URI": next.do("GET", uri, ""),
 	} {

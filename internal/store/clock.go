@@ -30,6 +30,8 @@ type Clock struct {
 	floor   atomic.Int64                      // Unix milliseconds
 	shift   atomic.Int64                      // nanoseconds by which start is corrected
 
+	seen atomic.Int64 // Unix milliseconds: what was told last, which no record may have
+
 	trial atomic.Bool
 	mu    sync.Mutex    // guards what follows, and changes of trial and shift
 	since time.Duration // when the trial began, as elapsed says it
@@ -100,9 +102,22 @@ func (c *Clock) Confirm() {
 
 // Now returns the time by which claims expire: the wall clock's or the floor, whichever is later.
 func (c *Clock) Now() time.Time {
-	now := c.wall()
-	if f := c.Floor(); now.Before(f) {
-		return f
+	return c.told(c.wall(), c.Floor())
+}
+
+// told returns the time that is told at now: not before the floor, which may be behind, and not before what was told last, unless the clock was
+// corrected by more than the tolerance.
+func (c *Clock) told(now, floor time.Time) time.Time {
+	for ms, set := now.UnixMilli(), false; !set; {
+		last := c.seen.Load()
+		if back := last - ms; back > 0 && back <= tolerance.Milliseconds() {
+			now = time.UnixMilli(last).UTC()
+			break
+		}
+		set = last == ms || c.seen.CompareAndSwap(last, ms)
+	}
+	if now.Before(floor) {
+		return floor
 	}
 	return now
 }
@@ -114,10 +129,7 @@ func (c *Clock) Raise() time.Time { return c.raise(c.wall()) }
 // Tick raises the floor and returns what Now does, with one look at the wall clock.
 func (c *Clock) Tick() time.Time {
 	now := c.wall()
-	if f := c.raise(now); now.Before(f) {
-		return f
-	}
-	return now
+	return c.told(now, c.raise(now))
 }
 
 func (c *Clock) raise(now time.Time) time.Time {

@@ -146,3 +146,19 @@ func TestClockOnTrial(t *testing.T) {
 		t.Errorf("after an hour it is ahead by %s", ahead)
 	}
 }
+
+// A machine that was suspended for ten minutes, or one whose clock NTP has set forward by them, and then NTP sets the clock back by three seconds.
+func TestTimeThatWasToldStays(t *testing.T) {
+	var passed, leap time.Duration
+	c := store.NewClock(func() time.Time { return noon.Add(passed + leap) }, noon)
+	c.SetElapsed(func(time.Time) time.Duration { return passed })
+	passed = time.Hour
+	c.Tick()
+	leap = 10 * time.Minute
+	passed += 24 * time.Hour // and it is right since a day
+	told := c.Tick()
+	leap -= 3 * time.Second
+	if now := c.Tick(); now.Before(told) {
+		t.Errorf("it was %s, and is %s; the floor is %s behind", told.Format(time.TimeOnly), now.Format(time.TimeOnly), now.Sub(c.Floor()))
+	}
+}

@@ -198,6 +198,9 @@ type Upkeep interface {
 	Health() Health
 	// ConfirmClock has it that the wall clock is right, though it leapt: the ledger's time follows it, and what is past by it is forgotten again.
 	ConfirmClock()
+	// Clock returns the clock by which the ledger judges claims. Who tells others what time it is for an action goes by the same one: with two, the one
+	// would say that an action can no longer be executed, and the other execute it.
+	Clock() *Clock
 	// Ready tells whether the ledger can write now, with a reason that may be shown to an operator.
 	Ready(ctx context.Context) error
 	io.Closer

@@ -145,3 +145,6 @@ func (s *Store) Close() error {
 	s.closed = true
 	return nil
 }
+
+// Clock implements store.Upkeep.
+func (s *Store) Clock() *store.Clock { return s.clock }

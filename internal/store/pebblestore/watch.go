@@ -79,3 +79,6 @@ func (s *Store) Health() store.Health {
 
 // ConfirmClock implements store.Upkeep.
 func (s *Store) ConfirmClock() { s.clock.Confirm() }
+
+// Clock implements store.Upkeep.
+func (s *Store) Clock() *store.Clock { return s.clock }

@@ -1,0 +1,109 @@
+package core_test
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	core "github.com/postonce/poe/internal/poe"
+	"github.com/postonce/poe/internal/store/pebblestore"
+)
+
+// openPebble opens the ledger on a disk in memory.
+func openPebble(t *testing.T, disk vfs.FS, clock func() time.Time) *pebblestore.Store {
+	t.Helper()
+	s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: "/data/poe", FS: disk, Clock: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() }) // a test may have done it
+	return s
+}
+
+// heldBody is a body that comes when it is let.
+type heldBody struct {
+	io.Reader
+	began, open chan struct{}
+	once        bool
+}
+
+func (h *heldBody) Read(p []byte) (int, error) {
+	if !h.once {
+		h.once = true
+		close(h.began)
+		<-h.open
+	}
+	return h.Reader.Read(p)
+}
+
+// A client is told that its URI was never used and will not be, and sends its request with a new one. The clock is set back by three seconds. The old one
+// must not be executed then: neither a request that was there before, nor one that comes now.
+func TestNeverUsedStays(t *testing.T) {
+	for name, setBack := range map[string]func(t *testing.T, b *bench, uri string){
+		"a request is on its way": func(t *testing.T, b *bench, uri string) {
+			t.Helper()
+			body := &heldBody{Reader: strings.NewReader("apples"), began: make(chan struct{}), open: make(chan struct{})}
+			r := httptest.NewRequest(http.MethodPost, uri, body)
+			r.ContentLength = 6
+			answered := make(chan struct{})
+			go func() {
+				defer close(answered)
+				b.send(r)
+			}()
+			<-body.began
+			b.advance(6 * time.Second)
+			wantProblem(t, b.do("GET", uri, ""), 410, "never-used")
+			b.advance(-3 * time.Second)
+			close(body.open)
+			<-answered
+		},
+		"a request comes": func(t *testing.T, b *bench, uri string) {
+			t.Helper()
+			b.advance(6 * time.Second)
+			wantProblem(t, b.do("POST", uri, "apples"), 410, "never-used")
+			before := b.executed.Load()
+			if res := b.do("POST", b.mint("/orders"), "apples"); res.StatusCode != 201 { // somebody writes meanwhile
+				t.Fatal(res.StatusCode)
+			}
+			b.executed.Store(before)
+			b.advance(-3 * time.Second)
+			wantProblem(t, b.do("POST", uri, "apples"), 410, "never-used")
+		},
+	} {
+		for trial, off := range map[string]time.Duration{"": 0, ", with the clock on trial": 2 * time.Hour} {
+			t.Run(name+trial, func(t *testing.T) {
+				disk := vfs.NewMem()
+				var s *pebblestore.Store
+				first := newBench(t, func(c *core.Config) {
+					s = openPebble(t, disk, c.Clock)
+					c.Store = s
+				})
+				if res := first.do("POST", first.mint("/orders"), "apples"); res.StatusCode != 201 {
+					t.Fatal(res.StatusCode)
+				}
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+				first.advance(off)
+				b := newBench(t, func(c *core.Config) {
+					c.Store, c.Keys, c.Clock = openPebble(t, disk, first.clock), first.keys, first.clock
+				})
+				b.of = first
+				i, err := b.gate.Mint(t.Context(), core.MintRequest{Target: "/orders", TTL: 10 * time.Minute}) // less than a trial
+				if err != nil {
+					t.Fatal(err)
+				}
+				b.advance(i.Expires.Sub(b.clock()))
+				setBack(t, b, i.URI)
+				if n := b.executed.Load(); n != 0 {
+					t.Errorf("executed %d times", n)
+				}
+			})
+		}
+	}
+}
