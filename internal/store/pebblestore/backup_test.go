@@ -639,3 +639,116 @@ func TestBackupIsPrivate(t *testing.T) {
 		}
 	}
 }
+
+// overtaken is a disk on which write is called when somebody who copies a log has read up to its records' end.
+type overtaken struct {
+	vfs.FS
+	write func()
+}
+
+func (o *overtaken) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	f, err := o.FS.Open(name, opts...)
+	if err == nil && strings.HasSuffix(name, ".log") && !strings.HasPrefix(name, backup) && o.write != nil {
+		return &overtakenFile{File: f, o: o}, nil
+	}
+	return f, err
+}
+
+type overtakenFile struct {
+	vfs.File
+	o    *overtaken
+	once sync.Once
+}
+
+func (f *overtakenFile) Read(p []byte) (int, error) {
+	n, err := f.File.Read(p)
+	if n > 64 && bytes.Equal(p[n-64:n], make([]byte, 64)) { // zeros: the records end in what was read
+		f.once.Do(f.o.write)
+	}
+	return n, err
+}
+
+// A backup is made although the writers are quicker than it at the end of the log.
+func TestBackupIsOvertaken(t *testing.T) {
+	disk := &overtaken{FS: vfs.NewMem()}
+	s := mustOpen(t, disk)
+	write := func() {
+		for range 60 {
+			r := claim(t)
+			r.Request.Head = noise(2000)
+			got, err := s.Claim(t.Context(), r)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if _, err := s.Advance(t.Context(), got.Term, settled(got, noise(1000)), store.Also{}); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	write()
+	disk.write = write
+	if did, err := s.Backup(t.Context(), pebblestore.Backup{Dir: backup}); err != nil {
+		t.Errorf("%+v, %v", did, err)
+	}
+}
+
+// What was minted and executed while the clock was ahead, on trial, is not executed again on a ledger that is restored when the clock is right.
+func TestRestoreAfterAClockOnTrial(t *testing.T) {
+	disk := vfs.NewMem()
+	s, err := open(t, disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Backup(t.Context(), pebblestore.Backup{Dir: backup}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	clock := newHand()
+	clock.set(at.Add(3 * time.Hour)) // the machine starts with a clock that is ahead, as one that takes local time for UTC
+	c := pebblestore.Config{Dir: dir, FS: disk, Clock: clock.now}
+	if s, err = pebblestore.Open(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	r := claim(t)
+	if r.ID, err = store.NewID(clock.now(), 31, rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	r.Expires = clock.now().Add(time.Hour)
+	got, err := s.Claim(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Advance(t.Context(), got.Term, settled(got, []byte("done")), store.Also{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Mark(); err != nil {
+		t.Fatal(err)
+	}
+	clock.set(at.Add(time.Minute)) // NTP
+	if err := s.Mark(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	remove(t, disk, dir) // the disk is gone; the high-water file is not
+	clock.set(at.Add(10 * time.Minute))
+	if _, err := pebblestore.Put(t.Context(), c, store.Restore{From: backup}); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = pebblestore.Open(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	again := r
+	again.Term = newTerm()
+	if _, err := s.Claim(t.Context(), again); !errors.Is(err, store.ErrExpired) {
+		t.Errorf("an id that was minted and executed before the restore is claimed again: %v", err)
+	}
+}

@@ -73,7 +73,7 @@ func (s *Store) asItWas() error {
 	if s.guard.known == nil && s.meta.marked {
 		r, err := readReceipt(s.c.FS, s.c.Dir)
 		if err == nil {
-			s.guard.known = &mark{r.Ledger, r.Sequence, s.meta.restored, r.Time}
+			s.guard.known = &mark{ledger: r.Ledger, sequence: r.Sequence, restored: s.meta.restored, time: r.Time}
 		} else if s.meta.sequence > 0 {
 			return s.guard.unknown(s)
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -20,6 +21,7 @@ type fresh struct {
 	mu         sync.Mutex // guards what follows
 	since      uint64     // Unix milliseconds: every record whose id was minted then or later is in young or in old
 	young, old filter
+	newest     uint64 // when the youngest id was minted that has a record, or had one; 0: there was none
 }
 
 // maxFresh is how many ids go into a filter.
@@ -80,6 +82,7 @@ func (f *fresh) begin(db *pebble.DB, now uint64) error {
 		if !fits {
 			return errors.Join(store.ErrCorrupt, it.Close())
 		}
+		f.newest = max(f.newest, minted(id))
 		f.since = max(f.since, minted(id)+1)
 		ok = it.SeekLT(shelfKey(id.Shelf()))
 	}
@@ -93,6 +96,7 @@ func (f *fresh) begin(db *pebble.DB, now uint64) error {
 func (f *fresh) writing(id store.ID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.newest = max(f.newest, minted(id))
 	if minted(id) < f.since {
 		return
 	}
@@ -103,6 +107,16 @@ func (f *fresh) writing(id store.ID) {
 		f.young.n, f.young.newest = 0, 0
 	}
 	f.young.add(id)
+}
+
+// youngest returns when the youngest id was minted that has a record, or had one; zero: there was none.
+func (f *fresh) youngest() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.newest == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(f.newest)).UTC() //nolint:gosec // 48 bits
 }
 
 // absent tells whether there is surely no record of id. False says nothing. The caller holds its stripe.

@@ -73,7 +73,7 @@ func (g *guard) compare(s *Store) error {
 	if g.known == nil {
 		return g.unknown(s)
 	}
-	here := mark{m.identity, m.sequence, m.restored, m.floor}
+	here := mark{ledger: m.identity, sequence: m.sequence, restored: m.restored, time: m.floor}
 	switch k := g.known; {
 	case k.ledger != m.identity:
 		return &store.HintError{
@@ -101,7 +101,7 @@ func (g *guard) unknown(s *Store) error {
 				s.given.restoreAsIs(),
 		}
 	}
-	if err := g.high.create(s.c.FS, mark{s.meta.identity, s.meta.sequence, s.meta.restored, s.meta.floor}); err != nil {
+	if err := g.high.create(s.c.FS, mark{s.meta.identity, s.meta.sequence, s.meta.restored, s.meta.floor, s.fresh.youngest()}); err != nil {
 		return &store.HintError{Err: err, What: "name a file that can be written, best on another disk: --high-water FILE"}
 	}
 	if s.meta.marked {
@@ -146,7 +146,12 @@ func (g *guard) mark() error {
 	if sequence == g.high.last.sequence && g.failing.Load() == nil {
 		return nil
 	}
-	return g.put(mark{g.s.meta.identity, sequence, g.s.meta.restored, g.s.clock.Floor()})
+	return g.put(g.at(sequence))
+}
+
+// at is the mark of an open ledger at a write that is durable.
+func (g *guard) at(sequence uint64) mark {
+	return mark{g.s.meta.identity, sequence, g.s.meta.restored, g.s.clock.Floor(), latest(g.s.fresh.youngest(), g.high.last.youngest)}
 }
 
 // put writes m. A sync that failed ends the process, since nobody knows then what the disk does.
@@ -174,7 +179,7 @@ func (g *guard) end(opened bool) error {
 	if !opened {
 		return g.high.close()
 	}
-	m := mark{g.s.meta.identity, g.s.commits.durable.Load(), g.s.meta.restored, g.s.clock.Floor()}
+	m := g.at(g.s.commits.durable.Load())
 	return errors.Join(g.put(m), g.put(m), g.high.close())
 }
 

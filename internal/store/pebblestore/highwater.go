@@ -22,6 +22,7 @@ type mark struct {
 	sequence uint64    // of a write that is durable
 	restored time.Time // when the ledger was put back from a backup; zero: never
 	time     time.Time // the floor of the ledger's clock
+	youngest time.Time // when the youngest id was minted that has a record, or had one; the floor may be behind it, while a clock is on trial
 }
 
 // A highWater is a file outside of the ledger with the ledger's last mark, so that a ledger which has lost writes is noticed: emptied, swapped for another,
@@ -48,7 +49,7 @@ const markCategory vfs.DiskWriteCategory = "poe-high-water"
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func (m mark) slot(n uint64) []byte {
-	line := fmt.Sprintf("%s %s sequence=%d time=%s restored=%s write=%d ", markFormat, m.ledger, m.sequence, stamp(m.time), stamp(m.restored), n)
+	line := fmt.Sprintf("%s %s sequence=%d time=%s restored=%s youngest=%s write=%d ", markFormat, m.ledger, m.sequence, stamp(m.time), stamp(m.restored), stamp(m.youngest), n)
 	line += fmt.Sprintf("crc=%08x\n", crc32.Checksum([]byte(line), castagnoli))
 	b := bytes.Repeat([]byte{' '}, slotSize)
 	copy(b, line)
@@ -70,14 +71,15 @@ func parseSlot(b []byte) (m mark, n uint64, ok bool) {
 	if !found || sum != fmt.Sprintf("%08x", crc32.Checksum([]byte(body), castagnoli)) {
 		return m, 0, false
 	}
-	var format, id, at, restored string
-	if _, err := fmt.Sscanf(body, "%s %s sequence=%d time=%s restored=%s write=%d", &format, &id, &m.sequence, &at, &restored, &n); err != nil {
+	var format, id, at, restored, youngest string
+	if _, err := fmt.Sscanf(body, "%s %s sequence=%d time=%s restored=%s youngest=%s write=%d", &format, &id, &m.sequence, &at, &restored, &youngest, &n); err != nil {
 		return m, 0, false
 	}
-	var errs [3]error
+	var errs [4]error
 	m.ledger, errs[0] = store.ParseID(id)
 	m.time, errs[1] = parseStamp(at)
 	m.restored, errs[2] = parseStamp(restored)
+	m.youngest, errs[3] = parseStamp(youngest)
 	return m, n, format == markFormat && errors.Join(errs[:]...) == nil
 }
 

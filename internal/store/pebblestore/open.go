@@ -90,7 +90,7 @@ func (s *Store) open() (err error) {
 	}
 	s.room.begin(s, s.c.FS)
 	// Below what gives up the reserve: zeros that find no room are done without.
-	s.c.FS = newOwnDisk(prewriting{s.c.FS, s.c.Log}, s.c.Dir, s.room.giveUp)
+	s.c.FS = newOwnDisk(prewriting{s.c.FS, s.c.Log, new(sync.Map)}, s.c.Dir, s.room.giveUp)
 	s.cache = pebble.NewCache(s.c.CacheSize)
 	dir = s.c.FS.PathJoin(s.c.Dir, "ledger")
 	if err := s.guard.before(s, dir); err != nil { // who had the lock until now may have written

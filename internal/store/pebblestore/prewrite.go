@@ -2,7 +2,10 @@ package pebblestore
 
 import (
 	"errors"
+	"io"
 	"math"
+	"sync"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/rs/zerolog"
@@ -18,7 +21,38 @@ import (
 // call of Write that came to that end: Pebble makes one at a time, of a log, and no other before it returns.
 type prewriting struct {
 	vfs.FS
-	log zerolog.Logger
+	log  zerolog.Logger
+	live *sync.Map // of *prewritten, by name: the logs that are being written
+}
+
+// Open implements vfs.FS. Whoever reads a log that is being written gets what is in it now, and nothing that comes behind that meanwhile: a copy has no gap.
+func (p prewriting) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	l, ok := p.live.Load(name)
+	var size int64
+	if ok {
+		size = l.(*prewritten).at.Load()
+	}
+	f, err := p.FS.Open(name, opts...)
+	if err != nil || !ok {
+		return f, err
+	}
+	return &limited{File: f, left: size}, nil
+}
+
+// A limited file ends where its writer was.
+type limited struct {
+	vfs.File
+	left int64
+}
+
+// Read implements vfs.File.
+func (l *limited) Read(b []byte) (int, error) {
+	if l.left <= 0 {
+		return 0, io.EOF
+	}
+	n, err := l.File.Read(b[:min(int64(len(b)), l.left)])
+	l.left -= int64(n)
+	return n, err
 }
 
 // walCategory is Pebble's for the logs that it writes. Copies of them, as in a backup, have another.
@@ -39,11 +73,12 @@ func (p prewriting) Create(name string, category vfs.DiskWriteCategory) (vfs.Fil
 	if err != nil || category != walCategory {
 		return f, err
 	}
-	l := &prewritten{File: f, log: p.log}
+	l := &prewritten{File: f, log: p.log, gone: func() { p.live.Delete(name) }}
 	if err = l.extend(); err == nil {
 		err = f.SyncData()
 	}
 	if err == nil {
+		p.live.Store(name, l)
 		return l, nil
 	}
 	p.log.Debug().Err(err).Str("file", name).Msg("a log is not prewritten")
@@ -63,7 +98,9 @@ func (p prewriting) ReuseForWrite(from, to string, category vfs.DiskWriteCategor
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &prewritten{File: f, log: p.log, end: info.Size()}, nil
+	l := &prewritten{File: f, log: p.log, end: info.Size(), gone: func() { p.live.Delete(to) }}
+	p.live.Store(to, l)
+	return l, nil
 }
 
 // Unwrap implements vfs.FS.
@@ -72,16 +109,22 @@ func (p prewriting) Unwrap() vfs.FS { return p.FS }
 // A prewritten file is a log that is written from its beginning.
 type prewritten struct {
 	vfs.File
-	log zerolog.Logger
-	at  int64 // where the next record goes
-	end int64 // of the file, as long as at has not passed it
+	log  zerolog.Logger
+	gone func()
+	at   atomic.Int64 // where the next record goes
+	end  int64        // of the file, as long as at has not passed it
+}
+
+// Close implements vfs.File.
+func (p *prewritten) Close() error {
+	p.gone()
+	return p.File.Close()
 }
 
 // Write implements vfs.File.
 func (p *prewritten) Write(b []byte) (int, error) {
 	n, err := p.File.Write(b)
-	p.at += int64(n)
-	if err == nil && p.at > p.end {
+	if at := p.at.Add(int64(n)); err == nil && at > p.end {
 		if err := p.extend(); err != nil {
 			p.log.Debug().Err(err).Msg("a log is not prewritten any further")
 		}

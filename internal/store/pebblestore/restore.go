@@ -234,7 +234,7 @@ func (s *Store) raise(dir string, lost bool) (mark, error) {
 	// Later than whatever was minted before, even where this machine's clock is behind that of the one that minted it.
 	now := latest(s.c.Clock(), m.floor, m.restored)
 	if k := s.guard.known; k != nil {
-		now = latest(now, k.restored, k.time.Add(2*markEvery))
+		now = latest(now, k.restored, k.time.Add(2*markEvery), k.youngest.Add(2*markEvery))
 		m.sequence = max(m.sequence, k.sequence)
 	}
 	now = now.Add(time.Millisecond).UTC().Truncate(time.Millisecond)
@@ -254,7 +254,7 @@ func (s *Store) raise(dir string, lost bool) (mark, error) {
 	if err = errors.Join(err, b.Close()); err == nil {
 		err = db.Flush()
 	}
-	return mark{m.identity, m.sequence, now, now}, errors.Join(err, db.Close())
+	return mark{m.identity, m.sequence, now, now, now}, errors.Join(err, db.Close())
 }
 
 func latest(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }
