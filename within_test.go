@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -141,4 +142,30 @@ func TestFormOfACopy(t *testing.T) {
 			t.Errorf("%s: %d files left, %v", prefer, len(left), err)
 		}
 	}
+}
+
+// Something between two Onces changes the path of what is executed, so that it is another request to the second one, and the action it executes comes back
+// to itself in the end. That is no outcome that anybody could take for success.
+func TestPathChangedBetween(t *testing.T) {
+	log, app := new(guardedBuffer), http.NewServeMux()
+	var executed atomic.Int64
+	var whole http.Handler
+	gate := openGate(t, poe.Config{
+		Log:    zerolog.New(log),
+		App:    http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { whole.ServeHTTP(w, r) }),
+		Routes: []poe.Route{{Match: "POST *", Async: true}},
+	})
+	app.Handle("/poe/", gate)
+	app.Handle("/orders", gate.Once(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { executed.Add(1) })))
+	app.Handle("/orders/", gate.Once(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		out := r.Clone(r.Context())
+		out.URL.Path = strings.TrimSuffix(r.URL.Path, "/")
+		app.ServeHTTP(w, out)
+	})))
+	whole = app
+	gate.Resume()
+	if res := ask(app, "POST", "/orders/"); res.StatusCode != http.StatusAccepted {
+		t.Fatal(res.StatusCode)
+	}
+	eventually(t, "executed, or said to be wrong", func() bool { return executed.Load() > 0 || strings.Contains(log.String(), "waits for itself") })
 }

@@ -139,7 +139,10 @@ func (c *call) once() {
 			g.write(c.w, c.r, p)
 			return
 		}
-		switch {
+		switch id, within := ActionID(c.r.Context()); {
+		case within && id == s.record.ID && underWay(s.phase):
+			g.log.Error().Stringer("id", id).Msg("an action that is being executed has come back to its own gate, and waits for itself: it is refused. Between two Onces nothing may change a path but by taking a prefix away")
+			http.Error(c.w, "the action that is being executed was here before", http.StatusInternalServerError)
 		case underWay(s.phase) && promised(&s.record) && c.deferred() && !c.viaURI():
 			c.accepted(s, c.naming.repeat)
 		case (underWay(s.phase) || lookedAfter(s)) && g.await(c.r.Context(), s.record.ID, c.waits):
