@@ -138,8 +138,9 @@ func (c *Config) fatal(reason string) {
 // heap, garbage collections: 8 % of the processor time of a POST against one of 8 MiB.
 const memTableSize = 32 << 20
 
-// cacheSize is what Pebble's cache may have, in bytes. What is being written is counted in: with no more than that the cache is as good as none, and a look for a name that is not there
-// reads the filters, indexes and blocks of its tables anew each time, which took half of the processor time of a claim with a key. Two tables are written at a time, mostly.
+// cacheSize is what Pebble's cache may have, in bytes. What is being written is counted in, two tables mostly: with no more than that the cache is as good as
+// none, and a look for a name that is not there reads the filters, indexes and blocks of its tables anew each time, half of the processor time of a claim
+// with a key.
 const cacheSize = 2*memTableSize + 16<<20
 
 // blockSize is how much of a table is read, and compressed, in one piece, in bytes. With Pebble's own 4 KiB a look at an old record costs up to a tenth less. These make
