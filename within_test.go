@@ -105,13 +105,16 @@ func TestFormOfACopy(t *testing.T) {
 		app.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), key{}, 1)))
 	})
 	gate := openGate(t, poe.Config{App: copying})
-	app.Handle("/poe/", gate)
-	app.Handle("/orders", gate.Once(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	inner := gate.Once(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if err := r.ParseMultipartForm(1); err != nil {
 			t.Error(err)
 		}
+	}))
+	app.Handle("/poe/", gate)
+	app.Handle("/orders", gate.Once(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		inner.ServeHTTP(w, r)
 		if there, err := filepath.Glob(filepath.Join(dir, "multipart-*")); err != nil || len(there) == 0 {
-			t.Errorf("the form is on no disk: this tests nothing (%v)", err)
+			t.Errorf("the form is gone before its handler has ended, or was on no disk (%v)", err)
 		}
 	})))
 	gate.Resume()
@@ -168,4 +171,48 @@ func TestPathChangedBetween(t *testing.T) {
 		t.Fatal(res.StatusCode)
 	}
 	eventually(t, "executed, or said to be wrong", func() bool { return executed.Load() > 0 || strings.Contains(log.String(), "waits for itself") })
+}
+
+// What is in front of a program's first Once, or between two, may scope a key, or take it away. What was accepted is executed all the same, and once.
+func TestKeyChangedOnTheWay(t *testing.T) {
+	for name, change := range map[string]func(h http.Header){
+		"scoped":     func(h http.Header) { h.Set("Idempotency-Key", "tenant5-"+strings.Trim(h.Get("Idempotency-Key"), `"`)) },
+		"taken away": func(h http.Header) { h.Del("Idempotency-Key") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			app := http.NewServeMux()
+			var executed, came atomic.Int64
+			whole := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodPost {
+					came.Add(1)
+					change(r.Header)
+				}
+				app.ServeHTTP(w, r)
+			})
+			gate := openGate(t, poe.Config{App: whole, Routes: []poe.Route{{Match: "POST *", Async: true}}})
+			app.Handle("/poe/", gate)
+			app.Handle("/orders", gate.Once(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				executed.Add(1)
+				w.WriteHeader(http.StatusCreated)
+			})))
+			gate.Resume()
+			at := ask(whole, "POST", "/orders", "Idempotency-Key: k").Header.Get("Location")
+			eventually(t, "done", func() bool { return strings.HasPrefix(ask(whole, "GET", at).Header.Get("POE-State"), "done") })
+			if state := ask(whole, "GET", at).Header.Get("POE-State"); executed.Load() != 1 || came.Load() != 2 || !strings.Contains(state, "status=201") {
+				t.Errorf("came %d times, executed %d times: %s", came.Load(), executed.Load(), state)
+			}
+		})
+	}
+	t.Run("between", func(t *testing.T) {
+		var executed atomic.Int64
+		gate := openGate(t, poe.Config{Routes: []poe.Route{{Match: "POST *", Require: true}}})
+		inner := gate.Once(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { executed.Add(1) }))
+		app := gate.Once(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.Header.Del("Idempotency-Key")
+			inner.ServeHTTP(w, r)
+		}))
+		if res := ask(app, "POST", "/orders", "Idempotency-Key: k"); res.StatusCode != http.StatusOK || executed.Load() != 1 {
+			t.Errorf("%d, executed %d times", res.StatusCode, executed.Load())
+		}
+	})
 }

@@ -170,7 +170,7 @@ func (g *Gate) Once(exec Executor, pass http.Handler) http.Handler {
 		}
 		switch g.arrives(r, at) {
 		case itself:
-			defer removeFiles(r, r.MultipartForm)
+			defer noteForm(r, r.MultipartForm)
 			pass.ServeHTTP(w, r)
 			return
 		case twice:

@@ -29,10 +29,11 @@ type execution struct {
 
 	// By what the request that is executed is told from all others under this context, which a handler makes. In process only.
 	method, target string                // as the handler gets them
-	key            string                // likewise, of Idempotency-Key
+	key            string                // likewise, in Idempotency-Key
 	values         [forwardedMost]string // room for what it is told about us
 	mu             sync.Mutex
-	through        []*entrance // the Onces that it has come through, the first of which may be its client's; guarded by mu
+	through        []*entrance       // the Onces that it has come through, the first of which may be its client's; guarded by mu
+	forms          []*multipart.Form // that copies of it have got on the way; guarded by mu
 }
 
 // An entrance is a Once, as far as somebody comes through it.
@@ -55,13 +56,18 @@ const (
 // arrives tells what r is at a Once. The request that is executed has the action's own POE-Id, method and path, and comes through each Once one time, be it
 // as a copy. One that no client waits for comes through what is in front of the program's first Once, which may have made another path of it.
 func (e *execution) arrives(r *http.Request, at *entrance) arrival {
-	if ids := r.Header["Poe-Id"]; len(ids) != 1 || r.Method != e.method || ids[0] != e.id.String() || strings.Join(r.Header["Idempotency-Key"], ",") != e.key {
+	if ids := r.Header["Poe-Id"]; len(ids) != 1 || r.Method != e.method || ids[0] != e.id.String() {
 		return another
 	}
+	key := r.Header["Idempotency-Key"]
+	otherKey := len(key) > 0 && strings.Join(key, ",") != e.key // it is never without one, but what is on its way may take it away
+	asked, _ := targetPath(e.target)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	been := slices.Contains(e.through, at)
 	switch {
+	case otherKey && (len(e.through) > 0 || r.URL.Path != asked): // what is in front of the first Once may have changed it
+		return another
 	case len(e.through) > 0 && !withinPath(e.target, r.URL.Path):
 		return another
 	case been:
@@ -108,6 +114,7 @@ func (e HandlerExecutor) Execute(ctx context.Context, q *replay.Request, rec *re
 		return replay.Unsent, err
 	}
 	defer removeFiles(r, r.MultipartForm)
+	defer removeCopied(ctx)
 	e.Handler.ServeHTTP(rec, r)
 	if rec.Status() == 0 && ctx.Err() != nil {
 		return replay.Broken, context.Cause(ctx)
@@ -120,6 +127,27 @@ func (e HandlerExecutor) Execute(ctx context.Context, q *replay.Request, rec *re
 func removeFiles(r *http.Request, theirs *multipart.Form) {
 	if f := r.MultipartForm; f != nil && f != theirs {
 		_ = f.RemoveAll() // a handler may have moved a file away
+	}
+}
+
+// removeCopied does the same for what noteForm has noted.
+func removeCopied(ctx context.Context) {
+	if e, ok := ctx.Value(executionKey{}).(*execution); ok {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		for _, f := range e.forms {
+			_ = f.RemoveAll() // as above
+		}
+	}
+}
+
+// noteForm notes a form that r, a copy of the request that is executed, has got since it had theirs. It is there until the handler has ended.
+func noteForm(r *http.Request, theirs *multipart.Form) {
+	e, ok := r.Context().Value(executionKey{}).(*execution)
+	if f := r.MultipartForm; ok && f != nil && f != theirs {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.forms = append(e.forms, f)
 	}
 }
 

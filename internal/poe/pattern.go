@@ -42,6 +42,9 @@ func parsePattern(text string) (pattern, error) {
 		return p, errors.New("the path must begin with a slash")
 	}
 	if strings.ContainsAny(text, "{}") {
+		if err := mux.NewRouter().NewRoute().Path(text).GetError(); err != nil {
+			return p, errors.New(strings.TrimPrefix(err.Error(), "mux: "))
+		}
 		p.template = mux.NewRouter().SkipClean(true).NewRoute().Path(overLines(text))
 		if err := p.template.GetError(); err != nil {
 			return p, errors.New(strings.TrimPrefix(err.Error(), "mux: "))

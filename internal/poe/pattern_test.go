@@ -14,6 +14,7 @@ func TestPathsOfRoutes(t *testing.T) {
 		"/orders/{id}": "", "/files/{path:.*}": "", "/a/{id:[0-9]{3}}/b": "", "/a/{id:(?:x|y)*}.json": "", "/v{n}": "", "/a/{id:[*?#]}": "", "/a/{id:[^/$]+}": "", `/a/{id:x\$}`: "",
 		"":                       "must begin with a slash",
 		"orders":                 "must begin with a slash",
+		"/orders/{id:}":          "missing name or pattern",
 		"example.com/orders":     "must begin with a slash",
 		"/orders/{id":            "unbalanced braces",
 		"/orders/id}":            "unbalanced braces",

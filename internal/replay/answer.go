@@ -153,7 +153,7 @@ func (r *Recorder) sniff(next []byte) {
 func (r *Recorder) finalTrailer() http.Header {
 	var t http.Header
 	add := func(name string, values []string) {
-		if len(values) > 0 && validTrailer(name) && !reserved(name) {
+		if len(values) > 0 && validTrailer(name) && r.kept(name) {
 			if t == nil {
 				t = http.Header{}
 			}

@@ -271,6 +271,24 @@ func TestFieldsOfAnAnswerAreApart(t *testing.T) {
 	}
 }
 
+// Nor does it say so beside the answer's fields.
+func TestReplayedElsewhere(t *testing.T) {
+	a, err := record(t, replay.RecorderConfig{Inform: func(status int, h http.Header) {
+		if len(h) > 0 {
+			t.Errorf("%d: %v", status, h)
+		}
+	}}, func(r *replay.Recorder) {
+		r.Header().Set("Idempotent-Replayed", "true")
+		r.WriteHeader(http.StatusEarlyHints)
+		r.Header().Set("Trailer", "Idempotent-Replayed")
+		r.WriteHeader(http.StatusCreated)
+		r.Header().Set(http.TrailerPrefix+"Idempotent-Replayed", "true")
+	})
+	if err != nil || len(a.Trailer) > 0 || len(a.Header) > 0 {
+		t.Errorf("%v, trailers %v, fields %v", err, a.Trailer, a.Header)
+	}
+}
+
 // Only the gate says where an action stands, however a handler spells it: net/http sends a field as it is spelled in the map.
 func TestReservedFieldsInAnySpelling(t *testing.T) {
 	a, err := record(t, replay.RecorderConfig{}, func(r *replay.Recorder) {

@@ -147,8 +147,7 @@ func (r *Recorder) inform(status int) {
 	if r.cfg.Inform == nil {
 		return
 	}
-	h := r.header.Clone()
-	DropReserved(h)
+	h := CopyFields(r.header, 0, r.kept)
 	h.Del("Content-Length") // RFC 9110 section 8.6
 	h.Del("Transfer-Encoding")
 	r.client.Lock()
@@ -172,7 +171,7 @@ func (*Recorder) kept(name string) bool {
 func (r *Recorder) announce(lists []string) {
 	for _, list := range lists {
 		for name := range elements(list) {
-			if name = http.CanonicalHeaderKey(name); validTrailer(name) && !reserved(name) && !slices.Contains(r.trailers, name) {
+			if name = http.CanonicalHeaderKey(name); validTrailer(name) && r.kept(name) && !slices.Contains(r.trailers, name) {
 				r.trailers = append(r.trailers, name)
 			}
 		}

@@ -752,3 +752,72 @@ func TestRestoreAfterAClockOnTrial(t *testing.T) {
 		t.Errorf("an id that was minted and executed before the restore is claimed again: %v", err)
 	}
 }
+
+// A machine started with a clock that was years ahead, for a minute. A restore must not stop the ledger's time for years, nor forget by it.
+func TestRestoreAfterAClockFarAhead(t *testing.T) {
+	disk := vfs.NewMem()
+	clock := newHand()
+	c := pebblestore.Config{Dir: dir, FS: disk, Clock: clock.now}
+	s, err := pebblestore.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	do := func() store.Record {
+		r := claim(t)
+		if r.ID, err = store.NewID(clock.now(), 31, rand.Reader); err != nil {
+			t.Fatal(err)
+		}
+		r.Expires = clock.now().Add(time.Hour)
+		got, err := s.Claim(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err = s.Advance(t.Context(), got.Term, settled(got, []byte("done")), store.Also{}); err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	kept := do()
+	if _, err := s.Backup(t.Context(), pebblestore.Backup{Dir: backup}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	right := at
+	clock.set(right.Add(10 * 365 * 24 * time.Hour)) // the machine starts with a wrong clock
+	if s, err = pebblestore.Open(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	do()
+	clock.set(right.Add(time.Minute)) // NTP
+	do()
+	if err := s.Mark(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	remove(t, disk, dir)
+	clock.set(right.Add(24 * time.Hour))
+	if _, err := pebblestore.Put(t.Context(), c, store.Restore{From: backup}); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = pebblestore.Open(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	a := s.Clock().Now()
+	clock.set(right.Add(48 * time.Hour))
+	s.ConfirmClock()
+	b := s.Clock().Now()
+	if !b.After(a) {
+		t.Errorf("a day has passed and was confirmed, the ledger's time was %s and is %s", a, b)
+	}
+	if _, err := s.Sweep(t.Context(), s.Clock().Now()); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Lookup(t.Context(), store.ByID(kept.ID)); err != nil {
+		t.Errorf("the record that is to be kept for 31 days: after two days %v", err)
+	}
+}

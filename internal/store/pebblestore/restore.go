@@ -218,6 +218,11 @@ func copyChecked(disk vfs.FS, from, to string, c copied) error {
 	return nil
 }
 
+// mostAhead is by how much the youngest id of a lost ledger may be ahead and still be worthless after a restore: a clock that took local time for UTC is, by less
+// than a day, and the ledger's time stands still until it is over. What was named by one that was a year ahead must not hold the ledger up for a year: its
+// POE URI is good for nothing until then.
+const mostAhead = 24 * time.Hour
+
 // raise makes what the database has forgotten worthless, durably, and returns the mark that it has from then on.
 func (s *Store) raise(dir string, lost bool) (mark, error) {
 	db, err := pebble.Open(dir, s.c.options(s.cache))
@@ -234,7 +239,10 @@ func (s *Store) raise(dir string, lost bool) (mark, error) {
 	// Later than whatever was minted before, even where this machine's clock is behind that of the one that minted it.
 	now := latest(s.c.Clock(), m.floor, m.restored)
 	if k := s.guard.known; k != nil {
-		now = latest(now, k.restored, k.time.Add(2*markEvery), k.youngest.Add(2*markEvery))
+		now = latest(now, k.restored, k.time.Add(2*markEvery))
+		if youngest := k.youngest.Add(2 * markEvery); youngest.Sub(now) <= mostAhead {
+			now = latest(now, youngest)
+		}
 		m.sequence = max(m.sequence, k.sequence)
 	}
 	now = now.Add(time.Millisecond).UTC().Truncate(time.Millisecond)
