@@ -203,16 +203,26 @@ func TestKeyChangedOnTheWay(t *testing.T) {
 			}
 		})
 	}
-	t.Run("between", func(t *testing.T) {
-		var executed atomic.Int64
-		gate := openGate(t, poe.Config{Routes: []poe.Route{{Match: "POST *", Require: true}}})
-		inner := gate.Once(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { executed.Add(1) }))
-		app := gate.Once(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			r.Header.Del("Idempotency-Key")
-			inner.ServeHTTP(w, r)
-		}))
-		if res := ask(app, "POST", "/orders", "Idempotency-Key: k"); res.StatusCode != http.StatusOK || executed.Load() != 1 {
-			t.Errorf("%d, executed %d times", res.StatusCode, executed.Load())
-		}
-	})
+	for name, change := range map[string]func(h http.Header){
+		"scoped between":     func(h http.Header) { h.Set("Idempotency-Key", "tenant5-"+h.Get("Idempotency-Key")) },
+		"taken away between": func(h http.Header) { h.Del("Idempotency-Key") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var executed atomic.Int64
+			gate := openGate(t, poe.Config{Routes: []poe.Route{{Match: "POST *", Require: true}}})
+			inner := gate.Once(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { executed.Add(1) }))
+			app := gate.Once(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				change(r.Header)
+				inner.ServeHTTP(w, r)
+			}))
+			res := ask(app, "POST", "/orders", "Idempotency-Key: k")
+			if id, _, _ := strings.Cut(res.Header.Get("POE-State"), ";at="); res.StatusCode != http.StatusOK || executed.Load() != 1 || !strings.HasPrefix(id, "done") {
+				t.Errorf("%d %s, executed %d times", res.StatusCode, id, executed.Load())
+			}
+			again := ask(app, "POST", "/orders", "Idempotency-Key: tenant5-k") // which nobody has used
+			if strings.HasSuffix(again.Header.Get("POE-State"), ";replayed") {
+				t.Errorf("the same action is under two keys: %s", again.Header.Get("POE-State"))
+			}
+		})
+	}
 }

@@ -66,7 +66,7 @@ func (e *execution) arrives(r *http.Request, at *entrance) arrival {
 	defer e.mu.Unlock()
 	been := slices.Contains(e.through, at)
 	switch {
-	case otherKey && (len(e.through) > 0 || r.URL.Path != asked): // what is in front of the first Once may have changed it
+	case otherKey && r.URL.Path != asked: // at its own path something on its way may have changed the key
 		return another
 	case len(e.through) > 0 && !withinPath(e.target, r.URL.Path):
 		return another
