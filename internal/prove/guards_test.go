@@ -50,7 +50,7 @@ var guards = []guard{
 	{"what was told of the time stays", stores + "clock.go", "back > 0 && back <= tolerance", "back > 0 && back <= 0*tolerance", stores, "TestTimeThatWasToldStays"},
 	{"gate and ledger go by one clock", engine + "gate.go", "cfg.Store.Clock(),", "store.NewClock(cfg.Clock, floor.Time),", engine, "TestNeverUsedStays"},
 	{"nobody who was left behind begins an answer", engine + "engine.go", "\tdefer end.recorder.End() ", "\tdefer func() {}() ", engine, "TestStreamAfterTheHandler"},
-	{"what a handler asks for with a copy of its request is guarded", engine + "handler.go", "\tcase otherKey && ", "\tcase false && ", engine, "TestCopiedWithin"},
+	{"what a handler asks for with a copy of its request is guarded", engine + "handler.go", "\tcase otherKey && ", "\tcase false && otherKey && ", engine, "TestCopiedWithin"},
 	{"the claim is durable before the request is sent", engine + "engine.go",
 		"\tgot, err := g.writeClaim(ctx, r)\n\tif err != nil && !store.Refused(err) {",
 		"\ttime.AfterFunc(20*time.Millisecond, func() { _, _ = g.store.Claim(ctx, r) })\n\tgot, err := r, error(nil)\n\tif err != nil && !store.Refused(err) {", engine, "TestOrderOfOneExecution"},
