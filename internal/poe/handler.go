@@ -54,7 +54,8 @@ const (
 )
 
 // arrives tells what r is at a Once. The request that is executed has the action's own POE-Id, method and path, and comes through each Once one time, be it
-// as a copy. One that no client waits for comes through what is in front of the program's first Once, which may have made another path of it.
+// as a copy. One that no client waits for comes through what is in front of the program's first Once, which may have made another path of it. What has another
+// path and another key is a handler's, which has copied its own request for it.
 func (e *execution) arrives(r *http.Request, at *entrance) arrival {
 	if ids := r.Header["Poe-Id"]; len(ids) != 1 || r.Method != e.method || ids[0] != e.id.String() {
 		return another

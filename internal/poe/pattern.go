@@ -42,12 +42,9 @@ func parsePattern(text string) (pattern, error) {
 		return p, errors.New("the path must begin with a slash")
 	}
 	if strings.ContainsAny(text, "{}") {
-		if err := mux.NewRouter().NewRoute().Path(text).GetError(); err != nil {
-			return p, errors.New(strings.TrimPrefix(err.Error(), "mux: "))
-		}
-		p.template = mux.NewRouter().SkipClean(true).NewRoute().Path(overLines(text))
-		if err := p.template.GetError(); err != nil {
-			return p, errors.New(strings.TrimPrefix(err.Error(), "mux: "))
+		var err error
+		if p.template, err = parseTemplate(text); err != nil {
+			return p, err
 		}
 	}
 	if err := checkVariables(p.template); err != nil {
@@ -57,6 +54,21 @@ func parsePattern(text string) (pattern, error) {
 		return p, errors.New("the expression of a variable is about all of it: ^ and $ match nothing there")
 	}
 	return p, checkLiteral(withoutExpressions(text))
+}
+
+// parseTemplate reads a path with variables. It is read as it was written first: an expression that is empty, or closes a group that it has not opened, would be
+// one within overLines. gorilla/mux panics at a group that captures.
+func parseTemplate(text string) (template *mux.Route, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			template, err = nil, fmt.Errorf("%v", p)
+		}
+	}()
+	if err := mux.NewRouter().NewRoute().Path(text).GetError(); err != nil {
+		return nil, errors.New(strings.TrimPrefix(err.Error(), "mux: "))
+	}
+	template = mux.NewRouter().SkipClean(true).NewRoute().Path(overLines(text))
+	return template, template.GetError()
 }
 
 // overLines has the expressions of a template match line breaks as any other character: a path may have them, and .* stands for all that follows.

@@ -15,6 +15,8 @@ func TestPathsOfRoutes(t *testing.T) {
 		"":                       "must begin with a slash",
 		"orders":                 "must begin with a slash",
 		"/orders/{id:}":          "missing name or pattern",
+		"/orders/{id:a)(?:b}":    "unexpected )",
+		"/orders/{id:(x|y)}":     "(?:pattern) instead of (pattern)",
 		"example.com/orders":     "must begin with a slash",
 		"/orders/{id":            "unbalanced braces",
 		"/orders/id}":            "unbalanced braces",
