@@ -186,7 +186,7 @@ func (g *Gate) absent(id store.ID, expires, now time.Time) phase {
 // show answers GET and HEAD.
 func (c *call) show() {
 	g, s := c.g, &c.end.status
-	if _, known := c.naming.recall(s); !known || s.phase != done { // an attempt under way may change anything else
+	if _, known := c.naming.recall(s); !known {
 		var err error
 		if *s, err = c.naming.find(c.r.Context()); err != nil {
 			c.ledgerTrouble(err, unknown)

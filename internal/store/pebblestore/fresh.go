@@ -21,7 +21,7 @@ type fresh struct {
 	mu         sync.Mutex // guards what follows
 	since      uint64     // Unix milliseconds: every record whose id was minted then or later is in young or in old
 	young, old filter
-	newest     uint64 // when the youngest id was minted that has a record, or had one; 0: there was none
+	newest     uint64 // when the youngest id was minted that has a record, or had one since the start; 0: there was none
 }
 
 // maxFresh is how many ids go into a filter.
@@ -109,7 +109,7 @@ func (f *fresh) writing(id store.ID) {
 	f.young.add(id)
 }
 
-// youngest returns when the youngest id was minted that has a record, or had one; zero: there was none.
+// youngest returns when the youngest id was minted that has a record, or had one since the start; zero: there was none.
 func (f *fresh) youngest() time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -151,7 +151,7 @@ func (g *guard) mark() error {
 
 // at is the mark of an open ledger at a write that is durable.
 func (g *guard) at(sequence uint64) mark {
-	return mark{g.s.meta.identity, sequence, g.s.meta.restored, g.s.clock.Floor(), latest(g.s.fresh.youngest(), g.high.last.youngest)}
+	return mark{g.s.meta.identity, sequence, g.s.meta.restored, g.s.clock.Floor(), g.s.fresh.youngest()}
 }
 
 // put writes m. A sync that failed ends the process, since nobody knows then what the disk does.

@@ -22,7 +22,7 @@ type mark struct {
 	sequence uint64    // of a write that is durable
 	restored time.Time // when the ledger was put back from a backup; zero: never
 	time     time.Time // the floor of the ledger's clock
-	youngest time.Time // when the youngest id was minted that has a record, or had one; the floor may be behind it, while a clock is on trial
+	youngest time.Time // when the youngest id was minted that has a record; the floor may be behind it, while a clock is on trial. What was forgotten since is refused by the day of its id
 }
 
 // A highWater is a file outside of the ledger with the ledger's last mark, so that a ledger which has lost writes is noticed: emptied, swapped for another,
