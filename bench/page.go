@@ -31,6 +31,10 @@ func (b *bench) text(ctx context.Context, m measured, args []string) string {
 		b.duration, b.rounds, b.compared(), min(b.rounds, forThePlot))
 	say("load by %s, its latencies corrected by it for what it did not send while it waited. A sync (4 KiB appended, `fdatasync`) takes %.2f ms at the median.\n\n",
 		b.wrk.Version(ctx), float64(m.sync.Microseconds())/1e3)
+	if len(b.beside) > 0 {
+		slices.Sort(b.beside)
+		say("Servers that only waited took %.1f %% of the processors during a round at the median, and %.0f %% at most.\n\n", 100*b.beside[len(b.beside)/2], 100*b.beside[len(b.beside)-1])
+	}
 	m.rows.Goals(&t, goals(), b.compared())
 	say("\n%s", pacedText(m.rates, m.sync))
 	for _, c := range b.connections {

@@ -20,6 +20,9 @@ func (b *bench) load(ctx context.Context, s *subject, on *server, n int) (wrk.Lo
 	switch s.kind {
 	case plain:
 		l.Targets = longTargets(plainTargets)
+	case asked:
+		l.Method, l.Body = http.MethodGet, ""
+		l.Targets = longTargets(usedTogether)
 	case first:
 		l.Mode = wrk.Once
 		l.Targets, err = b.mint(ctx, on.URL, n)
@@ -151,6 +154,8 @@ func (b *bench) confirm(ctx context.Context, s *subject, l wrk.Load) error {
 	switch s.kind {
 	case plain:
 		q.url, q.answer = l.URL+l.Targets[0], orderBody
+	case asked:
+		q.method, q.body, q.url, q.answer = http.MethodGet, "", l.URL+l.Targets[0], orderBody
 	case first: // the round has used it
 		q.url, q.want, q.state = l.URL+l.Targets[0], http.StatusMethodNotAllowed, "done"
 	case conversation:

@@ -43,6 +43,8 @@ func (s *servers) start(ctx context.Context, name string) (*peers.Server, error)
 		return s.host.Role(name, peers.Role{Role: name, Settings: logOnly})
 	case "floor-ledger":
 		return s.host.Role(name, peers.Role{Role: name, Settings: ledgerOnly})
+	case "floor-answer":
+		return s.host.Role(name, peers.Role{Role: name, Behind: "nothing", Settings: "net/http, and the fields and the content of an outcome, which is always the same"})
 	case "fiber-memory":
 		return s.host.Role(name, peers.Role{Role: "fiber-memory", Behind: "nothing", Settings: "Fiber " + peers.Module("github.com/gofiber/fiber/v3") + ", answers in its memory"})
 	case "fiber-redis":
@@ -100,6 +102,16 @@ func (s *servers) get(ctx context.Context, name string) (*server, error) {
 		r.before, err = proc.DiskUse(p.Folder, p.Reserve)
 	}
 	return r, err
+}
+
+// idle are the processes of those that wait while on is measured. The application may be what it stands in front of.
+func (s *servers) idle(on *server) (pids []int) {
+	for name, r := range s.running {
+		if r != on && name != "bare" {
+			pids = append(pids, r.PIDs()...)
+		}
+	}
+	return pids
 }
 
 // stop ends all of them, and returns how many bytes of disk each took for an action.

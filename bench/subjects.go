@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/postonce/poe/bench/internal/report"
+	"github.com/postonce/poe/bench/internal/roles"
 )
 
 // The names of the rows, where others refer to them.
@@ -26,7 +27,7 @@ const (
 	mintedAtOnce     = 1000
 	mintOne          = "/poe/new?for=/orders"
 	mintMany         = "/poe/new?for=/orders&count=1000"
-	orderBody        = `{"item":"apple","quantity":3,"note":"a body of about a hundred bytes, as small orders have"}`
+	orderBody        = roles.OrderBody
 	usedTogether     = 256 // URIs that 405s and hot outcomes are spread over
 	plainTargets     = 8192
 	goalConnections  = 64 // that the goals are for
@@ -46,6 +47,7 @@ const (
 	cold                     // GET, on many URIs that were used, once each, after a restart
 	minting                  // GET a new URI
 	mintingMany              // GET a thousand of them
+	asked                    // GET, to targets as long as a POE URI
 )
 
 // A subject is one row of the tables: a server and what is sent to it.
@@ -84,6 +86,7 @@ func subjects() []subject {
 		{name: embeddedMany, base: bare, server: "embedded-used", kind: mintingMany, want: http.StatusOK},
 		{name: "floor embedded: a log", base: bare, server: "floor-log", want: http.StatusCreated, aside: true},
 		{name: "floor embedded: poe's ledger", base: bare, server: "floor-ledger", want: http.StatusCreated, aside: true},
+		{name: "floor embedded: an outcome", base: bare, server: "floor-answer", kind: asked, want: http.StatusOK, aside: true},
 		{name: "floor gateway: a log", base: reverseProxy, server: "floor-log-gateway", want: http.StatusCreated, aside: true},
 		{name: "floor gateway: poe's ledger and hop", base: reverseProxy, server: "floor-ledger-gateway", want: http.StatusCreated, aside: true},
 		{name: "Fiber's middleware, in memory", base: bare, server: "fiber-memory", kind: keyed, want: http.StatusCreated},

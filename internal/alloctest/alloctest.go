@@ -15,8 +15,8 @@ type Limit struct {
 // slack is how far an operation may stay below its limit before the limit is too wide to notice a loss.
 const slack = 0.7
 
-// Rounds is how often Check measures. What somebody else allocates meanwhile, once a second or when a table is full, is not in all of them.
-const Rounds = 5
+// Rounds is how often Check measures. What somebody else allocates meanwhile, once a second or when a table is full, is not in all of them: so they are short.
+const Rounds = 20
 
 // Check runs f, which does one operation with each call, n times, and fails t where it allocates more on average than limit says, or so much less
 // that the limit guards nothing any more. The runs are counted in so many rounds, of which the least counts; those of one more round, which fill pools and

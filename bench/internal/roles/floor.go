@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -81,6 +82,25 @@ func floor(ctx context.Context, cfg Config, n notary, x exchange) error {
 		if err := x(w, r, n); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
+	}))
+}
+
+// OrderBody is the body of the requests of a measurement.
+const OrderBody = `{"item":"apple","quantity":3,"note":"a body of about a hundred bytes, as small orders have"}`
+
+// floorAnswer is the floor of an outcome: it says to everybody what poe says of one, and looks for nothing.
+func floorAnswer(ctx context.Context, cfg Config) error {
+	oneMore()
+	fields := http.Header{
+		"Cache-Control": {"no-store"}, "Content-Security-Policy": {"sandbox"}, "Content-Type": {"application/json"},
+		"Link":     {`</poe/outcomes/AaIo0tkDcB-ujgnkJ7f8n8cq581TGjLZw_mZcPZvaj4>; rel="status"; anchor=""`},
+		"Location": {"/orders/1"}, "Referrer-Policy": {"same-origin"}, "X-Content-Type-Options": {"nosniff"},
+		"Poe-State": {`done;id="01a228d2-d903-701f-ae8e-09e427b7fc9f";status=201;at=@1795981236;replayed`},
+	}
+	content := []byte(OrderBody)
+	return serve(ctx, cfg.Listen, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		maps.Copy(w.Header(), fields)
+		_, _ = w.Write(content) // a client that is gone is counted by the load generator
 	}))
 }
 

@@ -31,6 +31,7 @@ func Roles() map[string]func(ctx context.Context, cfg Config) error {
 		"embedded":     embedded,
 		"floor-log":    floorLog,
 		"floor-ledger": floorLedger,
+		"floor-answer": floorAnswer,
 		"fiber-memory": fiberMemory,
 		"fiber-redis":  fiberRedis,
 		"table":        table,
