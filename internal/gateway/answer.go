@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/postonce/poe/internal/replay"
 )
@@ -25,19 +27,22 @@ type recorder interface {
 	WriteHead(status int, h http.Header)
 }
 
-// receive reads the answer to its end into the recorder. It tells whether the connection is used up by it.
-func (x *exchange) receive() (last bool, err error) {
+// receive reads the answer to its end into the recorder. It tells whether the connection is used up by it, and whether it refuses the request.
+func (x *exchange) receive() (last, refused bool, err error) {
 	resp, err := x.finalHead()
 	if err != nil {
-		return true, fmt.Errorf("reading the answer's head: %w", err)
+		return true, false, fmt.Errorf("reading the answer's head: %w", err)
 	}
 	x.conn.head = -1
+	// Content that there cannot be may follow all the same. A 304 has the length of what it stands for.
+	odd := resp.StatusCode == http.StatusNoContent && !slices.Contains([]string{"", "0"}, resp.Header.Get("Content-Length")) ||
+		(resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified) && len(resp.TransferEncoding) > 0
 	declared := x.writeHead(resp)
 	if err := x.copyBody(resp); err != nil {
 		if x.conn.failure == nil { // as headError has it
 			err = errMalformed
 		}
-		return true, fmt.Errorf("reading the answer's body: %w", err)
+		return true, false, fmt.Errorf("reading the answer's body: %w", err)
 	}
 	h := x.answer.Header()
 	for name, values := range replay.EndToEnd(resp.Trailer) {
@@ -46,7 +51,7 @@ func (x *exchange) receive() (last bool, err error) {
 		}
 		h[name] = values
 	}
-	return resp.Close || !resp.ProtoAtLeast(1, 1), nil
+	return odd || resp.Close || !resp.ProtoAtLeast(1, 1), resp.StatusCode >= http.StatusBadRequest, nil
 }
 
 // finalHead reads heads up to the final one and hands the informational ones on. An application that works for long may send as many as it likes, within headLimit.
@@ -65,6 +70,8 @@ func (x *exchange) finalHead() (*http.Response, error) {
 			return nil, x.headError()
 		case resp.ProtoMajor != 1 || resp.StatusCode < 100:
 			return nil, errMalformed
+		case blankFraming(resp.Header):
+			return nil, errMalformed
 		case resp.StatusCode == http.StatusSwitchingProtocols:
 			return nil, errSwitched
 		case resp.StatusCode >= 200:
@@ -72,6 +79,16 @@ func (x *exchange) finalHead() (*http.Response, error) {
 		}
 		x.inform(resp)
 	}
+}
+
+// blankFraming tells whether a field that says where the answer ends has a blank before its colon: net/http keeps it under that name and does not go by it.
+func blankFraming(h http.Header) bool {
+	for name := range h {
+		if n := strings.TrimRight(name, " "); n != name && (strings.EqualFold(n, "Transfer-Encoding") || strings.EqualFold(n, "Content-Length")) {
+			return true
+		}
+	}
+	return false
 }
 
 // headError tells trouble of the connection from an answer that makes no sense. What net/http says of the latter quotes it, and

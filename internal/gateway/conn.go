@@ -74,13 +74,14 @@ func (c *conn) framedTwice() (bool, error) {
 	}
 	for {
 		head, _ := c.reader.Peek(c.reader.Buffered()) // it is there
-		for _, end := range []string{"\r\n\r\n", "\n\n"} {
+		for _, end := range []string{"\n\r\n", "\n\n"} {
 			if before, _, found := bytes.Cut(head, []byte(end)); found {
 				return bytes.Contains(bytes.ToLower(before), []byte(field)), nil
 			}
 		}
-		if len(head) == c.reader.Size() { // what comes behind nobody looks at
-			return bytes.Contains(bytes.ToLower(head), []byte(field)), nil
+		if len(head) == c.reader.Size() { // the connection takes no other request
+			c.reader = bufio.NewReaderSize(c.reader, 4*len(head))
+			continue
 		}
 		if _, err := c.reader.Peek(len(head) + 1); err != nil {
 			return false, err

@@ -17,6 +17,9 @@ const (
 	// earlyAnswer is how long the rest of a request may still take after its answer was complete: mostly it is
 	// written, and its writer has not been scheduled yet.
 	earlyAnswer = 50 * time.Millisecond
+	// earlySuccess is how long each block of the rest may take after an answer that is no refusal, and that keeps the connection: who says so early
+	// mostly reads on.
+	earlySuccess = time.Second
 )
 
 var errAnsweredEarly = errors.New("the answer came before the request was written")
@@ -51,11 +54,14 @@ func (x *exchange) run() (replay.Proof, error) {
 		x.rest = make(chan error, 1)
 		go func() { x.rest <- x.sendRest() }()
 	}
-	last, err := x.receive()
-	if err != nil {
+	last, refused, err := x.receive()
+	switch {
+	case err != nil:
 		x.stopSending(0)
-	} else {
+	case last, refused:
 		x.stopSending(earlyAnswer)
+	default:
+		x.stopSending(earlySuccess)
 	}
 	switch {
 	case err == nil:
@@ -90,7 +96,7 @@ func (x *exchange) sendRest() error {
 	return nil
 }
 
-// stopSending ends the goroutine that writes, once it had a moment of grace, and settles sendErr. It may be called again.
+// stopSending ends the goroutine that writes, once it has not moved for a moment of grace, and settles sendErr. It may be called again.
 func (x *exchange) stopSending(grace time.Duration) {
 	if x.rest != nil && !x.sentWithin(grace) {
 		x.conn.timeOutWrite()
@@ -104,7 +110,7 @@ func (x *exchange) stopSending(grace time.Duration) {
 	}
 }
 
-// sentWithin waits for the goroutine that writes to end by itself, and tells whether it did.
+// sentWithin waits for the goroutine that writes to end by itself, after a success for as long as it moves, and tells whether it did.
 func (x *exchange) sentWithin(d time.Duration) bool {
 	select {
 	case x.sendErr = <-x.rest:
@@ -117,10 +123,16 @@ func (x *exchange) sentWithin(d time.Duration) bool {
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()
-	select {
-	case x.sendErr = <-x.rest:
-		return true
-	case <-t.C:
-		return false
+	for before := x.conn.sent(); ; t.Reset(d) {
+		select {
+		case x.sendErr = <-x.rest:
+			return true
+		case <-t.C:
+		}
+		now := x.conn.sent()
+		if now == before || d < earlySuccess {
+			return false
+		}
+		before = now
 	}
 }

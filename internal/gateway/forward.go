@@ -59,9 +59,10 @@ func forwardedTrailer(t http.Header) http.Header {
 	}
 	out := http.Header{}
 	for _, name := range forwarded(nil, t) {
-		if httpguts.ValidTrailerHeader(name) {
-			out[name] = t[name]
+		if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidTrailerHeader(name) || slices.ContainsFunc(t[name], func(v string) bool { return !httpguts.ValidHeaderFieldValue(v) }) {
+			continue // net/http lets some through, and what cannot be sent would be found out when half is sent
 		}
+		out[name] = t[name]
 	}
 	return out
 }

@@ -136,8 +136,6 @@ func TestUnsendable(t *testing.T) {
 		{"field value", func(r *replay.Request) { r.Header = http.Header{"A": {"x\r\nB: y"}} }},
 		{"field value with NUL", func(r *replay.Request) { r.Header = http.Header{"A": {"x\x00"}} }},
 		{"our field", func(r *replay.Request) { r.Forward = []replay.Field{{Name: "POE-Id", Value: "x\ny"}} }},
-		{"trailer", func(r *replay.Request) { r.Trailer = http.Header{"A": {"x\r\n\r\nPOST /"}} }},
-		{"trailer name", func(r *replay.Request) { r.Trailer = http.Header{"A:": {"x"}} }},
 		{"body already released", func(r *replay.Request) { r.Body.Release() }},
 	}
 	for _, tt := range tests {

@@ -66,19 +66,49 @@ func TestEarlyAnswerTiming(t *testing.T) {
 			}
 		})
 	})
-	t.Run("reads no more", func(t *testing.T) {
+	for name, tt := range map[string]struct {
+		answer string
+		grace  time.Duration
+	}{
+		"a success, then nothing is read":                          {ok, time.Second},
+		"a success that ends the connection, then nothing is read": {"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", 50 * time.Millisecond},
+		"a refusal, then nothing is read":                          {"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n", 50 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				done := make(chan struct{})
+				g := newGateway(t, "pipe", piped(func(c net.Conn, r *http.Request) {
+					firstBlock(r)
+					if _, err := io.WriteString(c, tt.answer); err == nil {
+						<-done
+					}
+				}))
+				res, took := elapsed(t, t.Context(), g, post(t, strings.Repeat("x", size)))
+				close(done)
+				if res.Proof != replay.Complete || took != tt.grace {
+					t.Errorf("proof %v after %s", res.Proof, took)
+				}
+			})
+		})
+	}
+	t.Run("a success, and it is read slowly", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			done := make(chan struct{})
+			var read int64
 			g := newGateway(t, "pipe", piped(func(c net.Conn, r *http.Request) {
-				firstBlock(r)
-				if _, err := io.WriteString(c, ok); err == nil {
-					<-done
+				read = firstBlock(r)
+				if _, err := io.WriteString(c, ok); err != nil {
+					return
+				}
+				for n := int64(1); n > 0; read += n {
+					<-time.After(900 * time.Millisecond)
+					n, _ = io.CopyN(io.Discard, r.Body, 64<<10) // less than all shows in read
 				}
 			}))
 			res, took := elapsed(t, t.Context(), g, post(t, strings.Repeat("x", size)))
-			close(done)
-			if res.Proof != replay.Complete || took != 50*time.Millisecond {
-				t.Errorf("proof %v after %s", res.Proof, took)
+			<-time.After(time.Minute) // until the peer has ended
+			synctest.Wait()
+			if res.Proof != replay.Complete || read != size {
+				t.Errorf("proof %v after %s, %d bytes read", res.Proof, took, read)
 			}
 		})
 	})

@@ -223,7 +223,7 @@ func (c *call) inform(status int, h http.Header) {
 		own[name] = values
 	}
 	func() {
-		defer limitWrite(c.w, c.g.cfg.Patience).Stop() // the execution waits for it
+		defer limitWrite(c.w, min(c.g.cfg.Patience, interimTime)).Stop() // the execution waits for it
 		if c.r.ProtoMajor == 2 {
 			writeInterim(c.w, status)
 		} else {
@@ -235,6 +235,9 @@ func (c *call) inform(status int, h http.Header) {
 		own[name] = values
 	}
 }
+
+// interimTime is how long a client may take for an interim answer: short of the time for an execution, which goes on only then.
+const interimTime = time.Second
 
 // endInterim waits for an interim answer that is on its way, and lets no other follow: a handler may have left somebody behind who still sends them.
 func (c *call) endInterim() {

@@ -92,10 +92,16 @@ func (e *execution) Value(key any) any {
 		return e.id
 	case executionKey:
 		return e
-	default:
-		return e.Context.Value(key)
 	}
+	v := e.Context.Value(key)
+	if v == nil && key == http.ServerContextKey { // httputil.ReverseProxy takes half an answer for a whole one where there is none
+		return noServer
+	}
+	return v
 }
+
+// noServer stands for the server where no client's request came through one.
+var noServer = new(http.Server)
 
 // ActionID returns the id of the action that is being executed under ctx, and whether there is one.
 func ActionID(ctx context.Context) (store.ID, bool) {

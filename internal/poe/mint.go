@@ -354,10 +354,24 @@ func (l *linkWriter) Flush() {
 	_ = http.NewResponseController(l.ResponseWriter).Flush() // not every writer can, and then there is nothing to do
 }
 
+// begun is how many bytes of a copy must be there before the rest of it is left to the system.
+const begun = 512
+
 // ReadFrom adds the fields and passes on, so that files are still sent by the system.
 func (l *linkWriter) ReadFrom(src io.Reader) (int64, error) {
-	l.head(http.StatusOK)
-	return io.Copy(l.ResponseWriter, src)
+	if l.done {
+		return io.Copy(l.ResponseWriter, src)
+	}
+	// What is copied may fail before it begins, and then the handler may still say so.
+	n, err := io.CopyN(struct{ io.Writer }{l}, src, begun)
+	if errors.Is(err, io.EOF) {
+		return n, nil
+	}
+	if err != nil {
+		return n, err
+	}
+	rest, err := io.Copy(l.ResponseWriter, src)
+	return n + rest, err
 }
 
 // Hijack adds the fields, for who writes the head of an upgrade by hand, and passes on. It fails with

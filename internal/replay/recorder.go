@@ -253,9 +253,6 @@ func (r *Recorder) take(p []byte) error {
 // ReadFrom takes src to its end as a sequence of writes; those of an event stream are flushed one by one.
 // The error is that of Write, or src's own.
 func (r *Recorder) ReadFrom(src io.Reader) (int64, error) {
-	if r.status == 0 {
-		r.WriteHeader(http.StatusOK)
-	}
 	return r.cfg.Spool.copyIn(r.writeChunk, src, math.MaxInt64)
 }
 

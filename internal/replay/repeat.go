@@ -126,12 +126,15 @@ func (m *message) decodeFor(r *http.Request, content io.ReadSeeker, codings []st
 		}
 		return func() {}, nil
 	}
-	m.content, m.size, m.header = decoded, -1, maps.Clone(m.header)
+	m.content, m.size, m.header, m.trailer = decoded, -1, maps.Clone(m.header), maps.Clone(m.trailer)
 	for _, name := range []string{"Content-Encoding", "Content-Digest", "Repr-Digest", "Digest", "Content-Md5"} {
 		delete(m.header, name) // the digests are of the coded content
+		delete(m.trailer, name)
 	}
-	if tag := m.header.Get("Etag"); strings.HasPrefix(tag, `"`) {
-		m.header["Etag"] = []string{"W/" + tag} // RFC 9110 section 8.8.1: other bytes, same meaning
+	for _, h := range []http.Header{m.header, m.trailer} {
+		if tag := h.Get("Etag"); strings.HasPrefix(tag, `"`) {
+			h["Etag"] = []string{"W/" + tag} // RFC 9110 section 8.8.1: other bytes, same meaning
+		}
 	}
 	m.header["Vary"] = append(append([]string(nil), m.header["Vary"]...), "Accept-Encoding")
 	m.shared = fieldsOf(m.header)

@@ -26,7 +26,7 @@ func flushed(h http.Handler) http.Handler {
 // patient passes requests on to next for as long as what comes from the client, and goes to it, moves.
 func patient(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p := &passage{StreamWriter: core.NewStreamWriter(w, patience)}
+		p := &passage{StreamWriter: core.NewStreamWriter(w, patience), old: !r.ProtoAtLeast(1, 1)}
 		if r.Body == nil || r.Body == http.NoBody {
 			next.ServeHTTP(p, r)
 			return
@@ -44,10 +44,23 @@ func patient(next http.Handler) http.Handler {
 type passage struct {
 	*core.StreamWriter
 	body   io.ReadCloser
+	old    bool // HTTP/1.0
 	oneWay bool // over HTTP/1 net/http reads what is left of a body before it answers
 
 	mu   sync.Mutex
 	over bool // the body is read, or nobody reads it any more: the deadline is net/http's again, which waits by it for the next request
+}
+
+// WriteHeader passes on. HTTP/1.0 has no interim answers (RFC 9110, section 15.2), and its connection ends, though httputil.ReverseProxy takes that field out
+// with those of an interim answer.
+func (p *passage) WriteHeader(status int) {
+	if p.old {
+		if status < 200 && status != http.StatusSwitchingProtocols {
+			return
+		}
+		p.Header().Set("Connection", "close")
+	}
+	p.StreamWriter.WriteHeader(status)
 }
 
 // Write passes on.
