@@ -17,8 +17,20 @@ import (
 	"github.com/postonce/poe/internal/replay"
 )
 
-// maxDecoded is how much is decoded to compare two bodies, in bytes; a longer one is compared as it came.
-const maxDecoded = 64 << 20
+// maxDecoded is how much is decoded to compare two bodies, in bytes; a longer one is compared as it came. So is one that becomes more than maxGrowth times
+// as long, beyond some: so much no coding makes of anything but a bomb.
+const (
+	maxDecoded = 64 << 20
+	maxGrowth  = 2000
+	someGrowth = 1 << 20
+)
+
+// mostDecoded is what maxDecoded is for a body of size bytes.
+func mostDecoded(size int64) int64 { return min(maxDecoded, max(someGrowth, maxGrowth*size)) }
+
+// maxParts is how many parts a multipart body may have to be compared part by part, and to be looked into. One that has more, or ten times as many fields,
+// is compared as it is: each costs as much time as kilobytes of content, and takes a few bytes that a coding makes nothing of.
+const maxParts = 1000
 
 // How a body was compared. It is part of the digest, so that bytes which were compared in one way are never taken for others that were
 // compared in another.
@@ -32,6 +44,7 @@ const (
 // of their type, or in the boundary between their parts, are the same. It fails only where the body cannot be read.
 func Digest(src Source) ([32]byte, error) {
 	r := reader{src: src}
+	defer r.look()()
 	kind, params := r.mediaType()
 	if strings.HasPrefix(kind, "multipart/") && params["boundary"] != "" {
 		if sum, ok := r.partsDigest(params["boundary"]); ok {
@@ -96,7 +109,7 @@ func (r *reader) decoded() (io.Reader, func(), bool) {
 	if !ok {
 		return nil, nil, false
 	}
-	return io.LimitReader(d, maxDecoded+1), done, true
+	return io.LimitReader(d, mostDecoded(r.src.Size)+1), done, true
 }
 
 func (r *reader) decodedDigest() (sum [32]byte, ok bool) {
@@ -107,7 +120,7 @@ func (r *reader) decodedDigest() (sum [32]byte, ok bool) {
 	defer done()
 	h := sha256.New()
 	n, err := io.Copy(h, d)
-	return [32]byte(h.Sum(nil)), err == nil && n <= maxDecoded
+	return [32]byte(h.Sum(nil)), err == nil && n <= mostDecoded(r.src.Size)
 }
 
 // partsDigest hashes the parts in their order: each by its fields and the digest of its content.
@@ -119,12 +132,18 @@ func (r *reader) partsDigest(boundary string) (sum [32]byte, ok bool) {
 	defer done()
 	in := multipart.NewReader(d, boundary)
 	h := sha256.New()
-	for n := 0; ; n++ {
+	for n, lines := 0, 0; ; n++ {
 		p, err := in.NextRawPart()
 		if errors.Is(err, io.EOF) {
 			return [32]byte(h.Sum(nil)), n > 0
 		}
 		if err != nil {
+			return sum, false
+		}
+		for _, values := range p.Header {
+			lines += len(values)
+		}
+		if n == maxParts || lines > 10*maxParts {
 			return sum, false
 		}
 		partFields(h, p.Header)

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/postonce/poe/internal/replay"
 )
 
 // maxDepth is how deep a JSON document may be nested.
@@ -20,11 +22,17 @@ func (r *reader) member(p Place) (string, error) {
 		if kind != "application/json" && !strings.HasSuffix(kind, "+json") {
 			return "", malformed("is not JSON, by its Content-Type")
 		}
+		if err := r.inUTF8(); err != nil {
+			return "", err
+		}
+		if !replay.Marked(r.src.Header) { // it may be JSON to an application that does not decode, too
+			return "", malformed("has a Content-Encoding other than gzip and zstd")
+		}
 		b, err := r.text()
 		if err != nil {
 			return "", err
 		}
-		if r.json, err = ParseJSON(b); err != nil {
+		if r.json, err = parse(b, r.ways); err != nil {
 			return "", err
 		}
 	}
@@ -37,8 +45,14 @@ func (r *reader) member(p Place) (string, error) {
 	}
 	switch v := v.(type) {
 	case string:
+		if strings.ContainsRune(v, utf8.RuneError) { // half of a surrogate pair, which is not the same to all
+			return "", malformed("has a text that is not Unicode")
+		}
 		return only(p, []string{v})
 	case json.Number:
+		if rounded(v.String()) {
+			return "", malformed("has a number that most applications round")
+		}
 		return "n:" + number(v.String()), nil
 	case bool:
 		return "b:" + strconv.FormatBool(v), nil
@@ -75,13 +89,16 @@ func respelled(v any, way []string) bool {
 }
 
 // ParseJSON reads one document, not null, into what encoding/json makes of it, with numbers as json.Number. Its errors are *FormatError. A member that is there twice is an error, since applications differ in which of the two they take.
-func ParseJSON(b []byte) (any, error) {
+func ParseJSON(b []byte) (any, error) { return parse(b, [][]string{nil}) }
+
+// parse is ParseJSON for who wants what lies at the end of those ways alone: of what is beside them nothing is kept but names.
+func parse(b []byte, ways [][]string) (any, error) {
 	if !utf8.Valid(b) {
 		return nil, malformed("is not JSON: it is not UTF-8")
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
-	v, err := parseValue(d, 0)
+	v, err := parseValue(d, 0, ways)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +111,20 @@ func ParseJSON(b []byte) (any, error) {
 	return v, nil
 }
 
-func parseValue(d *json.Decoder, depth int) (any, error) {
+// along returns what is left of ways behind a step. One that has ended keeps all that follows.
+func along(ways [][]string, step string) (rest [][]string) {
+	for _, w := range ways {
+		switch {
+		case len(w) == 0:
+			rest = append(rest, w)
+		case w[0] == step:
+			rest = append(rest, w[1:])
+		}
+	}
+	return rest
+}
+
+func parseValue(d *json.Decoder, depth int, ways [][]string) (any, error) {
 	if depth > maxDepth {
 		return nil, malformed("is nested more than %d deep", maxDepth)
 	}
@@ -104,15 +134,17 @@ func parseValue(d *json.Decoder, depth int) (any, error) {
 	}
 	switch t {
 	case json.Delim('{'):
-		return parseObject(d, depth)
+		return parseObject(d, depth, ways)
 	case json.Delim('['):
 		list := []any{}
-		for d.More() {
-			v, err := parseValue(d, depth+1)
+		for i := 0; d.More(); i++ {
+			v, err := parseValue(d, depth+1, along(ways, strconv.Itoa(i)))
 			if err != nil {
 				return nil, err
 			}
-			list = append(list, v)
+			if len(ways) > 0 {
+				list = append(list, v)
+			}
 		}
 		_, err := d.Token()
 		return list, notJSON(err)
@@ -121,7 +153,7 @@ func parseValue(d *json.Decoder, depth int) (any, error) {
 	}
 }
 
-func parseObject(d *json.Decoder, depth int) (any, error) {
+func parseObject(d *json.Decoder, depth int, ways [][]string) (any, error) {
 	object := map[string]any{}
 	for d.More() {
 		t, err := d.Token()
@@ -132,11 +164,14 @@ func parseObject(d *json.Decoder, depth int) (any, error) {
 		if _, twice := object[name]; twice {
 			return nil, malformed("has a member twice")
 		}
-		if object[name], err = parseValue(d, depth+1); err != nil {
+		if object[name], err = parseValue(d, depth+1, along(ways, name)); err != nil {
 			return nil, err
 		}
 	}
 	_, err := d.Token()
+	if len(ways) == 0 {
+		return nil, notJSON(err) // nobody asks for it
+	}
 	return object, notJSON(err)
 }
 
@@ -171,4 +206,13 @@ func number(s string) string {
 		return "0"
 	}
 	return sign + short + "e" + strconv.Itoa(exponent)
+}
+
+// rounded tells whether a number that is not written as a whole one is another to an application that reads it as a double, as most do.
+func rounded(s string) bool {
+	if !strings.ContainsAny(s, ".eE") {
+		return false // those that have such numbers know them
+	}
+	f, err := strconv.ParseFloat(s, 64)
+	return err != nil || number(strconv.FormatFloat(f, 'e', -1, 64)) != number(s)
 }

@@ -9,6 +9,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/postonce/poe/internal/replay"
 )
@@ -38,6 +39,12 @@ func malformed(format string, args ...any) error {
 // or there twice is a *MissingError; a body that is not what a place asks for is a *FormatError.
 func Read(places []Place, src Source) ([]string, error) {
 	r := reader{src: src}
+	for _, p := range places {
+		if p.kind == "json" {
+			r.ways = append(r.ways, p.pointer.DecodedTokens())
+		}
+	}
+	defer r.look()()
 	out := make([]string, len(places))
 	for i, p := range places {
 		v, err := r.value(p)
@@ -53,6 +60,7 @@ func Read(places []Place, src Source) ([]string, error) {
 type reader struct {
 	src  Source
 	json any
+	ways [][]string // to what is wanted of it
 	form map[string][]string
 }
 
@@ -61,6 +69,9 @@ func (r *reader) value(p Place) (string, error) {
 	case "json":
 		return r.member(p)
 	case "form":
+		if inQuery(r.src.Query, p.name) { // some applications take that one
+			return "", malformed("is a form, and %s is in the query too", p)
+		}
 		if r.form == nil {
 			var err error
 			if r.form, err = r.parseForm(); err != nil {
@@ -85,6 +96,20 @@ func (r *reader) value(p Place) (string, error) {
 		}
 		return only(p, []string{v})
 	}
+}
+
+// inQuery tells whether a query has a member of that name, in any case.
+func inQuery(query, name string) bool {
+	for pair := range strings.FieldsFuncSeq(query, func(r rune) bool { return r == '&' || r == ';' }) {
+		key, _, _ := strings.Cut(pair, "=")
+		if plain, err := url.QueryUnescape(key); err == nil {
+			key = plain
+		}
+		if strings.EqualFold(key, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // only returns the one text that is there.
@@ -137,6 +162,15 @@ func (r *reader) text() ([]byte, error) {
 
 func (r *reader) parseForm() (map[string][]string, error) {
 	kind, params := r.mediaType()
+	if replay.Coded(r.src.Header) { // some applications decode it, others do not, and it can be a form to both
+		return nil, malformed("is a form with a Content-Encoding")
+	}
+	if strings.Contains(r.src.Header.Get("Content-Type"), "*") { // RFC 2231; to others the parameter is another one
+		return nil, malformed("is a form whose Content-Type has a parameter in parts or with a charset")
+	}
+	if err := r.inUTF8(); err != nil {
+		return nil, err
+	}
 	b, err := r.text()
 	if err != nil {
 		return nil, err
@@ -147,9 +181,13 @@ func (r *reader) parseForm() (map[string][]string, error) {
 		if err != nil {
 			return nil, malformed("is not a form")
 		}
-		return form, nil
+		return form, plainForm(form, "")
 	case "multipart/form-data":
-		return parts(multipart.NewReader(strings.NewReader(string(b)), params["boundary"]))
+		form, err := parts(multipart.NewReader(strings.NewReader(string(b)), params["boundary"]))
+		if err != nil {
+			return nil, err
+		}
+		return form, plainForm(form, "--"+params["boundary"])
 	default:
 		return nil, malformed("is not a form, by its Content-Type")
 	}
@@ -158,7 +196,10 @@ func (r *reader) parseForm() (map[string][]string, error) {
 // parts reads the members of a form that are not files.
 func parts(in *multipart.Reader) (map[string][]string, error) {
 	form := map[string][]string{}
-	for {
+	for n := 0; ; n++ {
+		if n > maxParts {
+			return nil, malformed("is a form of more than %d parts", maxParts)
+		}
 		p, err := in.NextRawPart()
 		if errors.Is(err, io.EOF) {
 			return form, nil
@@ -191,6 +232,9 @@ func plainPart(h textproto.MIMEHeader) error {
 			return malformed("is a form with a part that has two Content-Transfer-Encodings")
 		}
 	}
+	if _, params, err := mime.ParseMediaType(h.Get("Content-Type")); err == nil && !isUTF8(params["charset"]) {
+		return malformed("is a form with a part that is not in UTF-8")
+	}
 	lines := h["Content-Disposition"]
 	if len(lines) != 1 {
 		return malformed("is a form with a part that does not have one name")
@@ -200,4 +244,38 @@ func plainPart(h textproto.MIMEHeader) error {
 		return malformed("is a form with a part that does not have one name")
 	}
 	return nil
+}
+
+// plainForm wants members that all read alike: in UTF-8, and without a line that begins with the boundary, at which some end a member.
+func plainForm(form map[string][]string, boundary string) error {
+	for name, values := range form {
+		for _, v := range append(values, name) {
+			if !utf8.ValidString(v) {
+				return malformed("is a form that is not in UTF-8")
+			}
+			if boundary != "" && (strings.HasPrefix(v, boundary) || strings.ContainsAny(v, "\r\n") && (strings.Contains(v, "\n"+boundary) || strings.Contains(v, "\r"+boundary))) {
+				return malformed("is a form with a member that has a boundary in it")
+			}
+		}
+		if name == "_charset_" && (len(values) != 1 || !isUTF8(values[0])) {
+			return malformed("is a form that is not in UTF-8")
+		}
+	}
+	return nil
+}
+
+// inUTF8 wants a body whose type does not say that it is in another charset.
+func (r *reader) inUTF8() error {
+	if _, params := r.mediaType(); !isUTF8(params["charset"]) {
+		return malformed("is not in UTF-8, by its Content-Type")
+	}
+	return nil
+}
+
+func isUTF8(charset string) bool {
+	switch strings.ToLower(charset) {
+	case "", "utf-8", "utf8", "us-ascii":
+		return true
+	}
+	return false
 }

@@ -46,7 +46,7 @@ func (c *call) complete(s *status) bool {
 // source is the request, for who looks into it. Its body has been read.
 func (c *call) source() content.Source {
 	return content.Source{
-		Header: c.r.Header, Host: hostScope(c.r.Host), Vars: c.route.vars(c.found()), Body: func() io.Reader { return c.body.Reader() }, Size: c.body.Size(), Digest: c.digest,
+		Header: c.r.Header, Query: c.query(), Host: hostScope(c.r.Host), Vars: c.route.vars(c.found()), Body: func() io.Reader { return c.body.Reader() }, Size: c.body.Size(), Digest: c.digest,
 	}
 }
 

@@ -77,6 +77,9 @@ func (n *byName) find(ctx context.Context) (status, error) {
 	}
 	g.front.Add(r)
 	s := g.at(&r, now)
+	if s.phase == unused && r.Door != doorPOE && !now.Before(n.until(&r)) { // no tolerance for skew: both times are ours
+		s.phase = expired
+	}
 	if n.late && s.phase == unused { // the ledger's clock decides, and it is ahead of ours
 		s.phase = expired
 	}

@@ -15,12 +15,13 @@ func openClientID(c *call) (naming, *problem) {
 		return nil, p
 	}
 	id := values[0]
-	if len(id) > maxKey {
+	said := id[len("s:"):] // behind what kind of value it is
+	if len(said) > maxKey {
 		p := c.g.problem(problemKeyInvalid)
 		p.Parameter, p.Detail = c.route.ClientID, "is longer than 255 bytes"
 		return nil, p
 	}
-	n := c.newName(doorClientID, id, sharedKey(id))
+	n := c.newName(doorClientID, id, sharedKey(said))
 	if c.route.Repeats == RepeatsRefused {
 		n.again = n.refuseSecond
 	}

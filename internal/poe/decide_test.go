@@ -269,7 +269,7 @@ func TestDecidedGuards(t *testing.T) {
 		status int
 		code   int // what another request with the same business key gets
 	}{
-		{core.AsDone, 0, 409}, {core.AsFailed, 0, 409}, {core.AsFailed, 422, 201}, {core.AsUnused, 0, 201}, {core.AsBurned, 0, 201},
+		{core.AsDone, 0, 409}, {core.AsFailed, 0, 409}, {core.AsFailed, 422, 201}, {core.AsUnused, 0, 201}, {core.AsBurned, 0, 409},
 	} {
 		t.Run(fmt.Sprint(tc.as, tc.status), func(t *testing.T) {
 			b := newBench(t, func(c *core.Config) {

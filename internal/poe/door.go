@@ -199,6 +199,9 @@ func (c *call) movedOn(s *status) (bool, error) {
 		}
 		return waited, nil
 	case unused, neverUsed, expired, gone, burned: // its ending has not freed the name: nobody was there to do it
+		if burnedInDoubt(&holder) {
+			return false, nil
+		}
 		_, err := c.g.free(context.WithoutCancel(c.r.Context()), &holder, &freeing{uses: guarding, who: "engine", why: "the action has ended, and guards nothing"})
 		if errors.Is(err, store.ErrStale) {
 			return true, nil // it may be at work again, and then it guards

@@ -66,31 +66,36 @@ func (o *oneShot) taken(s *status) bool {
 		o.ledgerTrouble(err, unused)
 		return false
 	}
-	o.answerFor(s, &guarded{mine: s.record.Principal == o.owner, repeats: last, otherwise: problemPreconditionFailed})
+	a := &guarded{mine: s.record.Principal == o.owner, repeats: last, otherwise: problemPreconditionFailed}
+	if a.mine && o.owner == [32]byte{} { // that is anybody: the same write is one, whoever sends it, but another visitor's POST is another one
+		a.mine, a.alike = false, o.method != http.MethodPost
+	}
+	o.answerFor(s, a)
 	return false
 }
 
 // guarded says how a guard answers a request whose name another action has.
 type guarded struct {
 	mine      bool // it is the same principal's
+	alike     bool // it is nobody's, as this request is: the same one is led to it
 	repeats   bool // the same request gets its answer
 	otherwise *kind
 }
 
 func (c *call) answerFor(s *status, a *guarded) {
-	if s.phase != done {
-		c.g.write(c.w, c.r, c.tell(busyWith(s), s, a.mine))
-		return
-	}
 	same := false
-	if a.mine && a.repeats {
+	if a.mine && a.repeats && s.phase == done || a.alike && s.phase != burned {
 		same, _ = c.same(&s.record)
 	}
-	if same {
+	mine := a.mine || a.alike && same
+	switch {
+	case s.phase != done && s.phase != burned:
+		c.g.write(c.w, c.r, c.tell(busyWith(s), s, mine))
+	case same && a.repeats && s.phase == done:
 		c.replay(s)
-		return
+	default:
+		c.g.write(c.w, c.r, c.tell(a.otherwise, s, mine))
 	}
-	c.g.write(c.w, c.r, c.tell(a.otherwise, s, a.mine))
 }
 
 // busyWith is the problem of a name whose action has not ended.

@@ -108,6 +108,8 @@ func (g *Gate) spawns(claimed, next *store.Record) []store.Record {
 //   - a version tag is free too: an application with version tags refuses a second use by itself. Not for POST, where the tag is that of
 //     the page which the client saw, and nobody but us counts its uses;
 //   - a creation is free, for the same reason.
+//
+// What a person has burned because nobody will ever know is like a failure of the second kind.
 func freedBy(r *store.Record) []store.Name {
 	var free []store.Name
 	for _, n := range r.Names {
@@ -119,15 +121,17 @@ func freedBy(r *store.Record) []store.Name {
 }
 
 func freesAt(u use, r *store.Record) bool {
-	ended := r.State == store.Unused || r.State == store.Burned
-	failed := r.State == store.Done && r.Status >= 400
+	inDoubt := r.State == store.Burned && burnedInDoubt(r)
+	ended := r.State == store.Unused || r.State == store.Burned && !inDoubt
+	refused := r.State == store.Done && r.Status >= 400 && r.Status < 500
+	failed := r.State == store.Done && r.Status >= 500 || inDoubt
 	switch u {
 	case unique:
-		return ended || failed && r.Status < 500
+		return ended || refused
 	case match:
-		return ended || failed && (r.Status < 500 || r.Method != http.MethodPost)
+		return ended || refused || failed && r.Method != http.MethodPost
 	case noneMatch:
-		return ended || failed
+		return ended || refused || failed
 	default:
 		return false
 	}

@@ -93,6 +93,11 @@ func Decoded(h http.Header, content io.Reader) (decoded io.Reader, done func(), 
 // Coded tells whether h says that the content has codings.
 func Coded(h http.Header) bool { return len(contentCodings(h)) > 0 }
 
+// Marked tells whether h says of the content only codings whose first bytes nobody takes for text: gzip (RFC 1952) and zstd (RFC 8878).
+func Marked(h http.Header) bool {
+	return !slices.ContainsFunc(contentCodings(h), func(c string) bool { return c != "gzip" && c != "zstd" })
+}
+
 // decode returns content without its codings, and false if that cannot be done: some may have been read by then. Memory is
 // bounded by the decoders' windows, however long the content becomes.
 func decode(content io.Reader, codings []string) (decoded io.Reader, done func(), ok bool) {
