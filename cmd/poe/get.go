@@ -16,6 +16,12 @@ type getCmd struct {
 	Remote  remote        `embed:""`
 }
 
+// Help is shown after the flags.
+func (getCmd) Help() string {
+	return `Exit code 0: the answer is a success (2xx or 3xx). Of an action that is not done, or of which nobody knows whether it is, that
+answer says where it stands, and is a success too: POE-State, which --include prints, tells them apart.`
+}
+
 // Run prints an outcome or a receipt.
 func (c *getCmd) Run(ctx context.Context, t terminal) error {
 	if err := positive("poe get", map[string]time.Duration{"--timeout": c.Timeout}); err != nil {

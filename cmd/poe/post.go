@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/postonce/poe/internal/client"
@@ -27,7 +30,8 @@ type postCmd struct {
 // Help is shown after the flags.
 func (postCmd) Help() string {
 	return `It gets a POE URI, POSTs to it, and repeats the same request until the answer is definite. What was done before
-is not done again: then the outcome is fetched and printed. Exit code 0: the outcome is a success (2xx or 3xx).
+is not done again: then the outcome is fetched and printed. What is only accepted (202) is waited for. Exit code 0: the
+outcome is a success (2xx or 3xx).
 
 A failure names the POE URI, to go on with. Where this process itself may be killed, get it first, with poe mint, keep it,
 and give it instead of the address.`
@@ -46,7 +50,8 @@ func (c *postCmd) Run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return err
 	}
-	p := &progress{t: t, uri: c.URL}
+	signal.Ignore(syscall.SIGPIPE) // a reader that has gone must not take the POE URI with it: what cannot be printed is an error like others
+	p := &progress{t: t, uri: withoutPassword(c.URL)}
 	cfg.Notice = p.notice
 	poe := client.New(cfg)
 	p.known = poe.Guarded(c.URL)
@@ -99,12 +104,22 @@ func (c *postCmd) body(in io.Reader, contentType string) (b client.Body, err err
 // progress tells a person how it goes.
 type progress struct {
 	t     terminal
-	uri   string // the POE URI, once it is known
+	uri   string // the POE URI, once it is known, without a password
 	known bool
 	told  bool // the URI was printed
 }
 
-func (p *progress) minted(uri string) { p.uri, p.known = uri, true }
+func (p *progress) minted(uri string) { p.uri, p.known = withoutPassword(uri), true }
+
+// withoutPassword returns an address as it may stand in a log.
+func withoutPassword(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.User == nil {
+		return address
+	}
+	u.User = url.User(u.User.Username())
+	return u.String()
+}
 
 // notice says that something is repeated. The first time it also says the POE URI: whatever happens to this
 // process from then on, with it the same request can be gone on with.

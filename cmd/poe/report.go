@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/postonce/poe/internal/client"
 	"github.com/postonce/poe/internal/ledger"
@@ -42,7 +43,13 @@ func (t terminal) report(err error) int {
 
 // say writes one line for people.
 func (t terminal) say(format string, args ...any) {
-	_, _ = fmt.Fprintf(t.err, "poe: "+format+"\n", args...) // there is nobody left to tell
+	line := strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) { // a server may have said it, and must not write elsewhere on the terminal
+			return '�'
+		}
+		return r
+	}, fmt.Sprintf(format, args...))
+	_, _ = fmt.Fprintf(t.err, "poe: %s\n", line) // there is nobody left to tell
 }
 
 // print writes to the standard output.

@@ -9,7 +9,7 @@
 //	request_matches is false              used for another request: stop
 //	405, done                             done before: fetch the outcome from the URI itself
 //	408 425 429 502 503 504, unused       not done: repeat
-//	409, running or sent or accepted      being done: repeat later
+//	202 409, running or sent or accepted  being done, or to be done: repeat later
 //	409 502 503 504 52x, unknown          nobody knows: repeat, and perhaps somebody will
 //	everything else                       definite
 package client
@@ -69,11 +69,13 @@ func setDefault[T comparable](field *T, value T) {
 // newTransport keeps no connection: one that the server closes while a request is on its way is what makes
 // http.Transport repeat requests by itself, and here nobody repeats but Post.
 func newTransport() *http.Transport {
+	http1 := new(http.Protocols)
+	http1.SetHTTP1(true)
 	return &http.Transport{
 		Proxy:              http.ProxyFromEnvironment,
 		DisableKeepAlives:  true,
 		DisableCompression: true, // what is printed is what was sent
-		ForceAttemptHTTP2:  true,
+		Protocols:          http1,
 		TLSClientConfig:    &tls.Config{MinVersion: tls.VersionTLS12},
 	}
 }
@@ -119,6 +121,10 @@ func (c *Client) do(ctx context.Context, r request) (Answer, error) {
 	if err != nil {
 		return Answer{}, cause(ctx, err)
 	}
+	if res.StatusCode == http.StatusSwitchingProtocols { // nobody asked for it, and no context ends what follows
+		_ = res.Body.Close()
+		return newAnswer(res, nil), nil
+	}
 	data, err := io.ReadAll(io.LimitReader(res.Body, c.cfg.MaxBody+1))
 	err = errors.Join(err, res.Body.Close())
 	if err != nil {
@@ -133,10 +139,10 @@ func (c *Client) do(ctx context.Context, r request) (Answer, error) {
 // errSlow is why an exchange was given up.
 var errSlow = errors.New("no answer in time")
 
-// cause says it when it was our own limit that ended an exchange.
+// cause says it when it was our own limit that ended an exchange, and still how far that had come.
 func cause(ctx context.Context, err error) error {
 	if why := context.Cause(ctx); why != nil {
-		return why
+		return fmt.Errorf("%w: %w", why, err)
 	}
 	return err
 }
@@ -154,6 +160,9 @@ func (c *Client) header(r request) http.Header {
 	}
 	if r.accept != "" {
 		h.Set("Accept", r.accept)
+	}
+	if r.body != nil {
+		h.Del("Accept-Encoding") // what is between may compress a refusal, which could not be read then
 	}
 	if r.body == nil {
 		h.Del("Content-Type")

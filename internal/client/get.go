@@ -49,6 +49,11 @@ func (c *Client) outcomeOf(ctx context.Context, u *url.URL) (*url.URL, error) {
 	if err != nil {
 		return nil, fmt.Errorf("looking for the outcome: %w", err)
 	}
+	if a.Code >= http.StatusBadRequest { // a refusal, whose problem HEAD leaves out
+		if a, err = c.do(ctx, request{method: http.MethodGet, url: u}); err != nil {
+			return nil, fmt.Errorf("looking for the outcome: %w", err)
+		}
+	}
 	if _, err = c.look(a); err != nil {
 		return nil, err
 	}

@@ -69,7 +69,7 @@ type posting struct {
 	c       *Client
 	request PostRequest
 	uri     *url.URL
-	guarded bool   // that poe is there is proved: it minted the URI, or answered for it
+	guarded bool   // that poe is there is proved: it answered for the URI. That it minted it proves nothing, requests to the target may be led elsewhere
 	sent    bool   // a request may have arrived
 	state   string // the last that an answer said
 	open    bool   // what was sent before may have been executed
@@ -129,7 +129,6 @@ func (p *posting) mint(ctx context.Context) verdict {
 	if err != nil {
 		return end(Answer{}, err)
 	}
-	p.guarded = true
 	if p.request.Minted != nil {
 		p.request.Minted(uris[0].URI)
 	}
@@ -188,7 +187,7 @@ func (p *posting) unanswered(err error) verdict {
 	default:
 		p.state = ""
 	}
-	if !p.guarded {
+	if !p.guarded && p.sent {
 		return p.broken(err, p.probe)
 	}
 	return p.broken(err, p.post)
@@ -206,7 +205,7 @@ func (p *posting) judge(a Answer) verdict {
 			return verdict{next: p.fetch}
 		}
 	case "running", "sent", "accepted":
-		if a.Code == http.StatusConflict {
+		if a.Code == http.StatusConflict || a.Code == http.StatusAccepted { // 202: it is executed later, and no outcome yet
 			again.why = "it is being executed"
 			return again
 		}
@@ -267,6 +266,9 @@ func (p *posting) fetch(ctx context.Context) verdict {
 	if err != nil {
 		return p.broken(err, p.fetch)
 	}
+	if _, ours := p.c.problem(a); a.State.Name == "" && !ours && away(a.Code) { // a look can be repeated, whoever answers
+		return verdict{next: p.fetch, why: fmt.Sprintf("there is no server behind this address right now (%d)", a.Code), after: a.retryAfter()}
+	}
 	if a.State.Name == "" {
 		return p.unguarded(a, http.MethodGet)
 	}
@@ -283,6 +285,17 @@ func (p *posting) probe(ctx context.Context) verdict {
 	a, err := p.c.do(ctx, request{method: http.MethodHead, url: p.uri})
 	if err != nil {
 		return p.broken(err, p.probe)
+	}
+	if a.State.Name == "" && a.Code >= http.StatusBadRequest { // it may be a refusal of poe's, which HEAD leaves out
+		if a, err = p.c.do(ctx, request{method: http.MethodGet, url: p.uri, accept: p.c.accept()}); err != nil {
+			return p.broken(err, p.probe)
+		}
+	}
+	if a.State.Name == "" && away(a.Code) { // a look can be repeated, whoever answers
+		return verdict{next: p.probe, why: fmt.Sprintf("there is no server behind this address right now (%d)", a.Code), after: a.retryAfter()}
+	}
+	if a.State.Name == "" && a.Code >= http.StatusBadRequest {
+		return p.unguarded(a, http.MethodGet)
 	}
 	if a.State.Name == "" {
 		return end(a, &UnguardedError{Code: a.Code, Method: http.MethodHead, Sent: p.sent})

@@ -41,6 +41,10 @@ func TestPostOverARealConnection(t *testing.T) {
 			}
 			return
 		}
+		if r.Method == http.MethodHead {
+			w.Header().Set("POE-State", "running")
+			return
+		}
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			t.Error(err)

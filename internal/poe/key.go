@@ -132,6 +132,8 @@ func (a alongKey) names() ([]store.Name, *problem) {
 }
 
 func (a alongKey) taken(s *status) bool {
-	a.g.write(a.w, a.r, a.tell(problemKeyReused, s, false))
+	p := a.tell(problemKeyReused, s, false)
+	p.Retry, p.Detail = retryNever, "the key names an action already, which may be this very request: under a new key it would be executed again. Sent with the key and without the POE URI, it is answered as that action stands"
+	a.g.write(a.w, a.r, p)
 	return false
 }

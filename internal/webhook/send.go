@@ -120,8 +120,10 @@ func (s *Sender) Send(ctx context.Context, m Message) (Result, error) {
 	if err != nil {
 		return Result{}, withoutAddress(err)
 	}
-	defer func() { _ = res.Body.Close() }() // read as far as it is wanted
-	_, _ = io.CopyN(io.Discard, res.Body, maxAnswer)
+	defer func() { _ = res.Body.Close() }()              // read as far as it is wanted
+	if res.StatusCode != http.StatusSwitchingProtocols { // which gives the connection away: nothing ends a read from it
+		_, _ = io.CopyN(io.Discard, res.Body, maxAnswer)
+	}
 	return Result{Status: res.StatusCode, RetryAfter: retryAfter(res.Header.Get("Retry-After"), now)}, nil
 }
 

@@ -1,0 +1,4 @@
+package client
+
+// NewTransport is what a Client has where it is given none.
+var NewTransport = newTransport
