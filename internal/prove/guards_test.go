@@ -88,6 +88,14 @@ var guards = []guard{
 		"TestSweepLeavesNamesThatAreClaimedAnew"},
 	{"the hop repeats nothing of which a byte left", hop + "execute.go", "if proof == replay.Unsent && c.reused && ctx.Err() == nil {", "if proof != replay.Complete && c.reused && ctx.Err() == nil {", hop, "TestFirstByte"},
 	{"the transport takes no key for leave to repeat", hop + "proxy.go", "\tpinKeys(pr.Out.Header)\n", "", hop, "TestProxyRepeatsNothingUnsafe"},
+	{"content that a 204 announces answers nobody", hop + "answer.go", "return odd || resp.Close", "return odd && resp.Close || resp.Close", hop, "TestNoContentWithContent"},
+	{"half an answer through a proxy is none where no client waits", engine + "handler.go", "if v == nil && key == http.ServerContextKey {", "if v != nil && key == http.ServerContextKey {", "", "TestAcceptedBehindAReverseProxy"},
+	{"a copy that fails before it begins is no answer", "internal/replay/recorder.go", "\treturn r.cfg.Spool.copyIn(r.writeChunk, src, math.MaxInt64)\n",
+		"\tr.WriteHeader(http.StatusOK)\n\treturn r.cfg.Spool.copyIn(r.writeChunk, src, math.MaxInt64)\n", "", "TestCopyThatFailsBeforeItBegins"},
+	{"a small body is not compared for minutes", "internal/content/digest.go", "if n == maxParts || lines > 10*maxParts {", "if n == 1<<30 || lines < 0 {", engine, "TestManyPartsAreComparedInTime"},
+	{"nobody anonymous is taken for another", engine + "etag.go", "a.mine, a.alike = false, o.method != http.MethodPost", "a.mine, a.alike = true, o.method != http.MethodPost", engine, "TestTagOfAnotherVisitor"},
+	{"what was burned in doubt keeps its business key", engine + "names.go", "inDoubt := r.State == store.Burned && burnedInDoubt(r)", "inDoubt := r.State == store.Done && burnedInDoubt(r)", engine, "TestBurnInDoubtKeepsTheBusinessKey"},
+	{"the client repeats no POST that nobody vouches for", "internal/client/post.go", "\tif !p.guarded && p.sent {", "\tif false {", "internal/client/", "TestMintedIsNotGuarded"},
 }
 
 // root is the repository, seen from this package.
