@@ -85,7 +85,7 @@ func TestFieldsOfAMiddlewareInFront(t *testing.T) {
 	want.Set("X-Request-Id", "3")
 	want.Set("X-Frame-Options", "DENY")
 	want["Set-Cookie"] = []string{"csrf=c"}
-	want.Set("Content-Security-Policy", "sandbox") // it is nobody's
+	want.Add("Content-Security-Policy", "sandbox") // it is nobody's
 	if diff := cmp.Diff(want, repeated); diff != "" || body != `{"request":2}` {
 		t.Errorf("the repeat: %s\n%s", body, diff)
 	}

@@ -82,7 +82,7 @@ func (c *call) prepare(r *store.Record) (*problem, error) {
 		}
 		r.ID, r.Expires = id, id.Minted().Add(c.route.Retention)
 	}
-	if len(r.Names) == 0 && c.method == http.MethodPost && !c.route.has(doorPostPut) {
+	if len(r.Names) == 0 && c.method == http.MethodPost && !c.route.has(doorPostPut) && !varies(c.r.Header) {
 		return nil, nil // nothing will ever be compared with it but the body's own digest
 	}
 	sum, err := c.sameness(c.route.compare)

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/dunglas/httpsfv"
 
@@ -46,8 +48,18 @@ func (c *call) complete(s *status) bool {
 // source is the request, for who looks into it. Its body has been read.
 func (c *call) source() content.Source {
 	return content.Source{
-		Header: c.r.Header, Query: c.query(), Host: hostScope(c.r.Host), Vars: c.route.vars(c.found()), Body: func() io.Reader { return c.body.Reader() }, Size: c.body.Size(), Digest: c.digest,
+		Header: c.fields(), Query: c.query(), Host: hostScope(c.r.Host), Vars: c.route.vars(c.found()), Body: func() io.Reader { return c.body.Reader() }, Size: c.body.Size(), Digest: c.digest,
 	}
+}
+
+// fields are the request's as the application gets them: without those that Connection names (RFC 9110, section 7.6.1).
+func (c *call) fields() http.Header {
+	for _, v := range c.r.Header["Connection"] {
+		if !strings.EqualFold(v, "close") && !strings.EqualFold(v, "keep-alive") { // as mostly
+			return c.g.endToEnd(c.r.Header)
+		}
+	}
+	return c.r.Header
 }
 
 // found is the path that the route was found by.
@@ -100,7 +112,7 @@ func (c *call) digestsMatch(body *replay.Body) bool {
 	if c.claims.Digest != ([32]byte{}) && subtle.ConstantTimeCompare(c.claims.Digest[:], sum[:]) != 1 {
 		return false
 	}
-	lines := c.r.Header.Values("Content-Digest")
+	lines := append(slices.Clip(c.r.Header["Content-Digest"]), c.r.Trailer["Content-Digest"]...) // which is there: the body was read
 	if len(lines) == 0 {
 		return true
 	}

@@ -107,9 +107,9 @@ func poeVersion(h http.Header) bool {
 	return nonZero
 }
 
-// expectsContinue tells whether the client waits for 100 before it sends the body.
+// expectsContinue tells whether the client waits for 100 before it sends the body; one of HTTP/1.0 does not, whatever it says (RFC 9110, section 10.1.1).
 func expectsContinue(r *http.Request) bool {
-	return httpguts.HeaderValuesContainsToken(r.Header["Expect"], "100-continue")
+	return r.ProtoAtLeast(1, 1) && httpguts.HeaderValuesContainsToken(r.Header["Expect"], "100-continue")
 }
 
 // guardHeader puts on an answer of ours what every one of them carries.

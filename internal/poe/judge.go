@@ -17,6 +17,8 @@ func (c *route) judge(status int, retryAfter bool) store.State {
 		return store.Unused
 	case c.Consume == ConsumeAny:
 		return store.Done
+	case status == http.StatusTemporaryRedirect, status == http.StatusPermanentRedirect:
+		return store.Unused // RFC 9110, sections 15.4.8 and 15.4.9: to be sent elsewhere, and so not done here
 	case status >= 200 && status < 400:
 		return store.Done
 	case status >= 400 && status < 500:

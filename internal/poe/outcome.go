@@ -198,8 +198,9 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code in
 	h := w.Header()
 	s.setState(h, true)
 	if rec.Principal == ([32]byte{}) {
-		// Whoever has the address may open it: what the application wrote must not run as a page of this origin.
-		h.Set("Content-Security-Policy", "sandbox")
+		// Whoever has the address may open it: what the application wrote must not run as a page of this origin. Policies add up.
+		const policy = "Content-Security-Policy"
+		h[policy] = append(slices.Clip(stored.Header[policy]), "sandbox")
 	}
 	out, sent := unlessStalled(w, rec.Response.Size, g.cfg.Patience)
 	defer sent()
@@ -365,7 +366,7 @@ func (g *Gate) serveProblem(w http.ResponseWriter, r *http.Request) {
 				})
 				return
 			}
-			g.writePage(w, http.StatusOK, "kind.html", problemPage{Problem: p, Help: k.help})
+			g.writePage(w, http.StatusOK, "kind.html", problemPage{Problem: p, Title: k.title, Help: k.help})
 			return
 		}
 	}

@@ -91,7 +91,7 @@ func TestOutcomeFields(t *testing.T) {
 			want.Fields.Set("Content-Location", "/shop/1")
 			want.Fields.Set("Link", `</shop/1>; rel="item", </a>; rel="up"`)
 			if who == nobody {
-				want.Fields.Set("Content-Security-Policy", "sandbox")
+				want.Fields.Add("Content-Security-Policy", "sandbox")
 			}
 			for range 2 {
 				read(t, b.do("GET", i.outcome, "", fields...)).want(t, want)

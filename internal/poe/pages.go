@@ -19,6 +19,7 @@ var pages = template.Must(template.ParseFS(pageFiles, "pages/*.html"))
 type (
 	problemPage struct {
 		Problem *problem
+		Title   string
 		Help    string
 		Receipt string
 	}

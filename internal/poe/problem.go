@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -35,7 +36,7 @@ var (
 	problemConsumed = &kind{"consumed", 405, retryNever, "This has been done already",
 		"The link works once, and it has worked: the request was executed, and will not be executed again, however often it is sent. Follow the outcome to see the original answer."}
 	problemRunning = &kind{"running", 409, retrySame, "This is being done right now",
-		"An earlier copy of the request is being executed. Nothing is executed a second time. Wait a moment and repeat the same request, or look at the outcome."}
+		"A request with the same link or key is being executed, mostly an earlier copy of this one. Nothing is executed a second time. Wait a moment and repeat the same request, or look at the outcome."}
 	problemBodyDiffers = &kind{"body-differs", 409, retryNever, "The link was used with another body",
 		"The link works once, and it has worked, for another request than this one: what you sent now was not executed, and will not be with this link. Follow the outcome to see what was."}
 	problemOutcomeUnknown = &kind{"outcome-unknown", 409, retrySame, "Nobody knows yet whether this was done",
@@ -127,8 +128,9 @@ type problem struct {
 	LastStatus     int        `json:"last_status,omitempty"`
 	Parameter      string     `json:"parameter,omitempty"`
 
-	kind *kind
-	slot *atomic.Pointer[document] // where the document is kept that says the same to everybody; nil: nowhere
+	kind  *kind
+	words *kind                     // whose words a page has; nil: those of kind
+	slot  *atomic.Pointer[document] // where the document is kept that says the same to everybody; nil: nowhere
 }
 
 // problem begins an occurrence of k.
@@ -166,7 +168,8 @@ func (g *Gate) write(w http.ResponseWriter, r *http.Request, p *problem) {
 		w.Header().Set("Retry-After", retrySoon)
 	}
 	if prefersHTML(r) {
-		g.writePage(w, p.Status, "problem.html", problemPage{Problem: p, Help: p.kind.help, Receipt: receiptPath(p.Outcome)})
+		words := cmp.Or(p.words, p.kind)
+		g.writePage(w, p.Status, "problem.html", problemPage{Problem: p, Title: words.title, Help: words.help, Receipt: receiptPath(p.Outcome)})
 		return
 	}
 	doc := newDocument(encodeJSON(p))

@@ -3,6 +3,7 @@ package core
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"github.com/postonce/poe/internal/replay"
@@ -78,23 +79,33 @@ func (c *call) consumed(s *status) {
 		same := how == sameBody
 		p.RequestMatches = &same
 	}
+	if how == otherBody {
+		p.words = problemBodyDiffers
+		if !prefersHTML(c.r) { // a page says it with those
+			p.Detail = "another request was executed with this link; this one was not"
+		}
+	}
 	p.slot = slot
 	g.write(c.w, c.r, p.about(g, s))
 }
 
-// comparison compares this request's body with the one that was executed. One of another length is another without a look, and so is one over the limit
-// where that one was not. Nothing is compared where the client waits to be asked for its body, or that does not arrive.
+// comparison compares this request's body with the one that was executed. One of another length is another without a look, unless it may be other bytes
+// each time, and so is one over the limit where that one was not. Nothing is compared where the client waits to be asked for its body, or that does not arrive.
 func (c *call) comparison(s *status) comparison {
 	executed := &s.record.Request
+	other := varies(c.r.Header)
 	if c.body == nil {
 		switch n := c.r.ContentLength; {
 		case c.r.Method != c.claims.Method:
 			return notCompared
-		case n >= 0 && n != executed.Size:
+		case n >= 0 && n != executed.Size && !other:
 			return otherBody
 		case expectsContinue(c.r):
 			return notCompared
 		}
+	}
+	if other {
+		return c.contents(s)
 	}
 	sum, err := c.bodySum()
 	switch {
@@ -107,4 +118,33 @@ func (c *call) comparison(s *status) comparison {
 	default:
 		return otherBody
 	}
+}
+
+// contents is comparison of what the bodies are, whatever bytes they are. What was executed is known as that only if its bytes may vary too.
+func (c *call) contents(s *status) comparison {
+	executed := &s.record.Request
+	switch err := c.readBody(); {
+	case c.g.outgrows(err, executed.Size):
+		return otherBody
+	case err != nil:
+		return notCompared
+	case c.digest == executed.Digest:
+		return sameBody
+	case s.record.Digest == [32]byte{}:
+		return notCompared
+	}
+	if same, _ := c.same(&s.record); same {
+		return sameBody
+	}
+	return otherBody
+}
+
+// varies tells whether a body may be other bytes each time that it is sent: a boundary is made anew, and a compressor promises nothing.
+func varies(h http.Header) bool {
+	if len(h["Content-Encoding"]) > 0 {
+		return true
+	}
+	const multipart = "multipart/"
+	lines := h["Content-Type"]
+	return len(lines) == 1 && len(lines[0]) > len(multipart) && strings.EqualFold(lines[0][:len(multipart)], multipart)
 }

@@ -52,7 +52,8 @@ func (c *route) judgeRepeat(answer *replay.Answer, promised bool) store.State {
 // the place where keys are recognised, or is what the earlier request itself has led to, or asks to come again.
 func (c *route) aboutItselfOnly(answer *replay.Answer) bool {
 	switch answer.Status {
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired, // credentials end, too
+	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect, // to be sent elsewhere, which the first one need not have been
+		http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired, // credentials end, too
 		http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusMisdirectedRequest, // a router's word
 		http.StatusConflict,                            // the earlier one is still at work (draft-ietf-httpapi-idempotency-key-header-07, section 2.7)
 		http.StatusGone, http.StatusPreconditionFailed, // what it has deleted, the tag that it has changed

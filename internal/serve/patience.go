@@ -7,6 +7,7 @@ import (
 	"time"
 
 	core "github.com/postonce/poe/internal/poe"
+	"github.com/postonce/poe/internal/replay"
 )
 
 // patience is how long a client may keep us from going on: for a body as a whole; for the next piece of one that passes through, which may be an upload
@@ -54,6 +55,9 @@ type passage struct {
 // WriteHeader passes on. HTTP/1.0 has no interim answers (RFC 9110, section 15.2), and its connection ends, though httputil.ReverseProxy takes that field out
 // with those of an interim answer.
 func (p *passage) WriteHeader(status int) {
+	if status < 200 { // httputil.ReverseProxy passes those on without ModifyResponse
+		replay.DropReserved(p.Header())
+	}
 	if p.old {
 		if status < 200 && status != http.StatusSwitchingProtocols {
 			return

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/textproto"
 	"net/url"
 	"os"
 	"os/signal"
@@ -18,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/rs/zerolog"
+	"golang.org/x/net/http/httpguts"
 
 	core "github.com/postonce/poe/internal/poe"
 
@@ -266,6 +268,14 @@ func refuse(w http.ResponseWriter, r *http.Request) bool {
 		http.Error(w, "the target of the request is no valid one: it has a fragment, or a backslash in its path", http.StatusBadRequest)
 		return true
 	}
+	if r.Method != http.MethodConnect && !sendable(r) {
+		http.Error(w, "the target of the request is none of the forms that there are, or it or its host has a character that they do not have", http.StatusBadRequest)
+		return true
+	}
+	if r.ProtoMajor == 2 && blankEnds(r.Header) {
+		http.Error(w, "a field begins or ends with a blank", http.StatusBadRequest)
+		return true
+	}
 	if r.ProtoAtLeast(1, 1) {
 		return false
 	}
@@ -274,6 +284,29 @@ func refuse(w http.ResponseWriter, r *http.Request) bool {
 	if !safe && len(r.Header["Content-Length"]) == 0 {
 		http.Error(w, "HTTP/1.0 needs a Content-Length here", http.StatusLengthRequired)
 		return true
+	}
+	return false
+}
+
+// sendable tells whether a target has the form of a path or of an http(s) URI (RFC 9112, section 3.2; RFC 9110, section 4.2.1: with an authority), and whether it and
+// the host can be sent on. What net/url calls opaque, http:foo:/orders, would be sent as foo:/orders, which many take for /orders.
+func sendable(r *http.Request) bool {
+	if r.URL.Opaque != "" || r.URL.Path == "*" && r.Method != http.MethodOptions || r.URL.Scheme != "" && r.URL.Scheme != "http" && r.URL.Scheme != "https" {
+		return false
+	}
+	return !strings.ContainsFunc(r.RequestURI, func(c rune) bool { return c <= ' ' || c == 0x7f }) &&
+		httpguts.ValidHostHeader(r.Host) && !strings.ContainsAny(r.Host, " \t")
+}
+
+// blankEnds tells whether a field's value begins or ends with a blank, which RFC 9113, section 8.2.1, forbids and net/http does not look at. Over HTTP/1.1 the
+// application gets it without, and would read another value than the gate did.
+func blankEnds(h http.Header) bool {
+	for _, values := range h {
+		for _, v := range values {
+			if v != textproto.TrimString(v) {
+				return true
+			}
+		}
 	}
 	return false
 }
