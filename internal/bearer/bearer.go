@@ -35,13 +35,18 @@ type Config struct {
 // ErrUnverified means that a token is not to be believed. The reason comes with it, and nothing of the token.
 var ErrUnverified = errors.New("not a token of an issuer that is known here")
 
+// ErrUntimely means that a token was signed by a known issuer, and is too old, or too new. It tells whose it is, and gives nobody a right to see
+// anything: what its bearer asks for is the same person's request as before. Such an error is ErrUnverified, too.
+var ErrUntimely = errors.New("not a token of this time")
+
 // maxToken is the longest token that is looked at, in bytes.
 const maxToken = 16 << 10
 
 // A Verifier verifies tokens. It is safe for concurrent use.
 type Verifier struct {
 	cfg    Config
-	parser *jwt.Parser
+	parser *jwt.Parser    // looks at the signature
+	valid  *jwt.Validator // looks at the claims
 	keys   atomic.Pointer[[]key]
 }
 
@@ -69,7 +74,7 @@ func Open(cfg Config) (*Verifier, error) {
 	if cfg.Audience != "" {
 		options = append(options, jwt.WithAudience(cfg.Audience))
 	}
-	v := &Verifier{cfg: cfg, parser: jwt.NewParser(options...)}
+	v := &Verifier{cfg: cfg, parser: jwt.NewParser(append(options, jwt.WithoutClaimsValidation())...), valid: jwt.NewValidator(options...)}
 	return v, v.Reload()
 }
 
@@ -158,7 +163,7 @@ func unverified(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrUnverified, fmt.Sprintf(format, args...))
 }
 
-// Claims verifies the token in the value of an Authorization field. Its errors wrap ErrUnverified.
+// Claims verifies the token in the value of an Authorization field. Its errors wrap ErrUnverified. With ErrUntimely come the claims.
 func (v *Verifier) Claims(authorization string) (Claims, error) {
 	scheme, token, _ := strings.Cut(authorization, " ")
 	if !strings.EqualFold(scheme, "Bearer") {
@@ -172,6 +177,10 @@ func (v *Verifier) Claims(authorization string) (Claims, error) {
 	if err != nil || !t.Valid {
 		return Claims{}, unverified("%s", reason(err))
 	}
+	late := v.valid.Validate(claims)
+	if late != nil && !untimely(late) {
+		return Claims{}, unverified("%s", reason(late))
+	}
 	if err := onceEach(v.parser, token); err != nil {
 		return Claims{}, err
 	}
@@ -183,7 +192,17 @@ func (v *Verifier) Claims(authorization string) (Claims, error) {
 	if c.Subject, ok = plain(claims["sub"]); !ok {
 		return Claims{}, unverified("it names no subject")
 	}
+	if late != nil {
+		return c, fmt.Errorf("%w: %w: %s", ErrUnverified, ErrUntimely, reason(late))
+	}
 	return c, nil
+}
+
+// untimely tells whether nothing is wrong with claims but their times.
+func untimely(err error) bool {
+	is := func(one error) bool { return errors.Is(err, one) }
+	return slices.ContainsFunc([]error{jwt.ErrTokenExpired, jwt.ErrTokenNotValidYet, jwt.ErrTokenUsedBeforeIssued}, is) &&
+		!slices.ContainsFunc([]error{jwt.ErrTokenInvalidAudience, jwt.ErrTokenRequiredClaimMissing, jwt.ErrInvalidType}, is)
 }
 
 // keyFor finds the key that a token names. One that names none is verified by the only key, if there is only one.

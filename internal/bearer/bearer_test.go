@@ -138,6 +138,31 @@ func TestAudience(t *testing.T) {
 	}
 }
 
+// A token of the wrong time is not to be believed, and tells all the same whose it is: as long as nothing else is wrong with it.
+func TestUntimely(t *testing.T) {
+	v, err := bearer.Open(bearer.Config{File: write(t, "", jwk(rsaKey(), nil)), Audience: "us", Clock: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]map[string]any{
+		"expired":              {"exp": now.Unix() - 6},
+		"long ago":             {"exp": 1},
+		"not yet":              {"nbf": now.Unix() + 60},
+		"issued in the future": {"iat": now.Unix() + 60},
+		"all of it":            {"exp": now.Unix() - 6, "nbf": now.Unix() + 60, "iat": now.Unix() + 60},
+	} {
+		for aud, ours := range map[string]bool{"us": true, "them": false} {
+			claims := good()
+			claims["aud"] = aud
+			maps.Copy(claims, change)
+			c, err := v.Claims(sign(jwt.SigningMethodRS256, rsaKey(), b64(map[string]any{"alg": "RS256"}), b64(claims)))
+			if !errors.Is(err, bearer.ErrUnverified) || errors.Is(err, bearer.ErrUntimely) != ours || (c.Subject == "ann") != ours {
+				t.Errorf("%s, for %s: %+v, %v", name, aud, c, err)
+			}
+		}
+	}
+}
+
 func TestRefused(t *testing.T) {
 	key, rs := rsaKey(), jwt.SigningMethodRS256
 	ec := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
@@ -187,10 +212,12 @@ func TestRefused(t *testing.T) {
 		"crit":                      sign(rs, key, head(map[string]any{"crit": []string{"x"}}), with(nil)),
 		"crit empty":                sign(rs, key, head(map[string]any{"crit": nil}), with(nil)),
 		"no exp":                    sign(rs, key, head(nil), with(map[string]any{"exp": nil})),
-		"expired":                   sign(rs, key, head(nil), with(map[string]any{"exp": now.Unix() - 6})),
 		"exp is a text":             sign(rs, key, head(nil), with(map[string]any{"exp": "1750000060"})),
-		"not yet":                   sign(rs, key, head(nil), with(map[string]any{"nbf": now.Unix() + 60})),
-		"issued in the future":      sign(rs, key, head(nil), with(map[string]any{"iat": now.Unix() + 60})),
+		"no exp, and not yet":       sign(rs, key, head(nil), with(map[string]any{"exp": nil, "nbf": now.Unix() + 60})),
+		"expired, iat is a text":    sign(rs, key, head(nil), with(map[string]any{"exp": now.Unix() - 6, "iat": "x"})),
+		"expired, no sub":           sign(rs, key, head(nil), with(map[string]any{"exp": now.Unix() - 6, "sub": nil})),
+		"expired, sub twice":        sign(rs, key, head(nil), raw(`{"iss":"https://id.example.com","exp":1,"sub":"bob","sub":"ann"}`)),
+		"expired, tampered":         "Bearer " + parts[0] + "." + with(map[string]any{"exp": now.Unix() - 6}) + "." + parts[2],
 		"no sub":                    sign(rs, key, head(nil), with(map[string]any{"sub": nil})),
 		"empty sub":                 sign(rs, key, head(nil), with(map[string]any{"sub": ""})),
 		"sub is a number":           sign(rs, key, head(nil), with(map[string]any{"sub": 1})),
@@ -207,7 +234,7 @@ func TestRefused(t *testing.T) {
 		"tampered signature":        "Bearer " + parts[0] + "." + parts[1] + "." + strings.ToUpper(parts[2]),
 	} {
 		c, err := v.Claims(token)
-		if !errors.Is(err, bearer.ErrUnverified) || c.Subject != "" {
+		if !errors.Is(err, bearer.ErrUnverified) || errors.Is(err, bearer.ErrUntimely) || c.Subject != "" {
 			t.Errorf("%s: %+v, %v", name, c, err)
 		} else if len(parts) == 3 && strings.Contains(err.Error(), parts[1][:12]) {
 			t.Errorf("%s: the error tells the token: %v", name, err)

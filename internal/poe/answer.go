@@ -265,7 +265,7 @@ func (c *call) decorate(s *status, code int) {
 	c.say(s)
 	c.link(s)
 	if code >= 200 && code < 300 && c.route.has(doorPOE) && poeVersion(c.r.Header) {
-		m := MintRequest{Target: c.target, Method: c.method, TTL: c.route.TTL, Principal: c.principal}
+		m := MintRequest{Target: c.target, Method: c.method, TTL: c.route.TTL, Principal: c.proven}
 		if next, err := g.Mint(c.r.Context(), m); err == nil { // a target that can be executed need not be one that can be signed
 			g.addLinks(h, []Minted{next})
 		}

@@ -99,12 +99,13 @@ func (n *byName) until(r *store.Record) time.Time {
 	return at
 }
 
-// foreign tells whether the action is another principal's. One that came with a URI which binds nobody is nobody's.
+// foreign tells whether the action is another principal's, or one's who says that he is the same and does not prove it. One that came with a URI which binds
+// nobody is nobody's.
 func (n *byName) foreign(r *store.Record) bool {
 	if r.Door == doorPOE && r.Principal == [32]byte{} {
 		return false
 	}
-	return r.Principal != n.principal
+	return !n.owns(&r.Principal)
 }
 
 func (n *byName) misuse(s *status) *problem {
@@ -113,7 +114,7 @@ func (n *byName) misuse(s *status) *problem {
 	switch {
 	case s.phase == gone:
 		return n.tell(problemKeyExpired, s, !n.guessable(r))
-	case n.shared && n.foreign(r):
+	case n.foreign(r):
 		return n.g.problem(problemPrincipalChanged) // and nothing is said of the action
 	case over, s.phase == neverUsed, s.phase == expired:
 		return n.tell(problemKeyExpired, s, !n.guessable(r))

@@ -15,20 +15,20 @@ import (
 
 // A call is a request on its way through a door to its action.
 type call struct {
-	g         *Gate
-	w         http.ResponseWriter
-	r         *http.Request
-	target    string // path and query as received, without our parameter
-	method    string // of the action, as the application is to see it
-	exec      Executor
-	pass      http.Handler
-	through   *entrance
-	at        string // the path that the route was found by; "": that of the target
-	route     *route
-	principal [32]byte // who asks
-	owner     [32]byte // whose action it is, if it becomes one
-	naming    naming
-	guards    []guard
+	g       *Gate
+	w       http.ResponseWriter
+	r       *http.Request
+	target  string // path and query as received, without our parameter
+	method  string // of the action, as the application is to see it
+	exec    Executor
+	pass    http.Handler
+	through *entrance
+	at      string // the path that the route was found by; "": that of the target
+	route   *route
+	asker            // who asks
+	owner   [32]byte // whose action it is, if it becomes one
+	naming  naming
+	guards  []guard
 
 	// Only through the door of POE URIs.
 	token  string
@@ -163,7 +163,7 @@ const mostLost = 100
 // anything is said of the action.
 func (c *call) mayResume(s *status) bool {
 	r := &s.record
-	if r.ID.IsZero() || c.viaURI() || r.Door != doorPOE || r.Principal == [32]byte{} || r.Principal == c.principal {
+	if r.ID.IsZero() || c.viaURI() || r.Door != doorPOE || r.Principal == [32]byte{} || c.owns(&r.Principal) {
 		return true
 	}
 	c.g.write(c.w, c.r, c.g.problem(problemPrincipalChanged))

@@ -72,8 +72,8 @@ var namings = []struct {
 // enter leads a request without a token through the door that it came for, and tells whether there was one.
 func (g *Gate) enter(c *call) bool {
 	c.method = c.r.Method
-	c.principal = g.whoIs(c.r, c.route)
-	c.owner = c.principal
+	c.asker = g.whoIs(c.r, c.route)
+	c.owner = c.proven
 	c.naming = byNothing{c}
 	defer func() { c.body.Release() }() // nil is fine
 	named, door := false, "none"

@@ -66,13 +66,16 @@ func (o *oneShot) taken(s *status) bool {
 		o.ledgerTrouble(err, unused)
 		return false
 	}
-	a := &guarded{mine: s.record.Principal == o.owner, repeats: last, otherwise: problemPreconditionFailed}
+	a := &guarded{mine: o.mine(&s.record), repeats: last, otherwise: problemPreconditionFailed}
 	if a.mine && o.owner == [32]byte{} { // that is anybody: the same write is one, whoever sends it, but another visitor's POST is another one
 		a.mine, a.alike = false, o.method != http.MethodPost
 	}
 	o.answerFor(s, a)
 	return false
 }
+
+// mine tells whether an action that has a guard's name belongs to whom this one would.
+func (c *call) mine(r *store.Record) bool { return r.Principal == c.owner && !c.untimely }
 
 // guarded says how a guard answers a request whose name another action has.
 type guarded struct {

@@ -134,7 +134,7 @@ func (g *Gate) serveNew(w http.ResponseWriter, r *http.Request) {
 		g.refuseMint(w, r, err)
 		return
 	}
-	m.Principal = g.whoIs(r, rt)
+	m.Principal = g.whoIs(r, rt).proven
 	all := make([]Minted, 0, count)
 	for range count {
 		one, err := g.mint(rt, &m)
@@ -273,7 +273,7 @@ func writeMintedJSON(w http.ResponseWriter, all []Minted) {
 
 // withLinks passes a safe request on, asked without conditions and ranges, and adds a fresh POE URI to the answer.
 func (g *Gate) withLinks(w http.ResponseWriter, r *http.Request, rt *route, target string, pass http.Handler) {
-	m := MintRequest{Target: target, Method: rt.mints(), TTL: rt.TTL, Principal: g.whoIs(r, rt)}
+	m := MintRequest{Target: target, Method: rt.mints(), TTL: rt.TTL, Principal: g.whoIs(r, rt).proven}
 	if _, err := g.mintable(&m); err != nil {
 		g.passOn(w, r, pass) // a target that cannot be signed gets no link
 		return
@@ -309,7 +309,7 @@ func (g *Gate) requireDoor(w http.ResponseWriter, r *http.Request, rt *route, ta
 		g.write(w, r, g.problem(problemPreconditionRequired))
 		return
 	}
-	m := MintRequest{Target: target, Method: r.Method, Principal: g.whoIs(r, rt)}
+	m := MintRequest{Target: target, Method: r.Method, Principal: g.whoIs(r, rt).proven}
 	if _, err := g.mintable(&m); err == nil {
 		if fresh, err := g.mint(rt, &m); err == nil {
 			g.addLinks(w.Header(), []Minted{fresh})

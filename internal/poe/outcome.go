@@ -89,7 +89,7 @@ func (g *Gate) mayRead(r *http.Request, rec *store.Record, by ...*route) bool {
 			return false
 		}
 		who := g.whoIs(r, rt)
-		return subtle.ConstantTimeCompare(who[:], rec.Principal[:]) == 1
+		return who.owns(&rec.Principal)
 	})
 }
 

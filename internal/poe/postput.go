@@ -12,7 +12,7 @@ func (c *call) reserves() bool {
 
 func (c *call) reserve() {
 	g := c.g
-	m := MintRequest{Target: c.target, Method: http.MethodPost, Principal: c.principal}
+	m := MintRequest{Target: c.target, Method: http.MethodPost, Principal: c.proven}
 	rt, err := g.mintable(&m)
 	if err != nil {
 		g.refuseMint(c.w, c.r, err)

@@ -1,7 +1,9 @@
 package core
 
 import (
+	"crypto/subtle"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -40,34 +42,42 @@ func parsePrincipal(s string) (principal, error) {
 	return principal{}, fmt.Errorf("principal %q: must be none, authorization, jwt:CLAIM, header:NAME or cookie:NAME", s)
 }
 
-// of returns the parts that identify who sent r; nobody has none. Parts are compared as a whole and in order, so
-// two fields are not the same principal as one with a comma.
-func (p principal) of(r *http.Request, v verifier) []string {
+// An identity is what a request says of who sent it. Parts are compared as a whole and in order, so two fields are not the same principal as one
+// with a comma.
+type identity struct {
+	parts    []string // nobody has none
+	proof    []string // what else must be the same before he is shown what became of an action; nil: the parts prove themselves
+	untimely bool     // his token has expired, or is not good yet
+}
+
+// of returns who sent r. What the parts are made of decides what a request is called, and so must be the same a second earlier and later, and with
+// another password: what is wrong with those is for the application to say.
+func (p principal) of(r *http.Request, v verifier) identity {
 	switch p.kind {
 	case "header":
-		return nonEmpty(r.Header.Values(p.name))
+		return identity{parts: nonEmpty(r.Header.Values(p.name))}
 	case "cookie":
-		return nonEmpty(cookies(r, p.name))
+		return identity{parts: nonEmpty(cookies(r, p.name))}
 	case "jwt":
-		if c, err := v.claims(r); err == nil {
+		if c, err := v.claims(r); err == nil || errors.Is(err, bearer.ErrUntimely) {
 			if text, ok := c.Text(p.name); ok {
-				return []string{"verified", c.Issuer, text}
+				return identity{parts: []string{"verified", c.Issuer, text}, untimely: err != nil}
 			}
 		}
-		return credentials(r) // somebody, but not known whom: nobody else has these
+		return identity{parts: credentials(r)} // somebody, but not known whom: nobody else has these
 	case "authorization":
 		if len(r.Header["Authorization"]) == 0 { // as most
-			return nil
+			return identity{}
 		}
-		if c, err := v.claims(r); err == nil {
-			return []string{"verified", c.Issuer, c.Subject} // a refreshed token is the same person
+		if c, err := v.claims(r); err == nil || errors.Is(err, bearer.ErrUntimely) {
+			return identity{parts: []string{"verified", c.Issuer, c.Subject}, untimely: err != nil} // a refreshed token is the same person
 		}
-		if user, _, ok := r.BasicAuth(); ok && len(r.Header.Values("Authorization")) == 1 {
-			return []string{"basic", user} // a changed password does not make a new person
+		if user, password, ok := r.BasicAuth(); ok && len(r.Header.Values("Authorization")) == 1 {
+			return identity{parts: []string{"basic", user}, proof: []string{"basic", user, password}} // everybody knows a name
 		}
-		return credentials(r)
+		return identity{parts: credentials(r)}
 	default:
-		return nil
+		return identity{}
 	}
 }
 
@@ -115,14 +125,34 @@ func nonEmpty(values []string) []string {
 	return nil
 }
 
-// whoIs returns the hashed principal of r on a route; zero for nobody. It is keyed with the ledger's
-// secret: a stolen record or token does not tell who it was.
-func (g *Gate) whoIs(r *http.Request, c *route) [32]byte {
-	parts := c.principal.of(r, verifier{g.cfg.Bearer})
-	if len(parts) == 0 {
-		return [32]byte{}
+// An asker is who sent a request, as its route tells; nobody is the zero one. Its hashes are keyed with the ledger's secret: a stolen record or token does
+// not tell who it was.
+type asker struct {
+	principal [32]byte // who he says he is: his names are made of it
+	proven    [32]byte // the same with what proves it, where it does not prove itself: what he does belongs to that
+	untimely  bool     // nothing is shown to him
+}
+
+// whoIs returns who sent r, as a route tells that.
+func (g *Gate) whoIs(r *http.Request, c *route) asker {
+	is := c.principal.of(r, verifier{g.cfg.Bearer})
+	if len(is.parts) == 0 {
+		return asker{}
 	}
-	return g.hash("principal", append([]string{c.principal.kind, c.principal.name}, parts...)...)
+	who := func(parts []string) [32]byte {
+		return g.hash("principal", append([]string{c.principal.kind, c.principal.name}, parts...)...)
+	}
+	a := asker{principal: who(is.parts), untimely: is.untimely}
+	a.proven = a.principal
+	if is.proof != nil {
+		a.proven = who(is.proof)
+	}
+	return a
+}
+
+// owns tells whether what belongs to owner is the asker's, so that he may be told of it.
+func (a *asker) owns(owner *[32]byte) bool {
+	return !a.untimely && subtle.ConstantTimeCompare(a.proven[:], owner[:]) == 1
 }
 
 // hash is the keyed hash under which names are derived: its parts are length-prefixed, so that no two lists of

@@ -2,7 +2,6 @@ package core
 
 import (
 	"context"
-	"crypto/subtle"
 	"errors"
 	"net/http"
 	"strings"
@@ -75,7 +74,7 @@ func (c *call) identify() error {
 	if !c.takes(c.r.Method) {
 		return errNotOurs
 	}
-	c.principal = g.whoIs(c.r, c.route)
+	c.asker = g.whoIs(c.r, c.route)
 	return nil
 }
 
@@ -117,7 +116,7 @@ func (c *call) refuseStranger() bool {
 		g.write(c.w, c.r, g.problem(problemCrossOrigin))
 		return true
 	}
-	if c.claims.Principal != ([32]byte{}) && subtle.ConstantTimeCompare(c.claims.Principal[:], c.principal[:]) != 1 {
+	if c.claims.Principal != ([32]byte{}) && !c.owns(&c.claims.Principal) {
 		g.write(c.w, c.r, g.problem(problemOtherPrincipal))
 		return true
 	}
