@@ -118,6 +118,7 @@ func guardHeader(h http.Header) {
 		return
 	}
 	// Values of this answer alone, in one piece: whoever is between us and the client may change them.
+	replay.DropCaching(h)
 	v := []string{"no-store", "same-origin"}
 	h["Cache-Control"], h["Referrer-Policy"] = v[0:1:1], v[1:2:2]
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/dunglas/httpsfv"
 	"github.com/google/uuid"
 
+	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/tokens"
 )
@@ -240,6 +241,7 @@ func parseDigest(value string) (sum [32]byte, err error) {
 // addLinks puts freshly minted URIs on an answer, in both forms, and keeps caches away from it: two clients
 // with the same URI would take each other's success for their own.
 func (g *Gate) addLinks(h http.Header, all []Minted) {
+	replay.DropCaching(h)
 	guardHeader(h)
 	quoted := make([]string, len(all))
 	for i := range all {

@@ -62,6 +62,30 @@ func replayed(name string) bool {
 	return len(name) == len(Replayed) && strings.EqualFold(name, Replayed)
 }
 
+// DropCaching removes from an answer's fields what tells a cache anything beside Cache-Control: some go by it before that (RFC 9213, section 2.2; nginx,
+// Varnish and Akamai have names of their own), and would keep what no-store keeps from them.
+func DropCaching(h http.Header) {
+	for name := range h {
+		if caching(name) {
+			delete(h, name)
+		}
+	}
+}
+
+// targeted ends the names of the fields of RFC 9213, each for caches of one kind.
+const targeted = "-Cache-Control"
+
+// caching tells whether a field, in any spelling of its letters, is one of those.
+func caching(name string) bool {
+	if i := len(name) - len(targeted); i > 0 && strings.EqualFold(name[i:], targeted) {
+		return true
+	}
+	return forCaches.has(name)
+}
+
+// forCaches are those that are called otherwise.
+var forCaches = namesOf("Edge-Control", "Expires", "Surrogate-Control", "X-Accel-Expires")
+
 // CopyFields returns a copy of the fields that are wanted, with room for more fields. The values lie in one piece, and adding to those of one field does not
 // reach into another.
 func CopyFields(h http.Header, more int, want func(name string) bool) http.Header {
@@ -103,7 +127,7 @@ func ofConnection(name string, named map[string]bool) bool {
 }
 
 // Storable returns what of an answer's fields or trailers may be given to somebody else, or later: end-to-end fields
-// that are neither a client's own nor about the moment. The values are shared with h.
+// that are neither a client's own nor about the moment, nor for caches. The values are shared with h.
 func Storable(h http.Header) http.Header {
 	out := make(http.Header, len(h))
 	for name, values := range EndToEnd(h) {
@@ -114,9 +138,9 @@ func Storable(h http.Header) http.Header {
 	return out
 }
 
-// ofOneClient tells whether a field, in any spelling of its name, is a client's own or about the moment.
+// ofOneClient tells whether a field, in any spelling of its name, is a client's own, about the moment, or for caches.
 func ofOneClient(name string) bool {
-	if perClient.has(name) {
+	if perClient.has(name) || caching(name) {
 		return true
 	}
 	for _, p := range perClientPrefixes {

@@ -11,7 +11,7 @@ import (
 // A message is an answer on its way out.
 type message struct {
 	status  int
-	header  http.Header // what of it is end-to-end is sent; it is not changed
+	header  http.Header // what of it is end-to-end, and no word for caches, is sent; it is not changed
 	shared  []field     // the same, where its values are others' too: whoever gets them may change them, so he gets his own; nil: they are not
 	trailer http.Header
 	here    []byte    // the content, where it is in memory
@@ -39,7 +39,9 @@ func (m *message) writeHead(w http.ResponseWriter, r *http.Request) {
 		}
 	} else {
 		for name, values := range EndToEnd(m.header) {
-			add(h, name, values)
+			if !caching(name) {
+				add(h, name, values)
+			}
 		}
 	}
 	if _, ok := h["Content-Type"]; !ok {
