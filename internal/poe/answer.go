@@ -104,7 +104,8 @@ func (c *call) ride(r *store.Record) *problem {
 		h[callbackKept] = []string{address}
 	}
 	deletes := c.method == http.MethodDelete && c.g.routes.watchDeletions()
-	if deletes || len(c.route.FreeOn) > 0 || c.route.has(doorMatch) || c.route.Recovery == RecoveryProbe || c.route.Recovery == RecoveryCompensate {
+	recovers := c.route.Recovery == RecoveryProbe || c.route.Recovery == RecoveryCompensate
+	if deletes || len(c.route.FreeOn) > 0 || c.route.has(doorMatch) || recovers || c.route.Authorize != "" {
 		h["Host"] = []string{c.r.Host}
 	}
 	if len(h) > 0 {

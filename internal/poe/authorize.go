@@ -35,12 +35,19 @@ func (g *Gate) authorized(w http.ResponseWriter, r *http.Request, rec *store.Rec
 	if rt == nil {
 		return true
 	}
+	host := hostAsked(rec)
+	if host == "" { // and at that of the asker's choice the application may speak for somebody else
+		g.log.Error().Stringer("id", rec.ID).Str("route", rt.Name).
+			Msg("an answer from before its route had authorize is not repeated: it is not known at which host the application is to be asked")
+		g.unauthorized(w, r)
+		return false
+	}
 	v := &verdict{header: http.Header{}}
 	// It is a request of its own: routers keep in a context what they have matched, and would take the client's for it.
 	ctx, cancel := context.WithTimeout(context.Background(), authorizeTime)
 	defer cancel()
 	defer context.AfterFunc(r.Context(), cancel)()
-	g.cfg.Authorizer.ServeHTTP(v, g.question(ctx, r, rt, rec))
+	g.cfg.Authorizer.ServeHTTP(v, g.question(ctx, r, &asking{rt, rec, host}))
 	if ctx.Err() == nil && r.Context().Err() == nil {
 		v.WriteHeader(http.StatusOK) // a handler that wrote nothing; one that gave up has not said yes
 	}
@@ -60,10 +67,15 @@ func (g *Gate) authorized(w http.ResponseWriter, r *http.Request, rec *store.Rec
 		_, _ = w.Write(v.body.Bytes()) // the client has gone: nothing to undo
 	default:
 		g.log.Error().Int("status", v.code).Str("route", rt.Name).Msg("asking the application whether an answer may be repeated")
-		sayNothing(w.Header())
-		g.write(w, r, g.problem(problemAuthorizationUnavailable))
+		g.unauthorized(w, r)
 	}
 	return false
+}
+
+// unauthorized says that nobody could say whether an answer may be repeated.
+func (g *Gate) unauthorized(w http.ResponseWriter, r *http.Request) {
+	sayNothing(w.Header())
+	g.write(w, r, g.problem(problemAuthorizationUnavailable))
 }
 
 // sayNothing takes out what an answer says of an action already.
@@ -87,11 +99,30 @@ func (g *Gate) asks(ctx context.Context, rec *store.Record) *route {
 	return nil
 }
 
+// finished is what is kept of the request of an action that is done: what it may be compared by, and the host that it was sent to, where the application will
+// be asked there whether the answer may be repeated.
+func (g *Gate) finished(ctx context.Context, r *store.Record) store.Blob {
+	b := withoutContent(r.Request)
+	if g.asks(ctx, r) != nil {
+		if host := hostAsked(r); host != "" {
+			b.Head = replay.EncodeRequestHead(http.Header{"Host": {host}}, nil)
+		}
+	}
+	return b
+}
+
+// asking is what a question is about: an answer, and at which host and path the application is asked.
+type asking struct {
+	route *route
+	about *store.Record
+	host  string // that the client of the action has named, whatever the asker names
+}
+
 // question is the request that asks.
-func (g *Gate) question(ctx context.Context, r *http.Request, rt *route, rec *store.Record) *http.Request {
+func (g *Gate) question(ctx context.Context, r *http.Request, a *asking) *http.Request {
 	out := r.Clone(ctx)
-	out.Method, out.RequestURI, out.Pattern = http.MethodGet, rt.Authorize, ""
-	if u, err := url.ParseRequestURI(rt.Authorize); err == nil {
+	out.Method, out.RequestURI, out.Pattern, out.Host = http.MethodGet, a.route.Authorize, "", a.host
+	if u, err := url.ParseRequestURI(a.route.Authorize); err == nil {
 		out.URL = u
 	}
 	out.Body, out.ContentLength, out.TransferEncoding, out.Trailer = http.NoBody, 0, nil, nil
@@ -99,8 +130,9 @@ func (g *Gate) question(ctx context.Context, r *http.Request, rt *route, rec *st
 	for _, name := range notAsked {
 		delete(out.Header, name)
 	}
-	out.Header.Set("X-Original-Method", rec.Method)
-	out.Header.Set("X-Original-URI", rec.Target)
+	out.Header.Set("X-Original-Method", a.about.Method)
+	out.Header.Set("X-Original-Host", a.host)
+	out.Header.Set("X-Original-URI", a.about.Target)
 	return out
 }
 

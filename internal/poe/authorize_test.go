@@ -112,6 +112,64 @@ func TestAuthorizationIsUnconditional(t *testing.T) {
 	}
 }
 
+// The question is put at the host whose answer it is about: at one that the asker names, where he may have rights, the application would speak of something
+// else. That holds whatever has led to the end.
+func TestAuthorizationAtTheHostOfTheAnswer(t *testing.T) {
+	const at = "http://a.example"
+	var asked []string
+	asking := func(c *core.Config) {
+		c.Authorizer = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			asked = append(asked, r.Host+" "+r.Header.Get("X-Original-Host"))
+		})
+		c.Routes = []core.Route{{Name: "orders", Match: "POST /orders", Authorize: "/auth", Principal: "none"}}
+	}
+	for name, end := range map[string]func(b *bench) (outcome string){
+		"executed": func(b *bench) string {
+			i := b.issue("/orders")
+			i.findOutcome(t, b.do("POST", at+i.URI, "apples"))
+			return i.outcome
+		},
+		"accepted": func(b *bench) string {
+			outcome := monitor(t, b.do("POST", at+"/orders", "apples", "Idempotency-Key: k", "Prefer: respond-async"))
+			b.work()
+			return outcome
+		},
+		"decided": func(b *bench) string {
+			i := b.issue("/orders")
+			b.app = answering(502)
+			i.findOutcome(t, b.do("POST", at+i.URI, "apples"))
+			b.decide(core.Decision{ID: i.ID, As: core.AsFailed, Reason: "looked"})
+			return i.outcome
+		},
+	} {
+		asked = nil
+		b := deferring(t, asking)
+		outcome := end(b)
+		res := b.do("GET", "http://b.example"+outcome, "", "X-Original-Host: b.example")
+		if len(asked) != 1 || asked[0] != "a.example a.example" || res.Header.Get("POE-State") == "" {
+			t.Errorf("%s: asked %v, answered %d %v", name, asked, res.StatusCode, res.Header)
+		}
+	}
+}
+
+// Of an answer from before its route had authorize nobody knows the host any more. It is not shown, rather than asked for at a host of the asker's choice.
+func TestAuthorizationOfAnOlderAnswer(t *testing.T) {
+	b := newBench(t, func(c *core.Config) { c.Routes = []core.Route{{Name: "orders", Match: "POST /orders"}} })
+	i := b.issue("/orders")
+	i.findOutcome(t, b.do("POST", i.URI, "apples"))
+	asked := 0
+	b = b.configured(func(c *core.Config) {
+		c.Authorizer = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked++ })
+		c.Routes = []core.Route{{Name: "orders", Match: "POST /orders", Authorize: "/auth"}}
+	})
+	for _, address := range []string{i.URI, i.outcome} {
+		wantProblem(t, b.do("GET", address, ""), 503, "authorization-unavailable")
+	}
+	if asked != 0 {
+		t.Errorf("asked %d times", asked)
+	}
+}
+
 // issuer signs tokens that a gate believes.
 type issuer struct {
 	key  ed25519.PrivateKey

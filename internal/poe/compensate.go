@@ -181,7 +181,7 @@ func (g *Gate) undone(ctx context.Context, parent store.Record, child *store.Rec
 		notDone(&next, now)
 		next.Status = child.Status
 	} else {
-		g.refuseUndone(&next, now)
+		g.refuseUndone(ctx, &next, now)
 	}
 	why := takenBackBy + statusText(child.Status)
 	next.Note(store.Event{At: now, From: parent.State, To: next.State, Who: "recovery", Why: why, Status: child.Status})
@@ -191,9 +191,9 @@ func (g *Gate) undone(ctx context.Context, parent store.Record, child *store.Rec
 }
 
 // refuseUndone makes the outcome of an action that was taken back: a 409.
-func (g *Gate) refuseUndone(next *store.Record, now time.Time) {
+func (g *Gate) refuseUndone(ctx context.Context, next *store.Record, now time.Time) {
 	next.State, next.Status, next.Finished, next.Due = store.Done, http.StatusConflict, now, time.Time{}
-	next.Request = withoutContent(next.Request)
+	next.Request = g.finished(ctx, next)
 	p := g.problem(problemRolledBack).about(g, &status{phase: done, record: *next})
 	g.metrics.refused.WithLabelValues(p.kind.name).Inc()
 	var content bytes.Buffer

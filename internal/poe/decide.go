@@ -223,7 +223,7 @@ func (g *Gate) decided(ctx context.Context, d *Decision, r *store.Record) (store
 	next.Term, next.Finished, next.Due = g.newTerm(), g.now(), time.Time{}
 	switch d.As {
 	case AsDone, AsFailed:
-		next.State, next.Request = store.Done, withoutContent(r.Request)
+		next.State, next.Request = store.Done, g.finished(ctx, r)
 		if err := g.answerBy(ctx, d, &next); err != nil {
 			return store.Record{}, err
 		}

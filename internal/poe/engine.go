@@ -276,7 +276,7 @@ func (g *Gate) settle(ctx context.Context, a *action, end *ending, answer *repla
 	}
 	switch next.State {
 	case store.Done:
-		next.Request = withoutContent(claimed.Request)
+		next.Request = g.finished(ctx, &claimed)
 		next.Response = g.keep(ctx, &next, answer)
 	case store.Unused:
 		next.Request = idle(&claimed)

@@ -68,7 +68,7 @@ var (
 	problemKeyExpired = &kind{"key-expired", 409, retryNever, "The key was used too long ago",
 		"The request that it names was settled long ago, and its answer is no longer repeated. Nothing was executed now. Before you send it with a new key, find out whether it was done then."}
 	problemPrincipalChanged = &kind{"principal-changed", 409, retryNever, "The key was used by somebody else",
-		"A key like this one is not chosen twice by chance: it is the same request, under other credentials. It was not executed now, so that a new login does not do it twice. Repeat it with the credentials that it was first sent with, or find out whether it was done."}
+		"It is most likely the same request, under other credentials: another token or password, or a token that is not valid any more. It was not executed now, so that a new login does not do it twice. Repeat it with the credentials that it was first sent with or, where tokens are known here, with a fresh token; or find out whether it was done."}
 	problemPreconditionFailed = &kind{"precondition-failed", 412, retryNever, "What the request was made for is not so any more",
 		"Nothing was executed. Look at the resource as it is now, and decide anew whether the request is still meant."}
 	problemRolledBack = &kind{"rolled-back", 409, retryNew, "This was taken back",

@@ -157,7 +157,7 @@ func (g *Gate) conclude(ctx context.Context, a *action, end *ending, answer *rep
 	switch said.state {
 	case store.Done:
 		next.State, next.Status, next.Finished, next.Due = store.Done, answer.Status, now, time.Time{}
-		next.Request = withoutContent(leased.Request)
+		next.Request = g.finished(ctx, &leased)
 		next.Response = g.keep(ctx, &next, answer)
 	case store.Unused:
 		notDone(&next, now)
