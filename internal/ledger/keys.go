@@ -51,7 +51,7 @@ func (k *Keys) Reload() error {
 // OpenKeys opens the keys of a ledger. A file that was named must exist; the one inside the ledger's folder is made if
 // it is missing. A ledger in memory has keys in memory. A file that names no ledger names this one from then on; see tokens.BindFile.
 func OpenKeys(cfg KeysConfig) (*Keys, error) {
-	ring := tokens.Config{Audience: cfg.Store.Identity().String(), Reloaded: func(err error) {
+	ring := tokens.Config{Audience: cfg.Store.Identity().String(), MaxLifetime: store.MaxDays * store.Day, Reloaded: func(err error) {
 		if err != nil {
 			cfg.Log.Error().Err(err).Msg("the key file changed and cannot be used: the keys stay what they were")
 			return

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,30 @@ import (
 
 // doorCompensation is the word of a compensation in its record. No client comes through it.
 const doorCompensation = "compensation"
+
+// pathsOf returns what the paths match that a template with {id} stands for, decoded and cleaned; nil where there is no template.
+func pathsOf(template string) *regexp.Regexp {
+	path, ok := targetPath(template)
+	if template == "" || !ok {
+		return nil
+	}
+	return regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(cleanPath(path)), regexp.QuoteMeta(variable), "[^/]+") + "$")
+}
+
+// TakesBack answers a client's request to a path that takes actions back, as if nothing were there, and tells whether it was one. What the policy sends does
+// not come in this way; what comes from a client must not look like that, or an application would take back for a client what it has done for it.
+func (g *Gate) TakesBack(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method != http.MethodPost {
+		return false
+	}
+	path := pathOf(requestTarget(r))
+	if !slices.ContainsFunc(g.routes, func(c *route) bool { return c.undo != nil && c.undo.MatchString(path) }) {
+		return false
+	}
+	guardHeader(w.Header())
+	g.write(w, r, g.problem(problemNotFound))
+	return true
+}
 
 // undoing is the content of the request: what is to be taken back.
 type undoing struct {

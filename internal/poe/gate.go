@@ -137,7 +137,9 @@ func readOnly(next http.Handler) http.Handler {
 
 // ServeHTTP serves what lies under the prefix: minting, outcomes, receipts, problem pages.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	g.own.ServeHTTP(noteFront(w), g.asSent(r))
+	if !g.preflight(w, r) {
+		g.own.ServeHTTP(noteFront(w), g.asSent(r))
+	}
 }
 
 // asSent returns r with the path that the client has sent, where that is one of ours and something in front (http.StripPrefix) has taken its beginning away.

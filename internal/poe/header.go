@@ -2,6 +2,7 @@ package core
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -127,6 +128,28 @@ func is(values []string, value string) bool { return len(values) == 1 && values[
 
 // exposed are the fields of ours that a page of another origin may read.
 const exposed = "POE-State, POE-Links, Link, Location, Retry-After, Allow, Idempotent-Replayed, Idempotency-Expires, Repeatability-Result, Preference-Applied"
+
+// preflight answers a page that asks whether it may send a request to our own resources with fields such as Authorization (Fetch standard, "CORS-preflight
+// fetch"), and tells whether it was asked that. It comes without credentials and says nothing of an action: every origin that any route lists may ask, and
+// what it may read then is for the action's own route to say.
+func (g *Gate) preflight(w http.ResponseWriter, r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	listed := func(c *route) bool { return slices.Contains(c.Origins, origin) }
+	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" || !slices.ContainsFunc(g.routes, listed) {
+		return false
+	}
+	h := w.Header()
+	guardHeader(h)
+	h.Add("Vary", "Origin, Access-Control-Request-Headers")
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Access-Control-Allow-Credentials", "true")
+	h.Set("Access-Control-Allow-Methods", "GET, HEAD, DELETE")
+	if fields := r.Header["Access-Control-Request-Headers"]; len(fields) > 0 {
+		h.Set("Access-Control-Allow-Headers", strings.Join(fields, ", "))
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return true
+}
 
 // cors puts the route's CORS fields on an answer of ours (Fetch standard): only for an origin that the route lists.
 func (c *route) cors(h http.Header, r *http.Request) {

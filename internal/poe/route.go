@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,6 +33,7 @@ type route struct {
 	days      int             // that an id minted with the full ttl asks to be kept
 	keyDays   int             // the same for an action that a client has named: it is remembered for one more retention after its name has expired
 	origin    *http.CrossOriginProtection
+	undo      *regexp.Regexp // the paths of Compensate; nil: none
 }
 
 type routes []*route
@@ -123,6 +125,7 @@ func newRoute(cfg *Config, r Route) (*route, error) {
 	}
 	errs = append(errs, c.parseDoors(), c.parsePlaces(), c.parseRecovery())
 	c.findGuards()
+	c.undo = pathsOf(c.Compensate)
 	c.principal, err = parsePrincipal(r.Principal)
 	errs = append(errs, err)
 	if c.principal.kind == "jwt" && cfg.Bearer == nil {

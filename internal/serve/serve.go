@@ -246,7 +246,7 @@ func (r Route) guarded() core.Route {
 func (s *server) handler() http.Handler {
 	guarded := s.gate.Once(s.hop, patient(s.hop.Proxy()))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if refuse(w, r) {
+		if refuse(w, r) || s.gate.TakesBack(w, r) {
 			return
 		}
 		if s.gate.Owns(r.URL.Path) {
