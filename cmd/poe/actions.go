@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -72,14 +73,16 @@ func (c *actionsListCmd) Run(ctx context.Context, t terminal) error {
 		}
 	}
 	if c.JSON {
-		doc, err := json.Marshal(struct {
+		var doc bytes.Buffer
+		enc := json.NewEncoder(&doc)
+		enc.SetEscapeHTML(false) // it stays what it was
+		if err := enc.Encode(struct {
 			Actions []json.RawMessage `json:"actions"`
 			Next    string            `json:"next,omitempty"`
-		}{all, next})
-		if err != nil {
+		}{all, next}); err != nil {
 			return fmt.Errorf("writing the list: %w", err)
 		}
-		return t.print("%s\n", doc)
+		return t.print("%s", escaped(doc.String()))
 	}
 	if next != "" {
 		defer t.say("there are more: go on with --after %s", next)
@@ -150,6 +153,19 @@ func shown(text string) string {
 	return text
 }
 
+// escaped is a document of others as it is fit for a terminal. One in JSON says the same as before: what must not go out as it is can only be in its texts.
+func escaped(document string) string {
+	var b strings.Builder
+	for _, r := range document {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			_, _ = fmt.Fprintf(&b, `\u%04x`, r) // it never fails
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
 func shownTime(at *time.Time) string {
 	if at == nil {
 		return "-"
@@ -204,7 +220,7 @@ func (c *actionsShowCmd) Run(ctx context.Context, t terminal) error {
 		return err
 	}
 	if c.JSON {
-		return t.print("%s\n", said)
+		return t.print("%s\n", escaped(said))
 	}
 	var a action
 	if err := op.read(said, &a); err != nil {
@@ -218,7 +234,7 @@ func (c *actionsShowCmd) Run(ctx context.Context, t terminal) error {
 			"  poe actions resolve %[1]s --as done --response FILE --reason …   it was done, and this was its answer\n"+
 			"  poe actions resolve %[1]s --as failed --reason …                 it has failed, and is over\n"+
 			"  poe actions release %[1]s --reason …                             it was surely not done: it may be repeated\n"+
-			"  poe actions burn %[1]s --reason …                                nobody will ever know: it will not be repeated\n", a.ID)
+			"  poe actions burn %[1]s --reason …                                nobody will ever know: it will not be repeated\n", shown(a.ID))
 	}
 	return nil
 }
@@ -313,7 +329,7 @@ func (c *decisionFlags) decide(ctx context.Context, t terminal, verb string, f *
 	if err := op.read(said, &a); err != nil {
 		return err
 	}
-	return t.print("%s is %s\n", a.ID, a.became())
+	return t.print("%s is %s\n", shown(a.ID), shown(a.became()))
 }
 
 // became says what a decision has made of an action.

@@ -25,5 +25,5 @@ func (c *healthCmd) Run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return err
 	}
-	return t.print("%s\n", said)
+	return t.print("%s\n", escaped(said))
 }

@@ -9,9 +9,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
+
+	"github.com/dustin/go-humanize"
 
 	"github.com/postonce/poe/internal/serve"
 )
@@ -43,9 +45,12 @@ func (o operator) ask(ctx context.Context, what order) (string, error) {
 		return "", err
 	}
 	defer func() { _ = res.Body.Close() }() // read only
-	said, err := io.ReadAll(io.LimitReader(res.Body, maxSaid))
+	said, err := io.ReadAll(io.LimitReader(res.Body, maxSaid+1))
 	if err != nil {
 		return "", fmt.Errorf("asking %s: %w", o.admin, err)
+	}
+	if len(said) > maxSaid {
+		return "", fmt.Errorf("%s answers with more than %s", o.admin, humanize.IBytes(maxSaid))
 	}
 	return strings.TrimSpace(string(said)), nil
 }
@@ -157,7 +162,7 @@ func (c *callbacksListCmd) Run(ctx context.Context, t terminal) error {
 		return err
 	}
 	if c.JSON {
-		return t.print("%s\n", said)
+		return t.print("%s\n", escaped(said))
 	}
 	var doc struct {
 		Undelivered []struct {
@@ -172,16 +177,11 @@ func (c *callbacksListCmd) Run(ctx context.Context, t terminal) error {
 	if len(doc.Undelivered) == 0 {
 		return t.print("every callback was delivered, or is still being tried\n")
 	}
-	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(w, "ID\tACTION\tHOST\tTRIES\tSINCE\tLAST")
+	rows := [][]string{{"ID", "ACTION", "HOST", "TRIES", "SINCE", "LAST"}}
 	for _, u := range doc.Undelivered {
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\n", u.ID, u.Action, u.Host, u.Tries, u.Since.Format(time.RFC3339), u.Why)
+		rows = append(rows, []string{u.ID, u.Action, u.Host, strconv.Itoa(u.Tries), u.Since.Format(time.RFC3339), u.Why})
 	}
-	if err := w.Flush(); err != nil { // and with it what could not be written
-		return fmt.Errorf("writing the list: %w", err)
-	}
-	return t.print("%s", b.String())
+	return t.columns(rows)
 }
 
 // callbacksRetryCmd is poe callbacks retry.

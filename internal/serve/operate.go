@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	core "github.com/postonce/poe/internal/poe"
@@ -67,7 +68,20 @@ func (s *server) listActions(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	for i := range page.Actions {
+		page.Actions[i].Target = cut(page.Actions[i].Target)
+	}
 	return answerJSON(w, page)
+}
+
+// maxListed is how much of a target a list shows, in bytes. Clients choose targets, and an action alone is shown with all of it.
+const maxListed = 512
+
+func cut(target string) string {
+	if len(target) <= maxListed {
+		return target
+	}
+	return strings.ToValidUTF8(target[:maxListed], "") + "…"
 }
 
 // age reads a time like 90s or 1h.
@@ -157,7 +171,9 @@ func responseIn(r *http.Request) (io.ReadCloser, error) {
 // answerJSON answers with v.
 func answerJSON(w http.ResponseWriter, v any) error {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // the asker has gone: nothing to undo
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false) // a query would be six times as long
+	_ = enc.Encode(v)        // the asker has gone: nothing to undo
 	return nil
 }
 
