@@ -53,10 +53,11 @@ type Route struct {
 	// RetryFor is how long an accepted action is tried again while it is surely not done. 0: one hour.
 	RetryFor time.Duration
 	// Principal says who is asking: "none", "authorization" (the user of Basic, the issuer and subject of a bearer token that Config.JWKS verifies,
-	// otherwise the whole field), "jwt:CLAIM" of such a token, "header:NAME" or "cookie:NAME". "": "authorization".
+	// otherwise the whole field), "jwt:CLAIM" of such a token, "header:NAME" or "cookie:NAME". "": "authorization". Another password, and a token that is not
+	// valid now, are the same principal's, who is executed nothing twice, and are shown nothing.
 	Principal string
-	// Authorize is a path of Config.App that is asked, with GET and the client's credentials, whether it may have a stored answer. "": that the principal is
-	// the same is enough.
+	// Authorize is a path of Config.App that is asked, with GET and the client's credentials, at the host of the answer, whether it may have a stored one.
+	// Answers from before it was set are not repeated. "": that the principal is the same is enough.
 	Authorize string
 	// Origins lists other origins whose pages may use the route, such as "https://shop.example.com". Nil: none (403 cross-origin).
 	Origins []string
@@ -72,7 +73,7 @@ type Route struct {
 	Probe string
 	// ProbeFences is the application's promise that after a 404 to a probe it refuses what was sent for that action before.
 	ProbeFences bool
-	// Compensate is the path to which RecoveryCompensate POSTs, such as "/orders/by-action/{id}/cancel".
+	// Compensate is the path to which RecoveryCompensate POSTs, such as "/orders/by-action/{id}/cancel". Its handler must refuse what has no ActionID.
 	Compensate string
 	// Compensated says what an action is that was taken back.
 	Compensated Compensated

@@ -34,11 +34,17 @@ func TestListOfLongTargets(t *testing.T) {
 	go func() {
 		end <- serve.Run(ctx, cfg, serve.Options{Log: zerolog.Nop(), Ready: func(a serve.Addresses) { ready <- a }})
 	}()
-	defer func() { stop(); <-end }()
+	defer func() {
+		stop()
+		if err := <-end; err != nil {
+			t.Error(err)
+		}
+	}()
 	var at serve.Addresses
 	select {
 	case at = <-ready:
 	case err := <-end:
+		end <- nil
 		t.Fatal(err)
 	}
 	target := "/orders?" + strings.Repeat("&", 60<<10)
