@@ -65,7 +65,7 @@ func (c *call) ahead(ctx context.Context, r *store.Record) (store.Record, error)
 // prepare completes the record that is to be claimed: whose it is, what was sent, and under which names.
 func (c *call) prepare(r *store.Record) (*problem, error) {
 	g := c.g
-	r.Principal, r.Since = c.owner, c.since
+	r.Principal, r.Since = *c.owner, c.since
 	r.Request = store.Blob{Size: c.body.Size(), Digest: c.digest}
 	r.Status, r.Finished, r.Resent, r.Undo = 0, time.Time{}, 0, store.ID{} // those were an earlier attempt's
 	r.Names = claimable(r.Names)

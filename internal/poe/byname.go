@@ -23,7 +23,7 @@ type byName struct {
 
 // newName makes a naming whose name is scoped by door, host, route and, unless it is shared, principal.
 func (c *call) newName(door, value string, shared bool) *byName {
-	who := c.principal[:]
+	who := c.principal()[:]
 	if shared {
 		who = nil
 	}

@@ -25,8 +25,8 @@ type call struct {
 	through *entrance
 	at      string // the path that the route was found by; "": that of the target
 	route   *route
-	asker            // who asks
-	owner   [32]byte // whose action it is, if it becomes one
+	asker             // who asks
+	owner   *[32]byte // whose action it is, if it becomes one
 	naming  naming
 	guards  []guard
 
@@ -197,7 +197,8 @@ func (c *call) resumes(s *status) bool {
 		c.g.write(c.w, c.r, p)
 		return false
 	}
-	c.owner, c.callback = r.Principal, keptCallback(r)
+	owner := r.Principal // s is looked up again
+	c.owner, c.callback = &owner, keptCallback(r)
 	return true
 }
 

@@ -73,7 +73,7 @@ var namings = []struct {
 func (g *Gate) enter(c *call) bool {
 	c.method = c.r.Method
 	c.asker = g.whoIs(c.r, c.route)
-	c.owner = c.proven
+	c.owner = &c.proven
 	c.naming = byNothing{c}
 	defer func() { c.body.Release() }() // nil is fine
 	named, door := false, "none"

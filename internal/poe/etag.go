@@ -67,15 +67,18 @@ func (o *oneShot) taken(s *status) bool {
 		return false
 	}
 	a := &guarded{mine: o.mine(&s.record), repeats: last, otherwise: problemPreconditionFailed}
-	if a.mine && o.owner == [32]byte{} { // that is anybody: the same write is one, whoever sends it, but another visitor's POST is another one
+	if a.mine && *o.owner == [32]byte{} { // that is anybody: the same write is one, whoever sends it, but another visitor's POST is another one
 		a.mine, a.alike = false, o.method != http.MethodPost
 	}
 	o.answerFor(s, a)
 	return false
 }
 
-// mine tells whether an action that has a guard's name belongs to whom this one would.
-func (c *call) mine(r *store.Record) bool { return r.Principal == c.owner && !c.untimely }
+// mine tells whether an action that has a guard's name belongs to whom this one would, and who asks may be told of it. What comes with a POE URI has been
+// asked that before, and nobody's may be anybody's.
+func (c *call) mine(r *store.Record) bool {
+	return r.Principal == *c.owner && (*c.owner == [32]byte{} || c.owns(c.owner))
+}
 
 // guarded says how a guard answers a request whose name another action has.
 type guarded struct {

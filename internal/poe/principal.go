@@ -128,9 +128,27 @@ func nonEmpty(values []string) []string {
 // An asker is who sent a request, as its route tells; nobody is the zero one. Its hashes are keyed with the ledger's secret: a stolen record or token does
 // not tell who it was.
 type asker struct {
-	principal [32]byte // who he says he is: his names are made of it
-	proven    [32]byte // the same with what proves it, where it does not prove itself: what he does belongs to that
+	proven [32]byte // who he is, with what proves it: what he does belongs to that
+	doubt  *doubt   // nil, as mostly: he is who he says he is
+}
+
+// A doubt is about an asker who can be another one than he says.
+type doubt struct {
+	principal [32]byte // who he says he is
 	untimely  bool     // nothing is shown to him
+}
+
+// principal is what the asker's names are made of.
+func (a *asker) principal() *[32]byte {
+	if a.doubt != nil {
+		return &a.doubt.principal
+	}
+	return &a.proven
+}
+
+// owns tells whether what belongs to owner is the asker's, so that he may be told of it.
+func (a *asker) owns(owner *[32]byte) bool {
+	return (a.doubt == nil || !a.doubt.untimely) && subtle.ConstantTimeCompare(a.proven[:], owner[:]) == 1
 }
 
 // whoIs returns who sent r, as a route tells that.
@@ -142,17 +160,14 @@ func (g *Gate) whoIs(r *http.Request, c *route) asker {
 	who := func(parts []string) [32]byte {
 		return g.hash("principal", append([]string{c.principal.kind, c.principal.name}, parts...)...)
 	}
-	a := asker{principal: who(is.parts), untimely: is.untimely}
-	a.proven = a.principal
+	a := asker{proven: who(is.parts)}
+	if is.proof != nil || is.untimely {
+		a.doubt = &doubt{a.proven, is.untimely}
+	}
 	if is.proof != nil {
 		a.proven = who(is.proof)
 	}
 	return a
-}
-
-// owns tells whether what belongs to owner is the asker's, so that he may be told of it.
-func (a *asker) owns(owner *[32]byte) bool {
-	return !a.untimely && subtle.ConstantTimeCompare(a.proven[:], owner[:]) == 1
 }
 
 // hash is the keyed hash under which names are derived: its parts are length-prefixed, so that no two lists of

@@ -69,7 +69,7 @@ func (u *businessKey) taken(s *status) bool {
 		u.ledgerTrouble(err, unused)
 		return false
 	}
-	mine := u.mine(&s.record) && u.owner != [32]byte{}
+	mine := u.mine(&s.record) && *u.owner != [32]byte{}
 	u.answerFor(s, &guarded{mine: mine, repeats: true, otherwise: problemDuplicate})
 	return false
 }

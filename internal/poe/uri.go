@@ -66,7 +66,7 @@ func (c *call) identify() error {
 	if !ok {
 		return errNotOurs
 	}
-	c.claims, c.id, c.method, c.owner = claims, store.ID(claims.ID), claims.Method, claims.Principal
+	c.claims, c.id, c.method, c.owner = claims, store.ID(claims.ID), claims.Method, &c.claims.Principal
 	c.naming = byURI{c}
 	if c.route = g.routes.find(claims.Method, path); c.route == nil || !c.route.has(doorPOE) {
 		return errNotOurs
@@ -273,7 +273,7 @@ func (c *call) burn() {
 			return
 		}
 		record := s.record
-		record.Principal, record.Names = c.owner, claimable(record.Names)
+		record.Principal, record.Names = *c.owner, claimable(record.Names)
 		record.State, record.Term, record.Status, record.Finished = store.Burned, g.newTerm(), 0, g.now()
 		if address := c.signedCallback(&record); address != "" { // a claim has no children: the record is due until it has this one
 			record.Request.Head, record.Due = replay.EncodeRequestHead(http.Header{callbackKept: {address}}, nil), record.Finished
