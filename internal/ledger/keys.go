@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/pebblestore"
 	"github.com/postonce/poe/internal/tokens"
 )
 
@@ -84,6 +85,21 @@ func OpenKeys(cfg KeysConfig) (*Keys, error) {
 		}
 	}
 	return &Keys{Ring: f.Ring(), file: f}, nil
+}
+
+// KeysAreHighWater tells whether the keys of the ledger at url, and what says how far it has come, are one file: each would be written over by the other. keys and
+// highWater are as in Config.
+func KeysAreHighWater(url, keys, highWater string) bool {
+	dir, ok := strings.CutPrefix(url, pebbleScheme)
+	if !ok || dir == "" {
+		return false
+	}
+	if keys == "" {
+		keys = keysInside(dir)
+	}
+	a, errA := filepath.Abs(keys)
+	b, errB := filepath.Abs(pebblestore.Config{Dir: dir, HighWater: highWater}.HighWaterFile())
+	return errA == nil && errB == nil && a == b
 }
 
 // keysInside is the key file of a ledger whose keys are kept nowhere else.

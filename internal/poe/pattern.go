@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/gorilla/mux"
 )
@@ -41,6 +42,9 @@ func parsePattern(text string) (pattern, error) {
 	if !strings.HasPrefix(text, "/") {
 		return p, errors.New("the path must begin with a slash")
 	}
+	if strings.ContainsFunc(text, unseen) {
+		return p, errors.New("it has a character that nobody sees, and is another path than it looks like")
+	}
 	if strings.ContainsAny(text, "{}") {
 		var err error
 		if p.template, err = parseTemplate(text); err != nil {
@@ -55,6 +59,9 @@ func parsePattern(text string) (pattern, error) {
 	}
 	return p, checkLiteral(withoutExpressions(text))
 }
+
+// unseen tells whether a character has no look of its own, such as a zero width space that came with a copy from a page.
+func unseen(r rune) bool { return !unicode.IsPrint(r) }
 
 // parseTemplate reads a path with variables. It is read as it was written first: an expression that is empty, or closes a group that it has not opened, would be
 // one within overLines. gorilla/mux panics at a group that captures.

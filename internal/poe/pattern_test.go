@@ -39,6 +39,10 @@ func TestPathsOfRoutes(t *testing.T) {
 		"/orders/{id:[0-9]+}//x": `write "/orders/{id}/x"`,
 		"/caf%C3%A9":             `write "/café"`,
 		"/a%2Fb":                 `write "/a/b"`,
+		"/orders\u200b":          "nobody sees",
+		"/orders\ufeff":          "nobody sees",
+		"/or\u00adders":          "nobody sees",
+		"/a/{id:[0-9]+\u200b}":   "nobody sees",
 	} {
 		err := core.CheckPath(text)
 		if (err == nil) != (says == "") || err != nil && !strings.Contains(err.Error(), says) {

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/net/http/httpguts"
 
@@ -17,6 +18,7 @@ import (
 
 	"github.com/postonce/poe/internal/bearer"
 	"github.com/postonce/poe/internal/content"
+	"github.com/postonce/poe/internal/ledger"
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/webhook"
 )
@@ -163,11 +165,30 @@ func checkState(c *Config, d *decoder) {
 		d.wrong("store", "a ledger in PostgreSQL is not in this version of poe")
 	case c.Store != "memory:" && (scheme != "pebble" || dir == ""):
 		d.wrong("store", "is not a ledger (write pebble:DIR, or memory: for one that forgets)") // it may hold a password
+	case strings.TrimSpace(dir) != dir:
+		d.wrong("store", "has a blank before or behind its folder, and would be another folder than it looks like")
+	}
+	for key, path := range map[string]string{
+		"store": c.Store, "keys": c.Keys, "high_water": c.HighWater, "jwks": c.JWKS, "tls_cert": c.TLSCert, "tls_key": c.TLSKey, "admin_token_file": c.AdminTokenFile,
+	} {
+		if strings.ContainsFunc(path, unseen) {
+			d.wrong(key, "has a line break or another character that nobody sees, and is another path than it looks like")
+		}
+	}
+	if ledger.KeysAreHighWater(c.Store, c.Keys, c.HighWater) {
+		key := "high_water"
+		if c.HighWater == "" {
+			key = "keys"
+		}
+		d.wrong(key, "keys and high_water are one file, and each would be written over by the other")
 	}
 	if c.Store == "memory:" && c.HighWater != "" {
 		d.wrong("high_water", "is here for a ledger that forgets everything")
 	}
 }
+
+// unseen tells whether a character has no look of its own, such as the line break at the end of a secret.
+func unseen(r rune) bool { return !unicode.IsPrint(r) }
 
 // checkLimits looks at sizes, times and counts. None of them may be nothing, since nothing would have to mean either
 // "no limit" or "not at all", and both are traps.
@@ -179,6 +200,9 @@ func checkLimits(c *Config, d *decoder) {
 		if size.n <= 0 {
 			d.wrong(size.key, "must be more than nothing")
 		}
+	}
+	if d.has("min_free") && c.MinFree <= 0 {
+		d.wrong("min_free", "must be more than nothing: a disk that is full ends the process")
 	}
 	if c.Spool < c.MaxBody {
 		d.wrong("spool", "%s is less than one request may have (max_body, %s)", c.Spool, c.MaxBody)

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 
@@ -13,7 +14,7 @@ type Size int64
 // UnmarshalText reads a Size. The error says what is wanted.
 func (s *Size) UnmarshalText(text []byte) error {
 	n, err := humanize.ParseBytes(string(text))
-	if err != nil || n > math.MaxInt64 {
+	if err != nil || n > math.MaxInt64 || bytes.ContainsRune(text, ',') { // which it leaves out: 1,5GiB would be 15
 		return fmt.Errorf("%q is not a size (write 4096, 64KiB, 10MiB, 1GiB)", text)
 	}
 	*s = Size(n)

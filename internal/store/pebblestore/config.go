@@ -67,14 +67,22 @@ func (c Config) withDefaults() Config {
 	if c.CacheSize == 0 {
 		c.CacheSize = cacheSize
 	}
-	if c.HighWater == "" && c.Dir != "" {
-		c.HighWater = besideDir(c.Dir) + ".high-water"
+	if c.Dir != "" {
+		c.HighWater = c.HighWaterFile()
 	}
 	if c.usual = c.Fatal == nil; c.usual {
 		log := c.Log
 		c.Fatal = func(reason string) { exit(log, last{reason: reason, status: 1}) }
 	}
 	return c
+}
+
+// HighWaterFile is where the high-water file lies.
+func (c Config) HighWaterFile() string {
+	if c.HighWater != "" {
+		return c.HighWater
+	}
+	return besideDir(c.Dir) + ".high-water"
 }
 
 // besideDir returns dir by a name to which a suffix may be added: behind "." or ".." it would make a file in a folder, and not beside it.
