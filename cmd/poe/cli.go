@@ -33,7 +33,7 @@ type cli struct {
 
 const description = `POST once exactly: a request that may be repeated for ever and happens once.
 
-Every flag but --accept-lost-keys, which is to be typed, is also an environment variable: --max-body is POE_MAX_BODY.`
+Every flag but --accept-lost-keys, and --store of poe demo, which are to be typed, is also an environment variable: --max-body is POE_MAX_BODY.`
 
 // terminal is where a command reads and writes.
 type terminal struct {

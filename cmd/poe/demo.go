@@ -22,10 +22,10 @@ import (
 	"github.com/postonce/poe/internal/shop"
 )
 
-// demoCmd is poe demo.
+// demoCmd is poe demo. A ledger that the environment names is that of a server: what was accepted there would be executed at the demonstration's shop.
 type demoCmd struct {
 	Listen string `default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address to open in a browser (${default})."`
-	Store  string `placeholder:"STORE" help:"Ledger to keep, pebble:DIR; without: a temporary one."`
+	Store  string `env:"-" placeholder:"STORE" help:"Ledger to keep, pebble:DIR; without: a temporary one."`
 }
 
 // Run shows the shop until a signal.

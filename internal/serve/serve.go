@@ -68,8 +68,8 @@ type server struct {
 	hangup chan os.Signal // SIGHUP: read the keys again
 }
 
-// Run serves until ctx ends, and returns nil when everything that was executing then is settled. An error means that the
-// server did not start, or could not go on.
+// Run serves until ctx ends, and returns nil when everything that was executing then is settled; also where it ends while the server is still starting. An error
+// means that the server did not start, or could not go on.
 func Run(ctx context.Context, cfg Config, opt Options) (err error) {
 	if opt.Clock == nil {
 		opt.Clock = time.Now
@@ -83,14 +83,23 @@ func Run(ctx context.Context, cfg Config, opt Options) (err error) {
 	}
 	public, admin, err := s.listen(ctx)
 	if err != nil {
-		return err
+		return s.started(ctx, err)
 	}
 	defer closeListeners(public, admin)
 	defer func() { err = errors.Join(err, s.close()) }()
 	if err := s.open(ctx); err != nil {
-		return err
+		return s.started(ctx, err)
 	}
 	return s.serve(ctx, public, admin)
+}
+
+// started is err, unless the start was only given up because ctx has ended: nothing was executed yet, and nothing is wrong.
+func (s *server) started(ctx context.Context, err error) error {
+	if ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
+		return err
+	}
+	s.opt.Log.Info().Msg("stopped while it was starting")
+	return nil
 }
 
 // A FileError is a file that the configuration names and that cannot be used as it is: starting again does not help.

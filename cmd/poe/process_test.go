@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A launched command is a process of its own.
+type launched struct {
+	cmd        *exec.Cmd
+	said       *heard
+	url, admin string
+	over       chan struct{} // closed when it has ended
+}
+
+// heard is what a process has said so far.
+type heard struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (h *heard) Write(p []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.b.Write(p)
+}
+
+func (h *heard) String() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.b.String()
+}
+
+var servesAt = regexp.MustCompile(`"url":"([^"]*)","admin":"(?:http://)?([^"]*)"`)
+
+// launch starts poe serve in front of app, by a line of the shell that may begin with more.
+func launch(t *testing.T, before, app string, flags ...string) *launched {
+	t.Helper()
+	line := before + ` exec poe serve --upstream "$0" --listen 127.0.0.1:0 --admin 127.0.0.1:0 "$@"`
+	s := &launched{cmd: exec.Command("sh", append([]string{"-c", line, app}, flags...)...), said: new(heard), over: make(chan struct{})}
+	s.cmd.Stderr = s.said
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { defer close(s.over); _ = s.cmd.Wait() }() // whoever is interested looks at the state
+	t.Cleanup(func() { _ = s.cmd.Process.Kill(); <-s.over })
+	return s
+}
+
+// served waits until s serves.
+func (s *launched) served(t *testing.T) *launched {
+	t.Helper()
+	for late := time.After(patience); ; {
+		if at := servesAt.FindStringSubmatch(s.said.String()); at != nil {
+			s.url, s.admin = at[1], at[2]
+			return s
+		}
+		select {
+		case <-s.over:
+			t.Fatalf("it ended by %s before it served:\n%s", s.cmd.ProcessState, s.said)
+		case <-late:
+			t.Fatalf("it does not serve:\n%s", s.said)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// end sends SIGTERM, waits for the end, and returns the exit code.
+func (s *launched) end(t *testing.T) int {
+	t.Helper()
+	_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	select {
+	case <-s.over:
+	case <-time.After(patience):
+		t.Fatalf("it does not end:\n%s", s.said)
+	}
+	return s.cmd.ProcessState.ExitCode()
+}
+
+// Whoever reads the log goes away, as when a supervisor's logger is restarted: that is no reason to end in the middle of executions.
+func TestLogReaderGoesAway(t *testing.T) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("poe", "serve", "--upstream", "http://127.0.0.1:9", "--listen", "127.0.0.1:0", "--admin", "", "--store", "memory:")
+	cmd.Stderr = write
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = write.Close()
+	b := make([]byte, 4096)
+	if n, err := read.Read(b); err != nil || !servesAt.Match(b[:n]) {
+		t.Errorf("%v: %s", err, b[:n])
+	}
+	_ = read.Close()
+	_ = cmd.Process.Signal(syscall.SIGTERM) // of which it says something
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("it ended by %v, and not in order", err)
+	}
+}
+
+// A SIGHUP that comes while the configuration is read, as by a reload right after the start, does not end the process. It would be taken for an end in order,
+// and the service would stay down.
+func TestHangupBeforeItsKeysAreRead(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "poe.yaml")
+	if err := syscall.Mkfifo(file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := launch(t, "", "http://127.0.0.1:9", "--store", "memory:", "--config", file)
+	f, err := os.OpenFile(file, os.O_WRONLY, 0) // it waits for who reads
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	_, err = io.WriteString(f, "require: true\n")
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Error(err)
+	}
+	if code := s.served(t).end(t); code != 0 {
+		t.Errorf("exit code %d:\n%s", code, s.said)
+	}
+}
+
+// POE_STORE is the ledger of what serves. The demonstration leaves it alone: it would execute at its own shop what was accepted there, and clients
+// would be told that it is done.
+func TestDemoTakesNoLedgerFromTheEnvironment(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "ledger")
+	cmd := exec.Command("poe", "demo", "--listen", "127.0.0.1:0")
+	cmd.Env = append(os.Environ(), "POE_STORE=pebble:"+dir)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	said, err := out.Read(make([]byte, 4096)) // the shop is open
+	if err != nil || said == 0 {
+		t.Errorf("it says nothing: %v", err)
+	}
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it has opened the ledger: %v", err)
+	}
+}
