@@ -257,6 +257,41 @@ func TestBothSlots(t *testing.T) {
 	}
 }
 
+// A server whose folder was moved away does not go on when another ledger takes its place, as after a restore beside it: two servers would take the same keys for
+// new. When its own folder is put back it is the ledger again.
+func TestAnotherLedgerInItsPlace(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "ledger")
+	s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	// As another process has it; one process cannot lock a path twice.
+	if err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "LOCK"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ready(t.Context()); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("ready: %v", err)
+	}
+	if _, err := s.Claim(t.Context(), claim(t)); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("a claim: %v", err)
+	}
+	if err := errors.Join(os.RemoveAll(dir), os.Rename(dir+".away", dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ready(t.Context()); err != nil {
+		t.Errorf("back in its place: %v", err)
+	}
+	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+		t.Errorf("back in its place: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // A ledger whose folder somebody has removed takes nothing new: it would go into files that nobody finds again.
 func TestFolderIsGone(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "ledger")

@@ -88,7 +88,9 @@ func (s *Store) open() (err error) {
 	if err := s.enterFolder(); err != nil {
 		return err
 	}
-	s.room.begin(s, s.c.FS)
+	if err := s.room.begin(s, s.c.FS); err != nil {
+		return err
+	}
 	// Below what gives up the reserve: zeros that find no room are done without.
 	s.c.FS = newOwnDisk(prewriting{s.c.FS, s.c.Log, new(sync.Map)}, s.c.Dir, s.room.giveUp)
 	s.cache = pebble.NewCache(s.c.CacheSize)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,8 @@ type room struct {
 	least uint64 // Config.MinFree
 	clock func() time.Time
 	log   func(reserve uint64, err error) // hears that the reserve was made or given up
+
+	lock os.FileInfo // LOCK, as it was when the folder was locked; nil: the disk is none of the system's
 
 	free  atomic.Int64 // bytes; -1: nobody knows
 	want  atomic.Uint64
@@ -43,7 +46,8 @@ const settling = 10 * time.Second
 
 const reserveName = "reserve"
 
-func (r *room) begin(s *Store, disk vfs.FS) {
+// begin is called with the folder locked.
+func (r *room) begin(s *Store, disk vfs.FS) error {
 	r.disk, r.dir, r.least, r.clock = disk, s.c.Dir, s.c.MinFree, s.c.Clock
 	r.since = r.clock().Add(settling)
 	r.free.Store(-1)
@@ -60,9 +64,32 @@ func (r *room) begin(s *Store, disk vfs.FS) {
 	if info, err := disk.Stat(r.path()); err == nil {
 		r.held = uint64(max(info.Size(), 0))
 	}
+	if vfs.Root(disk) != vfs.Default {
+		return nil
+	}
+	var err error
+	if r.lock, err = os.Stat(r.lockPath()); err != nil {
+		return fmt.Errorf("looking for the lock: %w", err)
+	}
+	return nil
 }
 
 func (r *room) path() string { return r.disk.PathJoin(r.dir, reserveName) }
+
+func (r *room) lockPath() string { return r.disk.PathJoin(r.dir, "LOCK") }
+
+// inPlace looks whether the folder at the path is the one that is locked. Another ledger that was put into its place is that of another process, and what went into
+// the folder that was moved away would be done again by that.
+func (r *room) inPlace() error {
+	if _, err := r.disk.Stat(r.lockPath()); err != nil || r.lock == nil {
+		return err
+	}
+	now, err := os.Stat(r.lockPath())
+	if err == nil && !os.SameFile(r.lock, now) {
+		err = errors.New("another one is in its place")
+	}
+	return err
+}
 
 // look asks the system. A disk that cannot say how much is left is taken for one with room; one that does not answer, or has the ledger no more, takes
 // nothing new: what is written to files that nobody will find again is lost.
@@ -73,7 +100,7 @@ func (r *room) look() error {
 }
 
 func (r *room) ask() error {
-	if _, err := r.disk.Stat(r.disk.PathJoin(r.dir, "LOCK")); err != nil {
+	if err := r.inPlace(); err != nil {
 		return fmt.Errorf("looking for the ledger's folder: %w", err)
 	}
 	usage, err := r.disk.GetDiskUsage(r.dir)
@@ -96,7 +123,7 @@ func (r *room) ask() error {
 // refuses says why nothing new is taken; nil: it is.
 func (r *room) refuses() error {
 	if r.away.Load() {
-		return fmt.Errorf("%w: its disk does not answer, or its folder is gone", store.ErrUnavailable)
+		return fmt.Errorf("%w: its disk does not answer, or its folder is gone, or another one is in its place", store.ErrUnavailable)
 	}
 	if !r.short.Load() {
 		return nil

@@ -48,7 +48,7 @@ func (s *Store) lookAround() {
 	was, away := s.room.short.Load(), s.room.away.Load()
 	if err := s.room.look(); err != nil {
 		if !away {
-			s.c.Log.Error().Err(err).Msg("the ledger's disk does not answer, or its folder is gone: nothing new is taken")
+			s.c.Log.Error().Err(err).Msg("the ledger's disk does not answer, or its folder is gone, or another one is in its place: nothing new is taken")
 		}
 		return
 	}
