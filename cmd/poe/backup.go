@@ -20,6 +20,7 @@ import (
 	"github.com/postonce/poe/internal/ledger"
 	"github.com/postonce/poe/internal/serve"
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/pebblestore"
 )
 
 // ledgerFlags say which ledger a command is about, in the words of poe serve.
@@ -51,7 +52,8 @@ type backupCmd struct {
 
 // Help is shown after the flags.
 func (backupCmd) Help() string {
-	return `A server that has the ledger open copies it itself, while it goes on serving: the folder is one of its machine.
+	return `A server that has the ledger open copies it itself, while it goes on serving: the folder is one of its machine, which its user may
+write to. If that is this machine the backup is looked for, since a /tmp of its own, or a container, would hide it.
 With --admin, typed here, and without --store, it is the ledger of the server there.
 Where folder and ledger are on one disk the copy takes links and little room; copy it to another disk or machine then.
 The keys are in the copy where they lie in the ledger's folder. Keep it as you keep the ledger: whoever has it can read what is in it.`
@@ -69,18 +71,24 @@ func (c *backupCmd) Run(ctx context.Context, t terminal, parsed *kong.Context) e
 	}
 	show := t.meter()
 	var did store.Copied
+	where := c.Dir
 	if typed(parsed, "admin") {
 		if !chosen(parsed, "store") {
 			folder = "" // whichever it has
 		}
-		did, err = c.ask(ctx, dir, folder, show)
+		if c.here() {
+			did, err = c.askHere(ctx, dir, folder, show)
+		} else {
+			did, err = c.ask(ctx, dir, folder, show)
+			where += ", a folder of the machine of " + c.Admin
+		}
 		if errors.Is(err, errUnreached) {
 			err = &hinted{err, "without --admin, a ledger that no server has open is copied"}
 		}
 	} else if did, err = serve.Backup(ctx, c.ledger(), dir, show.see); errors.Is(err, fs.ErrNotExist) {
 		err = c.missing(err)
 	} else if errors.Is(err, store.ErrLocked) {
-		did, err = c.ask(ctx, dir, folder, show)
+		did, err = c.askHere(ctx, dir, folder, show)
 		if errors.Is(err, errUnreached) {
 			err = &hinted{fmt.Errorf("a server has the ledger open, and it cannot be asked: %w", err), "say where its admin listener is: --admin ADDR"}
 		}
@@ -89,7 +97,7 @@ func (c *backupCmd) Run(ctx context.Context, t terminal, parsed *kong.Context) e
 	if err != nil {
 		return unusable(err)
 	}
-	t.say("backed up ledger %s with %d writes, the last one at %s: %s in %s", did.Ledger, did.Sequence, did.Time.UTC().Format(time.RFC3339), records(did), c.Dir)
+	t.say("backed up ledger %s with %d writes, the last one at %s: %s in %s", did.Ledger, did.Sequence, did.Time.UTC().Format(time.RFC3339), records(did), where)
 	if did.Missing > 0 {
 		return &hinted{
 			fmt.Errorf("%d contents that the ledger itself has lost are not in the backup; all else is", did.Missing),
@@ -114,6 +122,34 @@ func (c *backupCmd) folder() (string, error) {
 
 func records(c store.Copied) string {
 	return fmt.Sprintf("%d records, %d contents, %s", c.Records, c.Bodies, humanize.IBytes(uint64(max(c.Bytes, 0))))
+}
+
+// askHere is ask, and looks for what a server of this machine has made. Its file system may be another, that of a container or a /tmp of its own: then the backup
+// is not where whoever wants one will look for it, and may be gone with the server.
+func (c *backupCmd) askHere(ctx context.Context, dir, folder string, show *meter) (store.Copied, error) {
+	did, err := c.ask(ctx, dir, folder, show)
+	if err != nil {
+		return did, err
+	}
+	here, err := pebblestore.BackupIn(dir)
+	switch {
+	case err == nil && same(here, did):
+		return did, nil
+	case err == nil, errors.Is(err, pebblestore.ErrNoBackup):
+		return did, &hinted{
+			fmt.Errorf("the server has made the backup, and it is not in %q here: the server has another file system, such as that of a container, or a /tmp of its own", dir),
+			"name a folder that both see, and not one below /tmp, or run poe backup where the server runs",
+		}
+	default:
+		return did, &hinted{fmt.Errorf("the server has made the backup, and it cannot be seen whether it is here: %w", err), "run poe backup as the server's user, or as root"}
+	}
+}
+
+// same tells whether two backups hold the same.
+func same(a, b store.Copied) bool {
+	at := a.Time.Equal(b.Time)
+	a.Time = b.Time
+	return at && a == b
 }
 
 // ask has the server do it, which must have the ledger in folder open, unless that is "". It takes as long as it takes.

@@ -132,6 +132,13 @@ type adminAddress struct {
 	AdminTokenFile string `placeholder:"FILE" help:"File with its token, where it needs one."`
 }
 
+// here tells whether the server is on this machine, as far as the address says so.
+func (a adminAddress) here() bool {
+	host, _, err := net.SplitHostPort(a.Admin)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "" || strings.EqualFold(host, "localhost") || ip != nil && (ip.IsLoopback() || ip.IsUnspecified()))
+}
+
 // adminFlags are those of the verbs for operators.
 type adminFlags struct {
 	adminAddress

@@ -2,16 +2,23 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/postonce/poe/internal/serve"
+	"github.com/postonce/poe/internal/store"
 )
 
 // A launched command is a process of its own.
@@ -157,4 +164,47 @@ func TestDemoTakesNoLedgerFromTheEnvironment(t *testing.T) {
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("it has opened the ledger: %v", err)
 	}
+}
+
+// A server with a file system of its own (PrivateTmp=yes, a container) makes its backup where nobody else sees it, and where it may be gone with the server. Whoever
+// asked for it is not told that there is one.
+func TestBackupThatIsElsewhere(t *testing.T) {
+	where := "pebble:" + filepath.Join(t.TempDir(), "ledger")
+	launch(t, "", "http://127.0.0.1:9", "--store", where).served(t)
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { // it backs up, into its own folder
+		_ = json.NewEncoder(w).Encode(serve.BackupLine{Copied: &store.Copied{Records: 7}})
+	}))
+	defer elsewhere.Close()
+	admin := strings.TrimPrefix(elsewhere.URL, "http://")
+	old := filepath.Join(t.TempDir(), "old") // a backup, and another one
+	if code := run(t.Context(), terminal{in: strings.NewReader(""), out: io.Discard, err: io.Discard}, []string{"backup", old, "--store", emptyLedger(t)}); code != exitOK {
+		t.Fatalf("exit code %d", code)
+	}
+	none := filepath.Join(t.TempDir(), "none")
+	for _, args := range [][]string{
+		{"backup", none, "--admin", admin},
+		{"backup", none, "--admin", admin, "--store", where},
+		{"backup", old, "--admin", admin},
+	} {
+		var said bytes.Buffer
+		code := run(t.Context(), terminal{in: strings.NewReader(""), out: io.Discard, err: &said}, args)
+		if code != exitError || !strings.Contains(said.String(), "the server has another file system") || strings.Contains(said.String(), "backed up") {
+			t.Errorf("%s: exit code %d, and it says:\n%s", args, code, &said)
+		}
+	}
+	t.Setenv("POE_ADMIN", admin)
+	var said bytes.Buffer
+	if code := run(t.Context(), terminal{in: strings.NewReader(""), out: io.Discard, err: &said}, []string{"backup", none, "--store", where}); code != exitError {
+		t.Errorf("of the ledger that a server has open: exit code %d, and it says:\n%s", code, &said)
+	}
+}
+
+// emptyLedger makes a ledger that nobody has open.
+func emptyLedger(t *testing.T) string {
+	t.Helper()
+	where := "pebble:" + filepath.Join(t.TempDir(), "ledger")
+	if code := launch(t, "", "http://127.0.0.1:9", "--store", where).served(t).end(t); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	return where
 }

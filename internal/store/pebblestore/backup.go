@@ -36,6 +36,12 @@ type receipt struct {
 	Contents []copied `json:"contents"`
 }
 
+// BackupIn says what the whole backup in a folder of this machine holds, without a look at more than its receipt. Where there is none the error is ErrNoBackup.
+func BackupIn(dir string) (store.Copied, error) {
+	r, err := readReceipt(vfs.Default, dir)
+	return r.Copied, err
+}
+
 type copied struct {
 	Path   string `json:"path"` // below the folder, with slashes
 	Size   int64  `json:"size"`
