@@ -133,7 +133,7 @@ func Open(ctx context.Context, cfg Config) (_ *Gate, err error) {
 	if err != nil {
 		return nil, err
 	}
-	spool, err := replay.NewSpool(replay.SpoolConfig{Disk: cfg.Spool})
+	spool, err := replay.NewSpool(replay.SpoolConfig{Disk: cfg.Spool, Clock: cfg.Clock, Log: cfg.Log})
 	if err != nil {
 		return nil, fmt.Errorf("making the spool: %w", err)
 	}

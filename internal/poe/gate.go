@@ -308,6 +308,9 @@ func (g *Gate) Notes() []string {
 	if g.lost {
 		notes = append(notes, "the ledger was restored: keys that are new to it get 503 until --accept-lost-keys")
 	}
+	if err := g.cfg.Spool.Trouble(); err != nil {
+		notes = append(notes, fmt.Sprintf("the temporary folder did not take the last large body, so that large requests get 503, and large answers are not kept: %v", err))
+	}
 	return notes
 }
 

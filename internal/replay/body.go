@@ -102,14 +102,20 @@ func (b *Body) room(need int) bool {
 
 // spill moves the body from memory into a file.
 func (b *Body) spill() error {
+	if !b.spool.files.take(1) {
+		return fmt.Errorf("%w: quota of %d files", ErrSpoolFull, b.spool.files.limit)
+	}
 	f, err := b.spool.tempFile()
 	if err != nil {
+		b.spool.files.give(1)
+		b.spool.failed(err)
 		return fmt.Errorf("%w: %w", ErrSpoolFull, err)
 	}
 	old, size := b.buf, b.size
 	b.file, b.hash, b.size = f, sha256.New(), 0
 	if err := b.extend(old); err != nil {
 		b.file, b.hash, b.size = nil, nil, size
+		b.spool.files.give(1)
 		return errors.Join(err, f.Close())
 	}
 	b.spool.memory.give(b.memory)
@@ -126,8 +132,10 @@ func (b *Body) extend(p []byte) error {
 	}
 	if _, err := b.file.WriteAt(p, b.size); err != nil {
 		b.spool.disk.give(n)
+		b.spool.failed(err)
 		return fmt.Errorf("%w: %w", ErrSpoolFull, err)
 	}
+	b.spool.took()
 	b.hash.Write(p) // hash.Hash never returns an error
 	b.size += n
 	b.disk += n
@@ -198,6 +206,7 @@ func (b *Body) Release() {
 	b.released = true
 	if b.file != nil {
 		_ = b.file.Close() // the file has no name and nobody needs its content any more
+		b.spool.files.give(1)
 	}
 	b.spool.memory.give(b.memory)
 	b.spool.disk.give(b.disk)

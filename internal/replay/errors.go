@@ -3,7 +3,7 @@ package replay
 import "errors"
 
 var (
-	// ErrSpoolFull: neither the memory budget nor the disk quota of the spool, nor its disk, has room for more.
+	// ErrSpoolFull: neither the memory budget nor the quotas of disk and files of the spool, nor its disk, have room for more.
 	ErrSpoolFull = errors.New("spool full")
 	// ErrReleased: a body or a recorder was used after its Release.
 	ErrReleased = errors.New("already released")

@@ -3,9 +3,13 @@ package replay
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
 )
 
 // Defaults of a SpoolConfig, in bytes.
@@ -19,6 +23,10 @@ type SpoolConfig struct {
 	Dir    string // for temporary files; "": os.TempDir()
 	Memory int64  // of all bodies together, in bytes; 64 MiB
 	Disk   int64  // of all bodies together, in bytes; 1 GiB
+	Files  int64  // of all bodies together, each open while its body is there; as many as the system lets the process have
+
+	Clock func() time.Time // time.Now
+	Log   zerolog.Logger   // nothing is logged
 }
 
 // A Spool holds the bodies that are on their way, in either direction: short ones in memory, long ones in temporary files that
@@ -29,7 +37,14 @@ type Spool struct {
 	dir     string
 	memory  budget
 	disk    budget
+	files   budget
 	scratch sync.Pool // of *[chunk]byte, for copying
+
+	clock   func() time.Time
+	log     zerolog.Logger
+	trouble atomic.Pointer[error] // why the system did not take the last body that was to lie in a file; nil: it did
+	mu      sync.Mutex
+	said    time.Time // when that was logged last
 }
 
 // chunk is how much is copied at a time, in bytes.
@@ -46,9 +61,15 @@ func NewSpool(cfg SpoolConfig) (*Spool, error) {
 	if cfg.Disk == 0 {
 		cfg.Disk = DefaultDisk
 	}
-	s := &Spool{dir: cfg.Dir}
+	if cfg.Files == 0 {
+		cfg.Files = math.MaxInt64
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now //nolint:forbidigo // the default of the Config
+	}
+	s := &Spool{dir: cfg.Dir, clock: cfg.Clock, log: cfg.Log}
 	s.scratch.New = func() any { return new([chunk]byte) }
-	s.memory.limit, s.disk.limit = max(cfg.Memory, 0), max(cfg.Disk, 0)
+	s.memory.limit, s.disk.limit, s.files.limit = max(cfg.Memory, 0), max(cfg.Disk, 0), max(cfg.Files, 0)
 	f, err := s.tempFile()
 	if err != nil {
 		return nil, fmt.Errorf("checking spool folder %q: %w", cfg.Dir, err)
@@ -65,6 +86,37 @@ func (s *Spool) New() *Body { return &Body{spool: s} }
 // Usage returns how many bytes of memory and of disk the bodies hold now.
 func (s *Spool) Usage() (memory, disk int64) { return s.memory.held.Load(), s.disk.held.Load() }
 
+// Trouble is why the system did not take the last body that was to lie in a file, as where the temporary folder is full or gone; nil: it did.
+func (s *Spool) Trouble() error {
+	if err := s.trouble.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// sayEvery is how often trouble is logged at most.
+const sayEvery = time.Minute
+
+// failed notes, and says now and then, why the system did not take a body. To whoever sent it this is a spool that is full, as for many bodies at one time.
+func (s *Spool) failed(err error) {
+	s.trouble.Store(&err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.clock()
+	if !s.said.IsZero() && now.Sub(s.said) < sayEvery {
+		return
+	}
+	s.said = now
+	s.log.Error().Err(err).Str("folder", s.dir).Msg("the temporary folder takes no bodies: large requests get 503, and large answers are not kept")
+}
+
+// took notes that the system took a body.
+func (s *Spool) took() {
+	if s.trouble.Load() != nil {
+		s.trouble.Store(nil)
+	}
+}
+
 // tempFile returns an open file that only its owner could ever read and that has no name any more.
 func (s *Spool) tempFile() (*os.File, error) {
 	f, err := os.CreateTemp(s.dir, "poe-spool-*") // created 0600
@@ -77,7 +129,7 @@ func (s *Spool) tempFile() (*os.File, error) {
 	return f, nil
 }
 
-// A budget is a number of bytes that is shared out. What take gave must come back by give, once.
+// A budget is a number of bytes, or files, that is shared out. What take gave must come back by give, once.
 type budget struct {
 	limit int64
 	held  atomic.Int64

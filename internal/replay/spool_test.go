@@ -6,13 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
 	"testing/iotest"
+	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/postonce/poe/internal/replay"
+	"github.com/postonce/poe/internal/store"
 )
 
 // spoolOf returns a spool with these budgets, in bytes, and checks at the test's end that all was given back
@@ -198,4 +203,79 @@ func TestCopyLimited(t *testing.T) {
 			t.Errorf("error %v, want ErrSpoolFull", err)
 		}
 	})
+}
+
+// A temporary folder that is full, or gone, looks to clients like a spool with too much in it. So operators are told what the system says, and not for every body; and
+// it can be asked whether that is over.
+func TestSpoolFolderFails(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "tmp")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	now := time.Unix(1_700_000_000, 0)
+	s, err := replay.NewSpool(replay.SpoolConfig{Dir: dir, Clock: func() time.Time { return now }, Log: zerolog.New(&log)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func() error {
+		b := s.New()
+		defer b.Release()
+		_, err := b.Write(make([]byte, store.InlineLimit+1))
+		return err
+	}
+	if err := errors.Join(write(), s.Trouble(), os.Remove(dir)); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		after time.Duration
+		lines int
+	}{{0, 1}, {59 * time.Second, 1}, {time.Second, 2}} {
+		now = now.Add(tc.after)
+		if err := write(); !errors.Is(err, replay.ErrSpoolFull) || !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Write: %v", err)
+		}
+		if n := bytes.Count(log.Bytes(), []byte("no such file or directory")); n != tc.lines {
+			t.Errorf("%s later there are %d lines, want %d:\n%s", tc.after, n, tc.lines, &log)
+		}
+	}
+	if err := s.Trouble(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Trouble: %v", err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(write(), s.Trouble()); err != nil {
+		t.Errorf("the folder is there again: %v", err)
+	}
+}
+
+// A body in a file holds one of the files that a process may have open, of which its ledger needs some: so they are counted too.
+func TestSpoolFiles(t *testing.T) {
+	var log bytes.Buffer
+	s, err := replay.NewSpool(replay.SpoolConfig{Dir: t.TempDir(), Files: 2, Log: zerolog.New(&log)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	large := make([]byte, store.InlineLimit+1)
+	a, b, c, small := s.New(), s.New(), s.New(), s.New()
+	defer func() { b.Release(); c.Release(); small.Release() }()
+	for _, body := range []*replay.Body{a, b} {
+		if _, err := body.Write(large); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.Write(large); !errors.Is(err, replay.ErrSpoolFull) {
+		t.Errorf("the third: %v", err)
+	}
+	if _, err := small.Write(large[:100]); err != nil {
+		t.Errorf("one that needs no file: %v", err)
+	}
+	a.Release()
+	if _, err := c.Write(large); err != nil {
+		t.Errorf("after one was released: %v", err)
+	}
+	if err := s.Trouble(); err != nil || log.Len() > 0 {
+		t.Errorf("a quota that is used up is no trouble of the system: %v\n%s", err, &log)
+	}
 }

@@ -308,3 +308,26 @@ func TestDecideOverHTTP(t *testing.T) {
 		t.Errorf("no id: %d", res.StatusCode)
 	}
 }
+
+// A temporary folder that is gone, or full, is said where operators look: all that clients see is a 503, and an answer that is not kept.
+func TestReadyzNamesTheTemporaryFolder(t *testing.T) {
+	tmp := filepath.Join(t.TempDir(), "tmp")
+	if err := os.Mkdir(tmp, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	app := httptest.NewServer(http.NotFoundHandler())
+	defer app.Close()
+	cfg := config(t, app.URL)
+	t.Setenv("TMPDIR", tmp)
+	s := run(t, cfg)
+	if err := os.Remove(tmp); err != nil {
+		t.Fatal(err)
+	}
+	if res, body := do(t, "POST", s.at.URL+"/orders", strings.Repeat("y", 300_000), "Idempotency-Key: large"); res.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("a large request: %d %s", res.StatusCode, body)
+	}
+	res, body := get(t, s.at.Admin+"/readyz")
+	if res.StatusCode != http.StatusOK || !strings.Contains(body, "the temporary folder did not take the last large body") || !strings.Contains(body, "no such file or directory") {
+		t.Errorf("/readyz: %d %s", res.StatusCode, body)
+	}
+}

@@ -162,7 +162,7 @@ func (s *server) open(ctx context.Context) (err error) {
 	if s.keys, err = ledger.OpenKeys(ledger.KeysConfig{URL: s.cfg.Store, File: s.cfg.Keys, Store: s.store, Log: log, Clock: s.opt.Clock}); err != nil {
 		return &FileError{err}
 	}
-	spool, err := replay.NewSpool(replay.SpoolConfig{Disk: int64(s.cfg.Spool)})
+	spool, err := replay.NewSpool(replay.SpoolConfig{Disk: int64(s.cfg.Spool), Clock: s.opt.Clock, Log: log})
 	if err != nil {
 		return fmt.Errorf("making the spool: %w", err)
 	}
