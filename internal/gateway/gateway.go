@@ -29,8 +29,10 @@ type Config struct {
 	DialTimeout time.Duration
 	// IdleTimeout is how long a connection may lie idle and still be used again; 2 s. It should be shorter than the upstream's.
 	IdleTimeout time.Duration
-	// MaxConns limits the connections of Execute; 512. Those of Proxy are as many as it has requests.
+	// MaxConns limits the connections of Execute; 512.
 	MaxConns int
+	// MaxPassing limits the connections of Proxy; who finds none free waits for one. Those that have become websockets do not count. As many as there are requests.
+	MaxPassing int
 	// MaxIdle limits the idle connections, of Execute and of Proxy each; MaxConns. Negative: none.
 	MaxIdle int
 	// TLS is cloned and used where Upstream is https; the system's roots, TLS 1.2 and up. ALPN is always http/1.1.
@@ -115,6 +117,9 @@ func (c *Config) check() error {
 	}
 	if c.MaxConns < 0 {
 		bad("maximum of %d connections: negative", c.MaxConns)
+	}
+	if c.MaxPassing < 0 {
+		bad("maximum of %d connections that pass through: negative", c.MaxPassing)
 	}
 	return errors.Join(errs...)
 }

@@ -63,6 +63,7 @@ func (g *Gateway) transport() *http.Transport {
 		DisableKeepAlives:      g.cfg.MaxIdle < 0,
 		MaxIdleConns:           max(g.cfg.MaxIdle, 0),
 		MaxIdleConnsPerHost:    max(g.cfg.MaxIdle, 0),
+		MaxConnsPerHost:        g.cfg.MaxPassing,
 		IdleConnTimeout:        g.cfg.IdleTimeout,
 		ExpectContinueTimeout:  continueTimeout,
 		MaxResponseHeaderBytes: headLimit,

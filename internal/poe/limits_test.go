@@ -2,12 +2,14 @@ package core_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	core "github.com/postonce/poe/internal/poe"
+	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
 )
 
@@ -211,5 +213,37 @@ func TestRefusedLargeBodies(t *testing.T) {
 				t.Errorf("%d, and %d bodies for two actions", res.StatusCode, kept)
 			}
 		})
+	}
+}
+
+// A stored answer that lies in a file of its own holds that open while it is repeated. There are no more of them, and of bodies on their way, than the process has files
+// for: whoever asks for one more is told to come again, and nothing else.
+func TestRepeatsHoldNoMoreFilesThanThereAre(t *testing.T) {
+	var spool *replay.Spool
+	b := newBench(t, func(c *core.Config) {
+		var err error
+		if spool, err = replay.NewSpool(replay.SpoolConfig{Dir: t.TempDir(), Files: 1}); err != nil {
+			t.Fatal(err)
+		}
+		c.Spool = spool
+	})
+	large := strings.Repeat("x", store.InlineLimit+1)
+	b.app = func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, large) }
+	i := b.issue("/orders")
+	if res := b.do("POST", i.URI, "apples"); res.StatusCode != http.StatusOK {
+		t.Fatal(res.Status)
+	}
+	if !spool.HoldFile() {
+		t.Fatal("the answer's file was not given back")
+	}
+	res := b.do("GET", i.URI, "")
+	if said := text(t, res); res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(said, "ledger-unavailable") || !strings.HasPrefix(res.Header.Get("POE-State"), "done;") {
+		t.Errorf("%s, %s, %.200q", res.Status, res.Header.Get("POE-State"), said)
+	}
+	spool.GiveFile()
+	for range 2 {
+		if res := b.do("GET", i.URI, ""); res.StatusCode != http.StatusOK || text(t, res) != large {
+			t.Errorf("when there is a file again: %s", res.Status)
+		}
 	}
 }

@@ -163,6 +163,12 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code in
 	case store.Inline, store.Nowhere:
 		content = bytes.NewReader(rec.Response.Content)
 	case store.Beside:
+		// A client that takes its time holds the file open meanwhile, and over HTTP/2 it can ask hundreds of times at once.
+		if !g.cfg.Spool.HoldFile() {
+			g.unreadable(w, r, s)
+			return
+		}
+		defer g.cfg.Spool.GiveFile()
 		body, err := g.store.Open(r.Context(), rec.ID, rec.Response.Part)
 		if err != nil {
 			g.log.Error().Err(err).Stringer("id", rec.ID).Msg("opening a stored answer")

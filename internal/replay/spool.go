@@ -86,6 +86,12 @@ func (s *Spool) New() *Body { return &Body{spool: s} }
 // Usage returns how many bytes of memory and of disk the bodies hold now.
 func (s *Spool) Usage() (memory, disk int64) { return s.memory.held.Load(), s.disk.held.Load() }
 
+// HoldFile takes one of the files that bodies may have, for one that is not in the spool and is read from its file, and tells whether there was one. GiveFile gives it back.
+func (s *Spool) HoldFile() bool { return s.files.take(1) }
+
+// GiveFile gives back what HoldFile took.
+func (s *Spool) GiveFile() { s.files.give(1) }
+
 // Trouble is why the system did not take the last body that was to lie in a file, as where the temporary folder is full or gone; nil: it did.
 func (s *Spool) Trouble() error {
 	if err := s.trouble.Load(); err != nil {

@@ -40,6 +40,7 @@ type Config struct {
 	UpstreamTimeout time.Duration `yaml:"upstream_timeout" usual:"30s" placeholder:"TIME" group:"limits" help:"For one execution."`
 	MaxWait         time.Duration `yaml:"max_wait" usual:"30s" placeholder:"TIME" group:"limits" help:"Longest Prefer: wait."`
 	MaxRunning      int           `yaml:"max_running" usual:"1024" placeholder:"N" group:"limits" help:"Executions at one time; above: 503."`
+	MaxConnections  int           `yaml:"max_connections" placeholder:"N" group:"limits" help:"Clients connected at one time; more wait. Not given: 2048, or as many as files may be open for."`
 	Grace           time.Duration `yaml:"grace" usual:"30s" placeholder:"TIME" group:"limits" help:"For what still runs after SIGTERM."`
 
 	LogFormat string `yaml:"log_format" usual:"json" placeholder:"json|text" group:"log" help:"How the log is written."`

@@ -218,6 +218,9 @@ func checkLimits(c *Config, d *decoder) {
 	if c.MaxRunning <= 0 {
 		d.wrong("max_running", "must be at least 1")
 	}
+	if c.MaxConnections < 0 || d.has("max_connections") && c.MaxConnections == 0 {
+		d.wrong("max_connections", "must be at least 1")
+	}
 	if c.Workers <= 0 {
 		d.wrong("workers", "must be at least 1")
 	}

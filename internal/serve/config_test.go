@@ -266,6 +266,8 @@ func TestMistakesOneByOne(t *testing.T) {
 		{"old bool", "require: yes", `p:2:10: require: "yes" is neither true nor false`},
 		{"int", "max_running: many", `p:2:14: max_running: "many" is not a whole number`},
 		{"float", "max_running: 1.5", `p:2:14: max_running: "1.5" is not a whole number`},
+		{"no connection", "max_connections: 0", `p:2:18: max_connections: must be at least 1`},
+		{"fewer connections than none", "max_connections: -1", `p:2:18: max_connections: must be at least 1`},
 		{"zero", "max_running: 0", `p:2:14: max_running: must be at least 1`},
 		{"address", "listen: 8080", `p:2:9: listen: "8080" is not an address (write :8080 or 127.0.0.1:8080)`},
 		{"port", "listen: :99999", `p:2:9: listen: ":99999" is not an address (write :8080 or 127.0.0.1:8080)`},

@@ -9,6 +9,12 @@ import (
 	core "github.com/postonce/poe/internal/poe"
 )
 
+// ShareOut is how many clients, executions and bodies in files there may be at one time.
+func ShareOut(files, wanted int) (clients, executing, bodies int) {
+	s := shareOut(files, wanted)
+	return s.clients, s.executing, s.bodies
+}
+
 // Public is the server that clients are answered by, with h in the place of the gateway.
 func Public(h http.Handler) *http.Server {
 	s := &server{opt: Options{Log: zerolog.Nop()}}

@@ -65,6 +65,7 @@ type server struct {
 	bearer *bearer.Verifier // nil: no token is believed
 	token  *adminToken      // nil: the admin listener is on loopback, and needs none
 	regs   *prometheus.Registry
+	share  share          // of what may be open
 	hangup chan os.Signal // SIGHUP: read the keys again
 }
 
@@ -74,7 +75,7 @@ func Run(ctx context.Context, cfg Config, opt Options) (err error) {
 	if opt.Clock == nil {
 		opt.Clock = time.Now
 	}
-	s := &server{cfg: cfg, opt: opt, regs: prometheus.NewRegistry(), hangup: make(chan os.Signal, 1)}
+	s := &server{cfg: cfg, opt: opt, share: shareOut(openFiles(), cfg.MaxConnections), regs: prometheus.NewRegistry(), hangup: make(chan os.Signal, 1)}
 	signal.Notify(s.hangup, syscall.SIGHUP) // from the start to the end: unheard, it ends the process
 	defer signal.Stop(s.hangup)
 	// Certificate and ports come before the ledger: a mistake there must not cost a recovery.
@@ -130,8 +131,14 @@ func (s *server) listen(ctx context.Context) (public, admin net.Listener, err er
 	if public, err = lc.Listen(ctx, "tcp", s.cfg.Listen); err != nil {
 		return nil, nil, &ListenError{Address: s.cfg.Listen, Flag: "--listen", Err: err}
 	}
+	clients := bound(public, s.share.clients, &s.opt)
+	if err := s.regs.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "poe", Name: "connections", Help: "Clients that are connected.",
+	}, func() float64 { return float64(clients.open.Load()) })); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("registering metrics: %w", err), public.Close())
+	}
 	if s.cfg.Admin == "" {
-		return public, nil, nil
+		return clients, nil, nil
 	}
 	if admin, err = lc.Listen(ctx, "tcp", s.cfg.Admin); err != nil {
 		return nil, nil, errors.Join(&ListenError{Address: s.cfg.Admin, Flag: "--admin", Err: err}, public.Close())
@@ -140,7 +147,7 @@ func (s *server) listen(ctx context.Context) (public, admin net.Listener, err er
 		closeListeners(public, admin)
 		return nil, nil, err
 	}
-	return public, admin, nil
+	return clients, bound(admin, adminConnections, &s.opt), nil
 }
 
 func closeListeners(all ...net.Listener) {
@@ -162,7 +169,7 @@ func (s *server) open(ctx context.Context) (err error) {
 	if s.keys, err = ledger.OpenKeys(ledger.KeysConfig{URL: s.cfg.Store, File: s.cfg.Keys, Store: s.store, Log: log, Clock: s.opt.Clock}); err != nil {
 		return &FileError{err}
 	}
-	spool, err := replay.NewSpool(replay.SpoolConfig{Disk: int64(s.cfg.Spool), Clock: s.opt.Clock, Log: log})
+	spool, err := replay.NewSpool(replay.SpoolConfig{Disk: int64(s.cfg.Spool), Files: int64(s.share.bodies), Clock: s.opt.Clock, Log: log})
 	if err != nil {
 		return fmt.Errorf("making the spool: %w", err)
 	}
@@ -170,7 +177,9 @@ func (s *server) open(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("reading the upstream's address: %w", err)
 	}
-	if s.hop, err = gateway.New(gateway.Config{Upstream: upstream, ErrorLog: serverLog(log), Clock: s.opt.Clock}); err != nil {
+	if s.hop, err = gateway.New(gateway.Config{
+		Upstream: upstream, MaxConns: s.share.executing, MaxPassing: s.share.clients, ErrorLog: serverLog(log), Clock: s.opt.Clock,
+	}); err != nil {
 		return err
 	}
 	if err := errors.Join(
@@ -343,7 +352,10 @@ func (s *server) serve(ctx context.Context, public, admin net.Listener) error {
 	defer upkeep.Wait()
 	defer stopHouse()
 
-	s.opt.Log.Info().Str("url", at.URL).Str("admin", at.Admin).Str("upstream", s.cfg.Upstream).Msg("serving")
+	s.opt.Log.Info().Str("url", at.URL).Str("admin", at.Admin).Str("upstream", s.cfg.Upstream).Int("max_connections", s.share.clients).Msg("serving")
+	if s.share.clients < s.cfg.MaxConnections {
+		s.opt.Log.Warn().Int("wanted", s.cfg.MaxConnections).Int("files", openFiles()).Msg("this process may not have enough files open for max_connections: let it have more (LimitNOFILE)")
+	}
 	if s.opt.Ready != nil {
 		s.opt.Ready(at)
 	}
