@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -106,4 +107,17 @@ type connection struct {
 func (c *connection) Close() error {
 	defer c.leave()
 	return c.Conn.Close() //nolint:wrapcheck // as it came
+}
+
+// CloseWrite lets net/http say that nothing more comes before it closes a connection whose client may still send.
+func (c *connection) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite() //nolint:wrapcheck // as it came
+	}
+	return nil
+}
+
+// ReadFrom lets files be sent by the system.
+func (c *connection) ReadFrom(src io.Reader) (int64, error) {
+	return io.Copy(c.Conn, src) //nolint:wrapcheck // as it came
 }
