@@ -3,7 +3,6 @@ package webhook
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -99,6 +98,8 @@ func (s *Sender) Send(ctx context.Context, m Message) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(m.Content))
 	if err != nil {
 		return Result{}, refused("not an address")
@@ -116,24 +117,15 @@ func (s *Sender) Send(ctx context.Context, m Message) (Result, error) {
 		}
 	}
 	r.Header.Set(standardwebhooks.HeaderWebhookSignature, strings.Join(signatures, " "))
-	res, err := s.client.Do(r)
+	res, err := s.connect.RoundTrip(r)
 	if err != nil {
-		return Result{}, withoutAddress(err)
+		return Result{}, fmt.Errorf("calling back: %w", err)
 	}
 	defer func() { _ = res.Body.Close() }()              // read as far as it is wanted
 	if res.StatusCode != http.StatusSwitchingProtocols { // which gives the connection away: nothing ends a read from it
 		_, _ = io.CopyN(io.Discard, res.Body, maxAnswer)
 	}
 	return Result{Status: res.StatusCode, RetryAfter: retryAfter(res.Header.Get("Retry-After"), now)}, nil
-}
-
-// withoutAddress takes the address out of a client's error: it may have a secret in its query, and errors are logged.
-func withoutAddress(err error) error {
-	var of *url.Error
-	if errors.As(err, &of) {
-		err = of.Err
-	}
-	return fmt.Errorf("calling back: %w", err)
 }
 
 // retryAfter reads Retry-After (RFC 9110, section 10.2.3).

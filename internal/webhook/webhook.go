@@ -54,8 +54,9 @@ type Sender struct {
 	cfg    Config
 	allow  []host
 	signer []*standardwebhooks.Webhook
-	client *http.Client
-	guard  func(network, address string, _ syscall.RawConn) error // of what is dialled; nil: none
+	// A client would look at where a redirect leads, and an address that cannot be read would be an error with the address in it.
+	connect http.RoundTripper
+	guard   func(network, address string, _ syscall.RawConn) error // of what is dialled; nil: none
 }
 
 // New checks cfg, every mistake at once. No error has a secret in it.
@@ -68,10 +69,19 @@ func New(cfg Config) (*Sender, error) {
 	}
 	s := &Sender{cfg: cfg}
 	var errs []error
-	for _, pattern := range cfg.Allow {
-		h, err := parseHost(pattern)
-		errs = append(errs, err)
+	for i, pattern := range cfg.Allow {
+		h, ok := parseHost(pattern)
+		switch {
+		case ok:
+		case strings.HasPrefix(h.name, secretPrefix):
+			errs = append(errs, fmt.Errorf("callback host %d: is a secret", i+1))
+		default:
+			errs = append(errs, fmt.Errorf("callback host %q: must be a name such as hooks.example.com or *.example.com", pattern))
+		}
 		s.allow = append(s.allow, h)
+	}
+	if cfg.Timeout < 0 {
+		errs = append(errs, fmt.Errorf("callback timeout %s is negative", cfg.Timeout))
 	}
 	if len(cfg.Secrets) == 0 {
 		errs = append(errs, errors.New("no secret to sign callbacks with"))
@@ -83,15 +93,15 @@ func New(cfg Config) (*Sender, error) {
 		}
 		s.signer = append(s.signer, w)
 	}
-	s.client = &http.Client{
-		Transport: s.transport(), Timeout: cfg.Timeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	s.connect = s.transport()
 	return s, errors.Join(errs...)
 }
 
+// secretPrefix is how a secret begins.
+const secretPrefix = "whsec_"
+
 func signer(secret string) (*standardwebhooks.Webhook, error) {
-	text, ok := strings.CutPrefix(secret, "whsec_")
+	text, ok := strings.CutPrefix(secret, secretPrefix)
 	key, err := base64.StdEncoding.DecodeString(text)
 	if !ok || err != nil || len(key) < 24 || len(key) > 64 {
 		return nil, errors.New("must be whsec_ and 24 to 64 bytes in base64")
@@ -132,18 +142,15 @@ type host struct {
 	suffix bool
 }
 
-func parseHost(pattern string) (host, error) {
-	h := host{name: strings.ToLower(pattern)}
+func parseHost(pattern string) (h host, ok bool) {
+	h = host{name: strings.ToLower(pattern)}
 	if name, port, err := net.SplitHostPort(h.name); err == nil {
 		h.name, h.port = name, port
 	}
 	if rest, ok := strings.CutPrefix(h.name, "*"); ok {
 		h.name, h.suffix = rest, true
 	}
-	if !h.valid() {
-		return host{}, fmt.Errorf("callback host %q: must be a name such as hooks.example.com or *.example.com", pattern)
-	}
-	return h, nil
+	return h, h.valid()
 }
 
 func (h *host) valid() bool {
