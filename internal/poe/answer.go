@@ -101,7 +101,7 @@ func (c *call) ride(r *store.Record) *problem {
 	}
 	h := http.Header{}
 	if address != "" {
-		h[callbackKept] = []string{address}
+		h[callbackKept] = c.kept(address)
 	}
 	deletes := c.method == http.MethodDelete && c.g.routes.watchDeletions()
 	recovers := c.route.Recovery == RecoveryProbe || c.route.Recovery == RecoveryCompensate

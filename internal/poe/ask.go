@@ -77,7 +77,7 @@ func (f *Resolution) record(rec *replay.Recorder) error {
 // asking prepares the question.
 func (g *Gate) asking(a *action, r *store.Record) *action {
 	x := &asked{find: a.route.Recover, about: Unresolved{
-		ID: r.ID.String(), Method: r.Method, Target: r.Target, Attempt: int(r.Attempt) + 1, Claimed: r.Claimed, Since: r.Finished,
+		ID: r.ID.String(), Method: r.Method, Target: r.Target, Attempt: r.Attempts(), Claimed: r.Claimed, Since: r.Finished,
 	}}
 	a.exec = x
 	a.request = func(store.ID, uint16) *replay.Request { return nil }

@@ -175,3 +175,25 @@ func TestPromisedAndNotDone(t *testing.T) {
 		})
 	}
 }
+
+// Route.Recover and Gate.Unknown are told the same number of an attempt: whoever compares the two must not take them for different ones.
+func TestNumberOfTheAttempt(t *testing.T) {
+	var told int
+	b, u := recovering(t, core.Route{Recover: func(_ context.Context, a core.Unresolved) (core.Resolution, error) {
+		told = a.Attempt
+		return core.Resolution{}, nil
+	}})
+	u.says(breaks)
+	i := b.issue("/orders")
+	b.do("POST", i.URI, "apples")
+	b.decide(decision(i.ID, core.AsUnused))
+	b.do("POST", i.URI, "apples")
+	b.pass(5*time.Second, time.Second)
+	page, err := b.gate.Actions(t.Context(), core.Filter{State: "unknown"})
+	if err != nil || len(page.Actions) != 1 {
+		t.Fatal(err, page)
+	}
+	if listed := page.Actions[0].Attempts; told != 2 || listed != 2 {
+		t.Errorf("Recover is told attempt %d, and %d are listed", told, listed)
+	}
+}

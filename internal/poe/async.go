@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -115,7 +116,7 @@ func (c *call) keepRequest(ctx context.Context, id store.ID, term store.Term) (s
 	}
 	q.Header.Del(callbackKept)
 	if address, _ := c.wantsCallback(); address != "" {
-		q.Header.Set(callbackKept, address)
+		q.Header[callbackKept] = c.kept(address)
 	}
 	b := store.Blob{Head: replay.EncodeRequestHead(q.Header, q.Trailer), Size: c.body.Size(), Digest: c.digest}
 	if b.Size > store.InlineLimit {
@@ -210,7 +211,7 @@ func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.R
 	case r.Kind == store.Compensation && rt.Recovery != RecoveryCompensate:
 		g.giveUp(ctx, r, "its route takes nothing back any more")
 		return
-	case !now.Before(r.Claimed.Add(rt.retries(&r))):
+	case tried(&r) && !now.Before(r.Claimed.Add(rt.retries(&r))):
 		g.giveUp(ctx, r, "it could not be executed within the time for that")
 		return
 	}
@@ -251,6 +252,14 @@ func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.R
 	}
 }
 
+// tried tells whether an accepted action was tried since it was accepted, or released: however long it has waited for its turn, it gets one. That the
+// process was held up, or could not write that it tries, was none.
+func tried(r *store.Record) bool {
+	return slices.ContainsFunc(r.History, func(e store.Event) bool {
+		return e.From == store.Sent && !e.At.Before(r.Claimed) && e.Why != heldUp && e.Why != notConfirmed
+	})
+}
+
 // retries is how long an accepted action is tried while it is surely not done.
 func (c *route) retries(r *store.Record) time.Duration {
 	if r.Kind == store.Compensation {
@@ -259,10 +268,30 @@ func (c *route) retries(r *store.Record) time.Duration {
 	return c.RetryFor
 }
 
-// postpone leaves an accepted action for a minute.
+// longestHindrance is how long an accepted action waits for what only a person can mend, such as a route that was taken out by mistake.
+const longestHindrance = 24 * time.Hour
+
+// hindered is how long r has waited for one reason: since its history has nothing else.
+func hindered(r *store.Record, why string, now time.Time) time.Duration {
+	since := now
+	for _, e := range slices.Backward(r.History) {
+		if e.Why != why {
+			break
+		}
+		since = e.At
+	}
+	return now.Sub(since)
+}
+
+// postpone leaves an accepted action for a minute, or gives it up where the same was in its way for too long.
 func (g *Gate) postpone(ctx context.Context, r store.Record, why string) {
-	was := r.Term
-	r.Term, r.Due = g.newTerm(), g.now().Add(time.Minute)
+	was, now := r.Term, g.now()
+	if hindered(&r, why, now) >= longestHindrance {
+		g.giveUp(ctx, r, why)
+		return
+	}
+	r.Term, r.Due = g.newTerm(), now.Add(time.Minute)
+	noteTry(&r, store.Event{At: now, From: r.State, To: r.State, Who: "engine", Why: why})
 	g.log.Error().Stringer("id", r.ID).Str("route", r.Route).Str("why", why).Msg("an accepted action waits")
 	if _, err := g.store.Advance(ctx, was, r, store.Also{}); err != nil && !errors.Is(err, store.ErrStale) {
 		g.log.Error().Err(err).Stringer("id", r.ID).Msg("postponing")
@@ -271,12 +300,13 @@ func (g *Gate) postpone(ctx context.Context, r store.Record, why string) {
 
 // giveUp voids an accepted action of which no byte was ever sent, or which has been answered "not done" each time, and that is not to be tried again.
 func (g *Gate) giveUp(ctx context.Context, r store.Record, why string) {
+	g.log.Warn().Stringer("id", r.ID).Str("route", r.Route).Str("why", why).Msg("an accepted action is given up")
 	if _, err := g.void(ctx, r, "engine", why); err != nil {
 		g.log.Error().Err(err).Stringer("id", r.ID).Msg("giving up an accepted action")
 	}
 }
 
-// void burns an accepted action, of which nothing was sent. store.ErrStale: it has moved on.
+// void burns an accepted action that waits to be sent, or to be sent again. store.ErrStale: it has moved on.
 func (g *Gate) void(ctx context.Context, r store.Record, who, why string) (store.Record, error) {
 	next := r
 	next.State, next.Term, next.Finished, next.Due = store.Burned, g.newTerm(), g.now(), time.Time{}
@@ -294,21 +324,22 @@ func (g *Gate) void(ctx context.Context, r store.Record, who, why string) (store
 // withoutContent is what is kept of a request that will not be sent any more: what it may be compared by, and none of its credentials.
 func withoutContent(b store.Blob) store.Blob { return store.Blob{Size: b.Size, Digest: b.Digest} }
 
-// idle is the same of an action that is unused again. One with a POE URI keeps the address that was signed with it, for who goes on with it by its key.
+// idle is the same of an action that is unused again. It keeps the address that is told of its end: an answer may yet come that shows it to be done, and
+// who goes on with an action by its key tells the one that was signed with its POE URI.
 func idle(r *store.Record) store.Blob {
 	b := withoutContent(r.Request)
-	if address := keptCallback(r); address != "" && r.Door == doorPOE {
-		b.Head = replay.EncodeRequestHead(http.Header{callbackKept: {address}}, nil)
+	if kept := callbackIn(r); len(kept) > 0 {
+		b.Head = replay.EncodeRequestHead(http.Header{callbackKept: kept}, nil)
 	}
 	return b
 }
 
-// later decides what becomes of an accepted action after an attempt that surely did nothing: another one, with growing pauses, or as
-// Retry-After says; or, when the time for that is over, the answer that there is.
+// later decides what becomes of an accepted action after an attempt that surely did nothing: another one, with pauses that grow with the answers and with the
+// time since it was accepted, or as Retry-After says; or, when the time for that is over, the answer that there is.
 func (g *Gate) later(rt *route, next *store.Record, answer *replay.Answer) {
-	pause := min(time.Second<<min(next.Attempt, 9), 5*time.Minute)
+	pause := min(max(firstPause<<min(next.Attempt, 9), next.Finished.Sub(next.Claimed)/2), longestPause)
 	if answer != nil {
-		if asked, ok := retryAfter(answer); ok {
+		if asked, ok := retryAfter(answer); ok && asked > 0 {
 			pause = asked
 		}
 		next.Attempt = oneMore(next.Attempt)
@@ -330,7 +361,7 @@ func retryAfter(answer *replay.Answer) (time.Duration, bool) {
 	return time.Duration(min(s, 3600)) * time.Second, true
 }
 
-// serveCancel is DELETE /poe/outcomes/<ref>: it voids an accepted action as long as nothing was sent.
+// serveCancel is DELETE /poe/outcomes/<ref>: it voids an accepted action as long as it waits to be sent, or to be sent again.
 func (g *Gate) serveCancel(w http.ResponseWriter, r *http.Request) {
 	s, ok := g.visit(w, r)
 	if !ok {
@@ -352,7 +383,11 @@ func (g *Gate) serveCancel(w http.ResponseWriter, r *http.Request) {
 func (c *call) cancel(s *status) {
 	g := c.g
 	for s.phase == accepted {
-		got, err := g.void(context.WithoutCancel(c.r.Context()), s.record, "client", "cancelled before it was sent")
+		why := "cancelled before it was sent"
+		if s.record.Attempts() > 0 {
+			why += " again"
+		}
+		got, err := g.void(context.WithoutCancel(c.r.Context()), s.record, "client", why)
 		if err != nil && !errors.Is(err, store.ErrStale) {
 			c.ledgerTrouble(err, unknown)
 			return

@@ -43,7 +43,7 @@ type call struct {
 	bodyErr  error        // how reading it ended
 	digest   [32]byte     // SHA-256 of what was read
 	waits    time.Time    // until when the client is willing to wait; zero: not at all
-	callback string       // the address that an action with a POE URI was to tell, where it goes on under its key
+	callback string       // the address that was signed with an action's POE URI, where it goes on under its key
 	salt     string       // what else tells this request from another under its name
 	since    time.Time    // nothing was claimed under its name before then; zero: nobody knows
 
@@ -198,7 +198,7 @@ func (c *call) resumes(s *status) bool {
 		return false
 	}
 	owner := r.Principal // s is looked up again
-	c.owner, c.callback = &owner, keptCallback(r)
+	c.owner, c.callback = &owner, signedIn(r)
 	return true
 }
 

@@ -29,11 +29,8 @@ func (c *call) wantsCallback() (string, *problem) {
 	if !c.route.has(doorCallback) {
 		return "", nil
 	}
-	if c.claims.Callback != "" {
-		return c.claims.Callback, nil
-	}
-	if c.callback != "" {
-		return c.callback, nil
+	if address := c.signed(); address != "" {
+		return address, nil
 	}
 	lines := c.r.Header[callbackField]
 	if len(lines) == 0 {
@@ -48,16 +45,51 @@ func (c *call) wantsCallback() (string, *problem) {
 	return lines[0], nil
 }
 
-// keptCallback returns the address that a record has; "": none.
-func keptCallback(r *store.Record) string {
+// signed returns the address that was signed with the action's POE URI, which no request replaces by another; "": none.
+func (c *call) signed() string {
+	if c.claims.Callback != "" {
+		return c.claims.Callback
+	}
+	return c.callback
+}
+
+// bySignature stands behind a kept address that was signed.
+const bySignature = "signed"
+
+// kept is how a stored request has the address that is to be called.
+func (c *call) kept(address string) []string {
+	if address == c.signed() {
+		return []string{address, bySignature}
+	}
+	return []string{address}
+}
+
+// callbackIn returns what a record has of that; nil: none.
+func callbackIn(r *store.Record) []string {
 	if len(r.Request.Head) == 0 {
-		return ""
+		return nil
 	}
 	h, _, err := replay.DecodeHead(r.Request.Head)
 	if err != nil {
-		return ""
+		return nil
 	}
-	return h.Get(callbackKept)
+	return h[callbackKept]
+}
+
+// keptCallback returns the address that a record has; "": none.
+func keptCallback(r *store.Record) string {
+	if kept := callbackIn(r); len(kept) > 0 {
+		return kept[0]
+	}
+	return ""
+}
+
+// signedIn is keptCallback of an address that was signed with the action's POE URI.
+func signedIn(r *store.Record) string {
+	if kept := callbackIn(r); len(kept) > 1 {
+		return kept[0]
+	}
+	return ""
 }
 
 // callable tells whether an address may be called back.
@@ -95,7 +127,7 @@ func ended(r *store.Record) bool {
 
 // calls returns the delivery that goes with the end of an action.
 func (g *Gate) calls(claimed, next *store.Record) []store.Record {
-	if !ended(next) || claimed.State == next.State && ended(claimed) {
+	if !ended(next) || claimed.State == next.State && (ended(claimed) || wasLeft(claimed)) {
 		return nil
 	}
 	address := keptCallback(claimed)
@@ -127,14 +159,13 @@ func (g *Gate) calls(claimed, next *store.Record) []store.Record {
 // deliver sends a callback, and puts it on the agenda again where it did not arrive; after the last try it waits for a person. One that is broken off
 // because the gate stops stays what it is: the next process sends it again.
 func (g *Gate) deliver(ctx context.Context, fl *flight, r store.Record) {
-	if g.cfg.Callbacks == nil {
-		g.postpone(ctx, r, "no callbacks are configured any more")
-		return
-	}
 	sending, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	g.flights.executing(fl, cancelFunc(cancel))
-	res, err := g.cfg.Callbacks.Send(sending, webhook.Message{ID: r.ID.String(), URL: r.Target, Content: r.Request.Content})
+	res, err := webhook.Result{}, webhook.ErrRefused // where no callbacks are configured any more
+	if g.cfg.Callbacks != nil {
+		res, err = g.cfg.Callbacks.Send(sending, webhook.Message{ID: r.ID.String(), URL: r.Target, Content: r.Request.Content})
+	}
 	killpoint.Hit("told")
 	if err != nil && sending.Err() != nil {
 		return
@@ -202,12 +233,11 @@ const maxUndelivered = 10_000
 func (g *Gate) UndeliveredCallbacks(ctx context.Context) ([]Undelivered, error) {
 	all := []Undelivered{}
 	at := store.Entry{Due: store.Person.Add(-time.Millisecond)}
-	for {
-		page, err := g.store.Entries(ctx, at, agendaPage)
+	for page, err := range g.agenda(ctx, at) {
 		if err != nil {
-			return nil, fmt.Errorf("reading the agenda: %w", err)
+			return nil, err
 		}
-		for _, at = range page {
+		for _, at := range page {
 			r, err := g.store.Lookup(ctx, store.ByID(at.ID))
 			switch {
 			case errors.Is(err, store.ErrNotFound), err == nil && !undelivered(&r):
@@ -217,10 +247,11 @@ func (g *Gate) UndeliveredCallbacks(ctx context.Context) ([]Undelivered, error) 
 			}
 			all = append(all, listUndelivered(&r))
 		}
-		if len(page) < agendaPage || len(all) >= maxUndelivered {
-			return all[:min(len(all), maxUndelivered)], nil
+		if len(all) >= maxUndelivered {
+			return all[:maxUndelivered], nil
 		}
 	}
+	return all, nil
 }
 
 func listUndelivered(r *store.Record) Undelivered {

@@ -53,7 +53,7 @@ func (g *Gate) TakesBack(w http.ResponseWriter, r *http.Request) bool {
 type undoing struct {
 	ID        string    `json:"id"`
 	Method    string    `json:"method"`
-	Target    string    `json:"target"`
+	Target    string    `json:"target,omitempty"` // left out where it does not fit into a record
 	ClaimedAt time.Time `json:"claimed_at"`
 }
 
@@ -77,15 +77,24 @@ func (g *Gate) takeBack(ctx context.Context, r store.Record) {
 	g.replace(ctx, &r, next, "beginning a compensation")
 }
 
-// compensation is the child that takes parent back.
-func (g *Gate) compensation(parent *store.Record) store.Record {
+func (u *undoing) encode() []byte {
 	var text bytes.Buffer
 	enc := json.NewEncoder(&text)
 	enc.SetEscapeHTML(false) // a query would be six times as long
-	if err := enc.Encode(undoing{ID: parent.ID.String(), Method: parent.Method, Target: parent.Target, ClaimedAt: parent.Claimed}); err != nil {
+	if err := enc.Encode(u); err != nil {
 		panic(fmt.Errorf("encoding a compensation: %w", err)) // our own types
 	}
-	content := bytes.TrimSuffix(text.Bytes(), []byte("\n"))
+	return bytes.TrimSuffix(text.Bytes(), []byte("\n"))
+}
+
+// compensation is the child that takes parent back.
+func (g *Gate) compensation(parent *store.Record) store.Record {
+	what := undoing{ID: parent.ID.String(), Method: parent.Method, Target: parent.Target, ClaimedAt: parent.Claimed}
+	content := what.encode()
+	if len(content) > store.InlineLimit {
+		what.Target = ""
+		content = what.encode()
+	}
 	now := g.now()
 	h := http.Header{"Content-Type": {"application/json"}, "Host": {hostAsked(parent)}}
 	rt := g.routes.of(parent)
@@ -174,6 +183,8 @@ func (g *Gate) compensated(ctx context.Context, parent store.Record) {
 		g.leave(ctx, parent, "its compensation was answered "+statusText(child.Status))
 	case child.State == store.Unknown:
 		g.leave(ctx, parent, "nobody knows whether its compensation was done")
+	case burnedInDoubt(&child):
+		g.leave(ctx, parent, "a person has burned its compensation, and nobody knows whether that was done")
 	case child.State == store.Burned:
 		g.leave(ctx, parent, "its compensation could not be sent")
 	case !parent.Due.After(g.now()): // it is at work
@@ -191,9 +202,17 @@ func takenBackSince(r *store.Record, claimed time.Time) bool {
 	return slices.ContainsFunc(r.History, func(e store.Event) bool { return strings.HasPrefix(e.Why, takenBackBy) && !e.At.Before(claimed) })
 }
 
-// wasLeft tells whether an unknown action was left to a person before.
+// wasLeft tells whether an unknown action was left to a person since it became unknown, whatever lines came into its history after that.
 func wasLeft(r *store.Record) bool {
-	return len(r.History) > 0 && strings.HasPrefix(r.History[len(r.History)-1].Why, leftToAPerson)
+	for _, e := range slices.Backward(r.History) {
+		switch {
+		case strings.HasPrefix(e.Why, leftToAPerson):
+			return true
+		case e.From != store.Unknown && e.To == store.Unknown:
+			return false
+		}
+	}
+	return false
 }
 
 // undone settles an action that was taken back: as done, with an outcome of ours that says so, or as unused.

@@ -111,8 +111,8 @@ func TestDiscardedAtTheEnd(t *testing.T) {
 				t.Errorf("cancelling: %d", res.StatusCode)
 			}
 		}},
-		"accepted, and given up": {change: one(core.Route{RetryFor: time.Minute}), fields: []string{later, key}, kept: store.Queued, state: store.Burned,
-			end: func(b *bench, _, _ string) { b.advance(time.Hour); b.work() }},
+		"accepted, and given up": {change: one(core.Route{RetryFor: time.Minute}), fields: []string{later, key}, app: answering(429), kept: store.Queued, state: store.Burned,
+			end: func(b *bench, _, _ string) { b.work(); b.advance(time.Hour); b.work() }},
 		"accepted, and burned by a person": {fields: []string{later, key}, kept: store.Queued, state: store.Burned,
 			end: func(b *bench, id, _ string) { b.decide(decision(id, core.AsBurned)) }},
 		"accepted, unknown, and failed by a person": {fields: []string{later, key}, app: answering(502), kept: store.Queued, state: store.Done,

@@ -56,7 +56,9 @@ func (e *ending) release() {
 }
 
 // errHeldUp is the reason of an execution that was not begun in time.
-var errHeldUp = errors.New("the process was held up until its claim was over")
+var errHeldUp = errors.New(heldUp)
+
+const heldUp = "nothing was sent: the process was held up until its claim was over"
 
 // execute runs a at most once: claim, attempt, settle. It returns when the outcome is durable, or surely nothing
 // happened. A panic of the executor goes on up then, if a client waits. The client's context ends with the client, detached carries its values and
@@ -390,7 +392,7 @@ func reason(end *ending, answer *replay.Answer) string {
 	case answer != nil:
 		return "answered " + statusText(answer.Status)
 	case errors.Is(end.err, errHeldUp):
-		return "nothing was sent: " + errHeldUp.Error()
+		return heldUp
 	case end.proof == replay.Unsent && end.timedOut:
 		return "nothing was sent: no connection in time"
 	case end.proof == replay.Unsent:

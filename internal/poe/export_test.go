@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"time"
@@ -11,10 +12,16 @@ import (
 
 // Housekeeping does at once what Run does every second.
 func Housekeeping(ctx context.Context, g *Gate) {
-	g.releaseOrphans(ctx)
-	if _, err := g.overdue(ctx, g.now(), watch{}); err != nil && ctx.Err() == nil {
+	if err := Overdue(ctx, g); err != nil && ctx.Err() == nil {
 		panic(err)
 	}
+}
+
+// Overdue is Housekeeping with a ledger that may fail.
+func Overdue(ctx context.Context, g *Gate) error {
+	g.releaseOrphans(ctx)
+	_, err := g.overdue(ctx, g.now(), watch{})
+	return err
 }
 
 // Waiting returns how many requests wait for an execution to end.
@@ -22,7 +29,7 @@ func Waiting(g *Gate) int { return int(g.waiting.n.Load()) }
 
 // Sweeping does at once what Run does every minute.
 func Sweeping(ctx context.Context, g *Gate) {
-	if err := g.sweep(ctx); err != nil {
+	if err := errors.Join(g.hasten(ctx), g.sweep(ctx)); err != nil {
 		panic(err)
 	}
 }

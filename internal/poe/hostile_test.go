@@ -134,12 +134,12 @@ func TestCallbackWithoutDoor(t *testing.T) {
 	}
 	b.work()
 	b.work()
-	ids, err := b.store.Agenda(t.Context(), store.Person, 10)
+	entries, err := b.store.Agenda(t.Context(), store.Entry{}, 10)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, id := range ids {
-		r, _ := b.store.Lookup(t.Context(), store.ByID(id))
+	for _, e := range entries {
+		r, _ := b.store.Lookup(t.Context(), store.ByID(e.ID))
 		t.Errorf("on the agenda for ever: kind %d, state %s, target %s, due %s", r.Kind, r.State, r.Target, r.Due)
 	}
 }

@@ -90,13 +90,6 @@ func (o *outbox) waits(id store.ID) bool {
 	return waits
 }
 
-// len is how many wait.
-func (o *outbox) len() int {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return len(o.waiting)
-}
-
 // receiver is whom a callback is for: a host, whatever the port.
 func receiver(r *store.Record) string {
 	host := hostOf(r.Target)

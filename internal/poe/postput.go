@@ -12,7 +12,12 @@ func (c *call) reserves() bool {
 
 func (c *call) reserve() {
 	g := c.g
-	m := MintRequest{Target: c.target, Method: http.MethodPost, Principal: c.proven}
+	address, trouble := c.wantsCallback()
+	if trouble != nil {
+		c.turnAway(trouble)
+		return
+	}
+	m := MintRequest{Target: c.target, Method: http.MethodPost, Principal: c.proven, Callback: address}
 	rt, err := g.mintable(&m)
 	if err != nil {
 		g.refuseMint(c.w, c.r, err)

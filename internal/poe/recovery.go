@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -20,8 +21,8 @@ const (
 	agendaPage    = 1024
 )
 
-// Recover settles what an earlier process left running. Call it before the first request. In a ledger that
-// belongs to one process whatever runs has lost its owner; in a shared one only what is overdue.
+// Recover settles what an earlier process left running, and has what a clock that was ahead has put off done now. Call it before the first request. In a
+// ledger that belongs to one process whatever runs has lost its owner; in a shared one only what is overdue.
 func (g *Gate) Recover(ctx context.Context) error {
 	due := g.now()
 	if g.store.Exclusive() {
@@ -31,14 +32,17 @@ func (g *Gate) Recover(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("recovering: %w", err)
 	}
+	if err := g.hasten(ctx); err != nil {
+		return fmt.Errorf("recovering: %w", err)
+	}
 	if n > 0 {
 		g.log.Warn().Int("actions", n).Msg("actions were running when an earlier process ended: their outcome is unknown, or they are unused where surely nothing was sent")
 	}
 	return nil
 }
 
-// Run keeps house until ctx ends: it settles claims whose owner is gone, releases orphans, and forgets what is past its
-// retention. It returns nil at the end of ctx.
+// Run keeps house until ctx ends: it settles claims whose owner is gone, releases orphans, forgets what is past its
+// retention, and looks for what a clock that was ahead has put off. It returns nil at the end of ctx.
 func (g *Gate) Run(ctx context.Context) error {
 	look, sweep := time.NewTicker(time.Second), time.NewTicker(time.Minute)
 	defer look.Stop()
@@ -56,6 +60,9 @@ func (g *Gate) Run(ctx context.Context) error {
 			}
 		case <-sweep.C:
 			clear(seen)
+			if err := g.hasten(ctx); err != nil && ctx.Err() == nil {
+				g.log.Error().Err(err).Msg("looking for what a wrong clock has put off")
+			}
 			g.forget(ctx)
 		case <-g.past:
 			g.forget(ctx)
@@ -77,12 +84,10 @@ type watch map[store.ID]struct{}
 // worker is left to it, and stands on the same agenda: w keeps it from hiding what comes after it.
 func (g *Gate) overdue(ctx context.Context, due time.Time, w watch) (int, error) {
 	total := 0
-	for {
-		ids, err := g.store.Agenda(ctx, due, len(w)+agendaPage)
+	for ids, err := range g.upTo(ctx, due) {
 		if err != nil {
-			return total, fmt.Errorf("reading the agenda: %w", err)
+			return total, err
 		}
-		full := len(ids) == len(w)+agendaPage
 		ids = slices.DeleteFunc(ids, func(id store.ID) bool { _, seen := w[id]; return seen })
 		marked := make([]bool, len(ids))
 		group, ctx := errgroup.WithContext(ctx)
@@ -106,8 +111,43 @@ func (g *Gate) overdue(ctx context.Context, due time.Time, w watch) (int, error)
 				w[ids[i]] = struct{}{}
 			}
 		}
-		if !full || len(ids) == 0 {
-			return total, nil
+	}
+	return total, nil
+}
+
+// upTo reads the agenda page by page, soonest first, as far as it is due by then. What moves meanwhile it may tell twice.
+func (g *Gate) upTo(ctx context.Context, due time.Time) iter.Seq2[[]store.ID, error] {
+	return func(yield func([]store.ID, error) bool) {
+		for page, err := range g.agenda(ctx, store.Entry{}) {
+			n := slices.IndexFunc(page, func(e store.Entry) bool { return e.Due.After(due) })
+			more := n < 0
+			if more {
+				n = len(page)
+			}
+			ids := make([]store.ID, n)
+			for i, e := range page[:n] {
+				ids[i] = e.ID
+			}
+			if !yield(ids, err) || !more {
+				return
+			}
+		}
+	}
+}
+
+// agenda reads the agenda after at page by page, soonest first. An error is the last that it tells.
+func (g *Gate) agenda(ctx context.Context, at store.Entry) iter.Seq2[[]store.Entry, error] {
+	return func(yield func([]store.Entry, error) bool) {
+		for {
+			page, err := g.store.Agenda(ctx, at, agendaPage)
+			if err != nil {
+				yield(nil, fmt.Errorf("reading the agenda: %w", err))
+				return
+			}
+			if !yield(page, nil) || len(page) < agendaPage {
+				return
+			}
+			at = page[len(page)-1]
 		}
 	}
 }
@@ -177,13 +217,16 @@ func (g *Gate) releaseOrphans(ctx context.Context) {
 	}
 }
 
+// notConfirmed is why a claim, or a mark, is taken back.
+const notConfirmed = "nothing was sent: the ledger did not confirm the claim in time"
+
 // release takes back a mark under which surely nothing was sent. It returns false where the ledger does not answer.
 func (g *Gate) release(ctx context.Context, r store.Record) bool {
 	if r.State != store.Running && r.State != store.Sent {
 		return true
 	}
 	next := g.unsent(&r)
-	next.Note(store.Event{At: g.now(), From: r.State, To: next.State, Who: "engine", Why: "nothing was sent: the ledger did not confirm the claim in time"})
+	next.Note(store.Event{At: g.now(), From: r.State, To: next.State, Who: "engine", Why: notConfirmed})
 	_, err := g.writeAdvance(ctx, &r, next, g.also(ctx, &r, &next))
 	return err == nil || errors.Is(err, store.ErrStale)
 }
@@ -202,4 +245,58 @@ func (g *Gate) sweep(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// longestWait is how far ahead anything is put off: a callback by a day, and its jitter (webhook.Wait); all else by less, but for what an execution may take.
+func (g *Gate) longestWait() time.Duration { return max(27*time.Hour, g.cfg.Timeout+claimMargin) }
+
+// hasten has done now what is due later than it would ever be put off: then the clock was ahead, and has been corrected. It would wait until that time comes,
+// a year perhaps. What is counted from a time that has not come counts from now.
+func (g *Gate) hasten(ctx context.Context) error {
+	now := g.now()
+	for page, err := range g.agenda(ctx, store.Entry{Due: now.Add(g.longestWait())}) {
+		if err != nil {
+			return err
+		}
+		for _, e := range page {
+			if e.Due.Equal(store.Person) {
+				return nil
+			}
+			if err := g.hastenOne(ctx, e, now); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// hastenOne is hasten for one action, unless it lives or has moved on.
+func (g *Gate) hastenOne(ctx context.Context, e store.Entry, now time.Time) error {
+	if g.flights.of(e.ID) != nil {
+		return nil
+	}
+	r, err := g.store.Lookup(ctx, store.ByID(e.ID))
+	if errors.Is(err, store.ErrNotFound) || err == nil && !r.Due.Equal(e.Due) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("looking up %s: %w", e.ID, err)
+	}
+	next := r
+	next.Term, next.Due = g.newTerm(), now
+	if r.State.Open() {
+		next.Claimed, next.Finished = earlier(r.Claimed, now), earlier(r.Finished, now)
+	}
+	g.log.Warn().Stringer("id", r.ID).Time("due", r.Due).Msg("an action was put off by a clock that was ahead: it is looked at now")
+	if _, err := g.writeAdvance(ctx, &r, next, store.Also{}); err != nil && !errors.Is(err, store.ErrStale) {
+		return fmt.Errorf("having %s done now: %w", e.ID, err)
+	}
+	return nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }

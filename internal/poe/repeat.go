@@ -49,7 +49,7 @@ func (c *route) judgeRepeat(answer *replay.Answer, promised bool) store.State {
 }
 
 // aboutItselfOnly tells whether an answer to a repeat says nothing about the request that was sent before it: it was given in front of
-// the place where keys are recognised, or is what the earlier request itself has led to, or asks to come again.
+// the place where keys are recognised, or by a gateway that knows no more of the earlier one than we do, or is what that one has led to, or asks to come again.
 func (c *route) aboutItselfOnly(answer *replay.Answer) bool {
 	switch answer.Status {
 	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect, // to be sent elsewhere, which the first one need not have been
@@ -60,7 +60,7 @@ func (c *route) aboutItselfOnly(answer *replay.Answer) bool {
 		http.StatusRequestHeaderFieldsTooLarge:
 		return true
 	default:
-		return c.releases(answer)
+		return gatewaysWord(answer.Status) || c.releases(answer)
 	}
 }
 

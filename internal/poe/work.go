@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"errors"
+	"iter"
 	"sync"
 	"time"
 
@@ -19,9 +20,8 @@ func (g *Gate) Defer(exec Executor) {
 // Work does what is due of what was accepted to be done later, and of what is unknown, Config.Workers at a time, and delivers callbacks beside that, until
 // ctx ends; it returns when they have finished what they had begun. It reads the agenda, and nothing but the agenda.
 func (g *Gate) Work(ctx context.Context) {
-	look := time.NewTicker(time.Second)
-	defer look.Stop()
 	c := g.newCrew()
+	defer c.look.Stop()
 	defer c.workers.Wait()
 	for {
 		if err := c.dispatch(ctx); err != nil && ctx.Err() == nil {
@@ -30,7 +30,7 @@ func (g *Gate) Work(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-look.C:
+		case <-c.look.C:
 		case <-g.nudged:
 		}
 	}
@@ -41,11 +41,13 @@ type crew struct {
 	g       *Gate
 	slots   chan struct{} // one for each that may be at work
 	outbox  *outbox
+	look    *time.Ticker // when the agenda is looked at, though nobody says that there is something
+	others  map[store.ID]struct{}
 	workers sync.WaitGroup
 }
 
 func (g *Gate) newCrew() *crew {
-	return &crew{g: g, slots: make(chan struct{}, g.cfg.Workers), outbox: newOutbox()}
+	return &crew{g: g, slots: make(chan struct{}, g.cfg.Workers), outbox: newOutbox(), look: time.NewTicker(time.Second)}
 }
 
 // nudge tells the workers that there is something to do.
@@ -59,32 +61,90 @@ func (g *Gate) nudge() {
 // dispatch starts a worker for each action that is due, as far as there are slots; it waits for one, and so for the work, but not for
 // a client, nor for whoever is called back.
 func (c *crew) dispatch(ctx context.Context) error {
-	g := c.g
-	ids, err := g.store.Agenda(ctx, g.now(), c.outbox.len()+agendaPage)
-	if err != nil {
-		return err
-	}
-	for _, id := range ids {
-		if g.flights.of(id) != nil || c.outbox.waits(id) {
-			continue
+	for id, err := range c.idle(ctx) {
+		if err != nil {
+			return err
 		}
-		select {
-		case c.slots <- struct{}{}:
-		case <-ctx.Done():
-			return nil
+		if err := c.slot(ctx); err != nil {
+			return err
 		}
-		if g.draining.Load() {
+		if c.g.draining.Load() {
 			<-c.slots
 			return nil
 		}
 		c.workers.Go(func() {
-			to, calls := c.take(context.WithoutCancel(ctx), id)
-			for ; calls && ctx.Err() == nil && !g.draining.Load(); id, to, calls = c.outbox.next(to) {
-				g.send(context.WithoutCancel(ctx), id)
+			if to, calls := c.take(context.WithoutCancel(ctx), id); calls {
+				c.call(ctx, id, to)
 			}
 		})
 	}
 	return nil
+}
+
+// idle reads what is due, soonest first, and neither under way here nor waiting for a slot among the callbacks.
+func (c *crew) idle(ctx context.Context) iter.Seq2[store.ID, error] {
+	return func(yield func(store.ID, error) bool) {
+		for ids, err := range c.g.upTo(ctx, c.g.now()) {
+			if err != nil {
+				yield(store.ID{}, err)
+				return
+			}
+			for _, id := range ids {
+				if c.g.flights.of(id) == nil && !c.outbox.waits(id) && !yield(id, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// slot waits for a slot, and has callbacks delivered meanwhile.
+func (c *crew) slot(ctx context.Context) error {
+	for {
+		select {
+		case c.slots <- struct{}{}:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.look.C:
+			if err := c.callbacks(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// callbacks begins the deliveries that are due, while all slots are taken. What else is due is looked up once, and remembered as long as it is.
+func (c *crew) callbacks(ctx context.Context) error {
+	g, others := c.g, map[store.ID]struct{}{}
+	for id, err := range c.idle(ctx) {
+		if err != nil {
+			return err
+		}
+		if _, is := c.others[id]; is {
+			others[id] = struct{}{}
+			continue
+		}
+		switch r, err := g.store.Lookup(ctx, store.ByID(id)); {
+		case err != nil: // whoever has a slot for it says so
+		case r.Kind != store.Callback:
+			others[id] = struct{}{}
+		case c.outbox.full(receiver(&r)):
+		default:
+			if to, calls := g.take(context.WithoutCancel(ctx), id, c.outbox); calls {
+				c.workers.Go(func() { c.call(ctx, id, to) })
+			}
+		}
+	}
+	c.others = others
+	return nil
+}
+
+// call delivers a callback that has a slot among them, and those to which it passes that on.
+func (c *crew) call(ctx context.Context, id store.ID, to string) {
+	for calls := true; calls && ctx.Err() == nil && !c.g.draining.Load(); id, to, calls = c.outbox.next(to) {
+		c.g.send(context.WithoutCancel(ctx), id)
+	}
 }
 
 // take is Gate.take in a slot, which is given back however a handler ends (runtime.Goexit).

@@ -74,7 +74,7 @@ func (g *Gate) writeEnd(ctx context.Context, claimed *store.Record, next store.R
 	if next.State == store.Unknown {
 		next.Undo, next.Due = claimed.Undo, store.Person
 	}
-	also = store.Also{Free: also.Free}
+	also = store.Also{Free: also.Free, Spawn: g.calls(claimed, &next)}
 	got, err = g.writeAdvance(ctx, claimed, next, also)
 	return got, also, err
 }

@@ -125,9 +125,9 @@ type Ledger interface {
 	// Lookup returns the record under k as of its last durable write, or ErrNotFound.
 	Lookup(ctx context.Context, k Key) (Record, error)
 
-	// Agenda lists, soonest first, at most limit actions whose Due is not after due. It is a hint:
+	// Agenda lists, soonest first, at most limit of the actions that have a Due, from after the given entry; the zero Entry is before all. It is a hint:
 	// the record is the truth, and may have moved on.
-	Agenda(ctx context.Context, due time.Time, limit int) ([]ID, error)
+	Agenda(ctx context.Context, after Entry, limit int) ([]Entry, error)
 }
 
 // Bodies keeps contents that are too large for a record.
@@ -189,9 +189,6 @@ type Upkeep interface {
 	Sweep(ctx context.Context, now time.Time) (Swept, error)
 	// List returns at most limit ids after the given one, in the ledger's order; the zero id is before all.
 	List(ctx context.Context, after ID, limit int) ([]ID, error)
-	// Entries is Agenda for people: at most limit of its entries after the given one, soonest first; the zero Entry is before all.
-	// It is a hint as well.
-	Entries(ctx context.Context, after Entry, limit int) ([]Entry, error)
 	// Floor returns the stored floors.
 	Floor(ctx context.Context) (Floor, error)
 	// Health tells how the ledger stands. It costs no I/O.

@@ -105,16 +105,6 @@ func (s *Store) List(ctx context.Context, after store.ID, limit int) ([]store.ID
 	return ids[:min(len(ids), max(limit, 0))], nil
 }
 
-// Entries implements store.Upkeep.
-func (s *Store) Entries(ctx context.Context, after store.Entry, limit int) ([]store.Entry, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if err := s.usable(ctx); err != nil {
-		return nil, fmt.Errorf("reading the agenda: %w", err)
-	}
-	return s.entries(func(e store.Entry) bool { return after == store.Entry{} || byDue(e, after) > 0 }, limit), nil
-}
-
 // Floor implements store.Upkeep.
 func (s *Store) Floor(ctx context.Context) (store.Floor, error) {
 	s.mu.RLock()

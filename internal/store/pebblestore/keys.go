@@ -55,9 +55,6 @@ func appendAgendaKey(b []byte, due time.Time, id store.ID) []byte {
 	return append(appendDueKey(b, due.UnixMilli()), id[:]...)
 }
 
-// dueKey is before every agenda entry of that millisecond.
-func dueKey(ms int64) []byte { return appendDueKey(make([]byte, 0, agendaSize), ms) }
-
 func appendDueKey(b []byte, ms int64) []byte {
 	return binary.BigEndian.AppendUint64(append(b, agendaPrefix), uint64(max(ms, 0)))
 }
@@ -73,7 +70,7 @@ func agendaEntry(key []byte) (e store.Entry, ok bool) {
 	if e.ID, ok = agendaID(key); !ok {
 		return e, false
 	}
-	e.Due = time.UnixMilli(int64(binary.BigEndian.Uint64(key[1:9]))).UTC() //nolint:gosec // what dueKey wrote
+	e.Due = time.UnixMilli(int64(binary.BigEndian.Uint64(key[1:9]))).UTC() //nolint:gosec // what appendDueKey wrote
 	return e, true
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -113,16 +112,7 @@ func readError(err error) error {
 }
 
 // Agenda implements store.Ledger.
-func (s *Store) Agenda(ctx context.Context, due time.Time, limit int) ([]store.ID, error) {
-	ids, err := scan(ctx, s, span[store.ID]{[]byte{agendaPrefix}, dueKey(due.UnixMilli() + 1), agendaID}, limit)
-	if err != nil {
-		return nil, fmt.Errorf("reading the agenda: %w", err)
-	}
-	return ids, nil
-}
-
-// Entries implements store.Upkeep.
-func (s *Store) Entries(ctx context.Context, after store.Entry, limit int) ([]store.Entry, error) {
+func (s *Store) Agenda(ctx context.Context, after store.Entry, limit int) ([]store.Entry, error) {
 	from := []byte{agendaPrefix}
 	if after != (store.Entry{}) {
 		from = append(agendaKey(after.Due, after.ID), 0)

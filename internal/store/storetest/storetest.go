@@ -244,13 +244,22 @@ func (k *kit) holds(n store.Name, id store.ID) {
 // onAgenda asserts that exactly those ids are due by the end of all days, in that order.
 func (k *kit) onAgenda(want ...store.ID) {
 	k.t.Helper()
-	got, err := k.Agenda(k.t.Context(), store.Person, 10_000)
+	if got := k.agenda(10_000); !slices.Equal(got, want) {
+		k.t.Errorf("the agenda has %v, want %v", got, want)
+	}
+}
+
+// agenda returns what is on the agenda, soonest first, limit at most.
+func (k *kit) agenda(limit int) (ids []store.ID) {
+	k.t.Helper()
+	entries, err := k.Agenda(k.t.Context(), store.Entry{}, limit)
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	if !slices.Equal(got, want) {
-		k.t.Errorf("the agenda has %v, want %v", got, want)
+	for _, e := range entries {
+		ids = append(ids, e.ID)
 	}
+	return ids
 }
 
 // same asserts that got is want, with what the ledger keeps of attempts, about which there are cases of their own.

@@ -1,0 +1,131 @@
+package core_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	core "github.com/postonce/poe/internal/poe"
+	"github.com/postonce/poe/internal/store"
+)
+
+// ahead makes a bench whose process has started with a clock that is a year ahead, on a ledger of which an earlier process knew the time; set sets the clock
+// right, and next is the process after it.
+func ahead(t *testing.T, change func(*core.Config)) (b *bench, set func(), next func() *bench) {
+	t.Helper()
+	const year = 365 * 24 * time.Hour
+	disk := vfs.NewMem()
+	first := newBench(t, func(c *core.Config) { c.Store = openPebble(t, disk, c.Clock) })
+	if res := first.do("POST", first.mint("/orders"), "apples"); res.StatusCode != 201 {
+		t.Fatal(res.StatusCode)
+	}
+	if err := first.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	open := func() *bench {
+		b := newBench(t, func(c *core.Config) {
+			c.Store, c.Keys, c.Clock = openPebble(t, disk, first.clock), first.keys, first.clock
+			change(c)
+		})
+		b.of = first
+		return b
+	}
+	first.advance(year)
+	b = open()
+	return b, func() { first.advance(10*time.Minute - year) }, func() *bench {
+		if err := b.store.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return open()
+	}
+}
+
+// A clock that was ahead at the start, and is corrected within an hour, does no harm: what was put off by it meanwhile is looked at as soon as it is right,
+// by this process or the next, and not when that time has come.
+func TestPutOffByAClockThatWasAhead(t *testing.T) {
+	for name, restarts := range map[string]bool{"the same process": false, "the next process": true} {
+		after := func(b *bench, next func() *bench) *bench {
+			if restarts {
+				return next()
+			}
+			core.Sweeping(t.Context(), b.gate)
+			return b
+		}
+		t.Run("callback, "+name, func(t *testing.T) {
+			h := newHook(t)
+			h.answer = 500
+			b, set, next := ahead(t, func(c *core.Config) {
+				c.Callbacks = hookSender(t, h, c.Clock)
+				c.Routes = []core.Route{{Name: "default", Match: "POST *", Doors: []string{"poe", "callback"}}}
+			})
+			b.do("POST", b.mint("/orders"), "x", "Callback-URL: "+h.URL)
+			b.work()
+			if h.got() != 1 {
+				t.Fatalf("sent %d times", h.got())
+			}
+			set()
+			h.answer = 204
+			b = after(b, next)
+			b.work()
+			if h.got() != 2 {
+				t.Errorf("sent %d times", h.got())
+			}
+		})
+		t.Run("accepted, "+name, func(t *testing.T) {
+			b, set, next := ahead(t, func(*core.Config) {})
+			u := &upstream{answer: answers(429, "")}
+			b.behind(u)
+			id, _ := readState(t, b.do("POST", "/orders", "x", later, "Idempotency-Key: k").Header)
+			b.work()
+			b.wantState(id, store.Queued)
+			set()
+			b = after(b, next)
+			b.behind(u)
+			b.pass(2*time.Hour, time.Minute)
+			if n := len(u.sent()); n < 5 || n > 60 { // retry_for is not a year longer
+				t.Errorf("sent %d times", n)
+			}
+			if r := b.wantState(id, store.Done); r.Status != 429 {
+				t.Errorf("%d", r.Status)
+			}
+		})
+		t.Run("unknown, "+name, func(t *testing.T) {
+			b, set, next := ahead(t, one(repeating))
+			u := &upstream{answer: breaks}
+			b.behind(u)
+			i := b.issue("/orders")
+			b.do("POST", i.URI, "x")
+			set()
+			b = after(b, next)
+			b.behind(u)
+			b.pass(30*time.Hour, 5*time.Minute)
+			if r := b.wantState(i.ID, store.Unknown); !r.Due.Equal(store.Person) { // recover_for is not a year longer
+				t.Errorf("due %s", r.Due)
+			}
+			if n := len(u.sent()); n < 100 {
+				t.Errorf("sent %d times", n)
+			}
+		})
+	}
+}
+
+// What is due within the pauses that there are is left where it is.
+func TestPausesAreNotCutShort(t *testing.T) {
+	h := newHook(t)
+	h.answer = 500
+	b := calling(t, h)
+	b.do("POST", b.mint("/orders"), "x", "Callback-URL: "+h.URL)
+	for range 90 * 4 { // through all of the schedule
+		b.advance(15 * time.Minute)
+		core.Sweeping(t.Context(), b.gate)
+		b.work()
+	}
+	if n := h.got(); n != 10 {
+		t.Errorf("sent %d times", n)
+	}
+	core.Sweeping(t.Context(), b.gate)
+	if all, err := b.gate.UndeliveredCallbacks(t.Context()); err != nil || len(all) != 1 {
+		t.Errorf("waiting for a person: %v, %v", all, err)
+	}
+}
