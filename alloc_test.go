@@ -66,8 +66,8 @@ func TestAllocations(t *testing.T) {
 			do(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated) }), http.MethodPost, used, http.StatusCreated)
 		}},
 		"first POST": {alloctest.Limit{Allocs: 50, Bytes: 7900}, func() { do(h, http.MethodPost, fresh[0], http.StatusCreated); fresh = fresh[1:] }},
-		"405":        {alloctest.Limit{Allocs: 17, Bytes: 3000}, func() { do(h, http.MethodPost, used, http.StatusMethodNotAllowed) }},
-		"outcome":    {alloctest.Limit{Allocs: 12, Bytes: 2500}, func() { do(h, http.MethodGet, used, http.StatusOK) }},
+		"405":        {alloctest.Limit{Allocs: 10, Bytes: 900}, func() { do(h, http.MethodPost, used, http.StatusMethodNotAllowed) }},
+		"outcome":    {alloctest.Limit{Allocs: 8, Bytes: 800}, func() { do(h, http.MethodGet, used, http.StatusOK) }},
 		"minting":    {alloctest.Limit{Allocs: 15, Bytes: 2300}, func() { mint() }},
 	} {
 		t.Run(name, func(t *testing.T) { alloctest.Check(t, n, tt.limit, tt.do) })

@@ -227,7 +227,7 @@ func (c *call) bodySum() ([32]byte, error) {
 		return [32]byte{}, replay.ErrTooLarge
 	}
 	defer c.g.bodies.endReading(c.g.bodies.beginReading(c.w, c.g.cfg.Patience))
-	sum, n, err := c.g.cfg.Spool.Sum(io.LimitReader(c.incoming(), c.g.cfg.MaxBody+1))
+	sum, n, err := c.g.cfg.Spool.Sum(c.incoming(), c.g.cfg.MaxBody+1)
 	switch {
 	case err != nil:
 		return [32]byte{}, overLimit(err)

@@ -55,8 +55,39 @@ type call struct {
 	new        bool  // the token was not here before, as far as is remembered
 	answering  bool  // no other interim answer is sent; guarded by interim
 
-	said    [2]string  // room for POE-State and Link
+	lent    bool       // somebody else has it, who may keep it
+	said    *[4]string // room for values of fields of the answer, which have it for longer than the call lasts
 	interim sync.Mutex // held while an interim answer is sent
+}
+
+// calls are those that can be used again. A request that is answered from memory needs little else.
+var calls = sync.Pool{New: func() any { return new(call) }}
+
+// giveBack gives c back when its request is answered, unless an execution has had it: a handler may have left somebody behind who still looks at it. So does
+// whoever panics on the way.
+func (c *call) giveBack() {
+	if !c.lent {
+		*c = call{}
+		calls.Put(c)
+	}
+}
+
+// room returns the room for values of fields.
+func (c *call) room() *[4]string {
+	if c.said == nil {
+		c.said = new([4]string)
+	}
+	return c.said
+}
+
+// guardAnswer is guardHeader.
+func (c *call) guardAnswer() {
+	h := c.w.Header()
+	if !saysGuarded(h) {
+		said := c.room()
+		said[2], said[3] = "no-store", "same-origin"
+		h["Cache-Control"], h["Referrer-Policy"] = said[2:3:3], said[3:4:4]
+	}
 }
 
 // query returns the query as the application may see it: what came to us, without our parameter. Something in front of us may have made another of it
@@ -84,8 +115,9 @@ func (c *call) inbound(ctx context.Context) *http.Request {
 // say puts on the answer where the action stands, and what the door says of it.
 func (c *call) say(s *status) {
 	if state := s.state(false); state != "" {
-		c.said[0] = state
-		c.w.Header()["Poe-State"] = c.said[0:1:1]
+		said := c.room()
+		said[0] = state
+		c.w.Header()["Poe-State"] = said[0:1:1]
 	}
 	c.naming.mark(c.w.Header(), s, false)
 }
@@ -96,8 +128,9 @@ func (c *call) link(s *status) {
 	switch {
 	case link == "":
 	case h["Link"] == nil:
-		c.said[1] = link
-		h["Link"] = c.said[1:2:2]
+		said := c.room()
+		said[1] = link
+		h["Link"] = said[1:2:2]
 	default:
 		h["Link"] = append(slices.Clip(h["Link"]), link) // the list may be another's, with room behind it
 	}

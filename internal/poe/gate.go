@@ -206,9 +206,12 @@ func (g *Gate) guards(w http.ResponseWriter, r *http.Request, at *entrance, exec
 	rest, token, found, ok := splitToken(target, g.cfg.Param)
 	if found {
 		g.metrics.viaPOE.Inc()
-		c := &call{g: g, w: noteFront(w), r: r, target: rest, token: token, wellFormed: ok, through: at, exec: exec, pass: pass}
+		c := calls.Get().(*call) //nolint:forcetypeassert // nothing else is in it
+		c.g, c.w, c.r, c.target, c.token, c.wellFormed, c.through, c.exec, c.pass = g, noteFront(w), r, rest, token, ok, at, exec, pass
 		g.door(c)
-		return c.body == nil
+		unread := c.body == nil
+		c.giveBack()
+		return unread
 	}
 	if g.renamed(target) {
 		guardHeader(w.Header())

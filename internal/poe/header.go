@@ -115,13 +115,17 @@ func expectsContinue(r *http.Request) bool {
 
 // guardHeader puts on an answer of ours what every one of them carries.
 func guardHeader(h http.Header) {
-	if is(h["Cache-Control"], "no-store") && is(h["Referrer-Policy"], "same-origin") {
+	if saysGuarded(h) {
 		return
 	}
 	// Values of this answer alone, in one piece: whoever is between us and the client may change them.
 	replay.DropCaching(h)
 	v := []string{"no-store", "same-origin"}
 	h["Cache-Control"], h["Referrer-Policy"] = v[0:1:1], v[1:2:2]
+}
+
+func saysGuarded(h http.Header) bool {
+	return is(h["Cache-Control"], "no-store") && is(h["Referrer-Policy"], "same-origin")
 }
 
 func is(values []string, value string) bool { return len(values) == 1 && values[0] == value }

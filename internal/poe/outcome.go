@@ -1,7 +1,6 @@
 package core
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -111,9 +110,15 @@ func (g *Gate) stands(ctx context.Context, id store.ID) (status, error) {
 // does not depend on its pace; but by a clock that has leapt ahead nothing is forgotten. So is one that was unused when a backup was made that the ledger was
 // restored from. One that is unused and can no longer be claimed is expired.
 func (g *Gate) at(r *store.Record, now time.Time) (s status) {
+	g.read(&s, r, now)
+	return s
+}
+
+// read is at, into s, which is new: a record is large.
+func (g *Gate) read(s *status, r *store.Record, now time.Time) {
 	if shelf := r.ID.Shelf(); !r.State.Open() && shelf.Past(now) && shelf.Past(g.clock.Raise()) || r.State == store.Unused && g.beforeRestore(r.ID) {
 		s.phase, s.record.ID = gone, r.ID
-		return s
+		return
 	}
 	s.phase, s.record = phaseOf(r.State), *r
 	switch {
@@ -123,14 +128,18 @@ func (g *Gate) at(r *store.Record, now time.Time) (s status) {
 	default:
 		s.phase = expired
 	}
-	return s
 }
 
 // atFront reads what the front has.
-func (g *Gate) atFront(h *held, now time.Time) status {
-	s := g.at(&h.Record, now)
-	s.held = h
+func (g *Gate) atFront(h *held, now time.Time) (s status) {
+	g.readFront(&s, h, now)
 	return s
+}
+
+// readFront is atFront, into s, which is new.
+func (g *Gate) readFront(s *status, h *held, now time.Time) {
+	g.read(s, &h.Record, now)
+	s.held, s.link, s.ready = h, "", nil
 }
 
 // serveOutcome is GET /poe/outcomes/<ref>.
@@ -161,7 +170,6 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code in
 	var content io.ReadSeeker
 	switch rec.Response.Where {
 	case store.Inline, store.Nowhere:
-		content = bytes.NewReader(rec.Response.Content)
 	case store.Beside:
 		// A client that takes its time holds the file open meanwhile, and over HTTP/2 it can ask hundreds of times at once.
 		if !g.cfg.Spool.HoldFile() {
@@ -202,15 +210,19 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code in
 	}
 	giveWay(w, stored.Header, false)
 	h := w.Header()
-	s.setState(h, true)
+	values := []string{s.state(true), "sandbox"} // in one piece
+	h["Poe-State"] = values[0:1:1]
 	if rec.Principal == ([32]byte{}) {
 		// Whoever has the address may open it: what the application wrote must not run as a page of this origin. Policies add up.
 		const policy = "Content-Security-Policy"
-		h[policy] = append(slices.Clip(stored.Header[policy]), "sandbox")
+		h[policy] = values[1:2:2]
+		if own := stored.Header[policy]; len(own) > 0 {
+			h[policy] = append(slices.Clip(own), values[1])
+		}
 	}
 	out, sent := unlessStalled(w, rec.Response.Size, g.cfg.Patience)
 	defer sent()
-	stored.Status, stored.Content, stored.Size = code, content, rec.Response.Size
+	stored.Status, stored.Content, stored.Here, stored.Size = code, content, rec.Response.Content, rec.Response.Size
 	err = replay.Repeat(out, r, stored)
 	if errors.Is(err, replay.ErrIncomplete) { // nothing was written: what is stored is not all there
 		g.log.Error().Err(err).Stringer("id", rec.ID).Msg("repeating an answer")

@@ -18,7 +18,7 @@ type byURI struct{ *call }
 // fails answers.
 func (g *Gate) door(c *call) {
 	defer func() { c.body.Release() }() // nil is fine
-	guardHeader(c.w.Header())
+	c.guardAnswer()
 	if err := c.identify(); err != nil {
 		g.write(c.w, c.r, g.problem(problemNotFound))
 		return
@@ -128,7 +128,7 @@ func (c byURI) recall(s *status) (free, known bool) {
 	g := c.g
 	if !c.new { // of one that was not here before nothing is known here, or else the claim finds it out
 		if h := g.front.Get(c.id); h != nil {
-			*s = g.atFront(h, c.came)
+			g.readFront(s, h, c.came)
 			return false, true
 		}
 		if g.flights.of(c.id) != nil {

@@ -126,11 +126,10 @@ func (r *Recorder) sniff(next []byte) {
 		return
 	}
 	r.sniffed = true
-	coding := r.frozen.Get("Content-Encoding")
-	if coding == r.cfg.Before.Get("Content-Encoding") { // who stands in front codes what is written here, and has not yet
-		coding = ""
+	if _, ok := r.frozen["Content-Type"]; ok || r.head() {
+		return
 	}
-	if _, ok := r.frozen["Content-Type"]; ok || r.head() || coding != "" {
+	if coding := first(r.frozen["Content-Encoding"]); coding != "" && coding != first(r.cfg.Before["Content-Encoding"]) { // who stands in front codes what is written here, and has not yet
 		return
 	}
 	if content, ok := r.body.Bytes(); ok && len(next) == 0 {
@@ -147,6 +146,13 @@ func (r *Recorder) sniff(next []byte) {
 	if n += copy(first[n:], next); n > 0 {
 		r.frozen.Set("Content-Type", http.DetectContentType(first[:n]))
 	}
+}
+
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
 }
 
 // finalTrailer collects the trailers: declared ones, and those under http.TrailerPrefix.

@@ -89,11 +89,7 @@ var forCaches = namesOf("Edge-Control", "Expires", "Surrogate-Control", "X-Accel
 // CopyFields returns a copy of the fields that are wanted, with room for more fields. The values lie in one piece, and adding to those of one field does not
 // reach into another.
 func CopyFields(h http.Header, more int, want func(name string) bool) http.Header {
-	n := 0
-	for _, values := range h {
-		n += len(values)
-	}
-	out, room := make(http.Header, len(h)+more), make([]string, 0, n)
+	out, room := make(http.Header, len(h)+more), make([]string, 0, len(h)) // mostly each has one
 	for name, values := range h {
 		switch {
 		case !want(name):
@@ -112,9 +108,15 @@ func CopyFields(h http.Header, more int, want func(name string) bool) http.Heade
 // those that Connection names.
 func EndToEnd(h http.Header) iter.Seq2[string, []string] {
 	return func(yield func(string, []string) bool) {
-		named := connectionNamed(h)
-		for name, values := range h {
-			if !ofConnection(name, named) && !yield(name, values) {
+		var few [16]field
+		all := few[:0]
+		var named map[string]bool
+		for name, values := range h { // once: to begin that takes longer than the few fields that most have
+			named = addNamed(named, name, values)
+			all = append(all, field{name, values})
+		}
+		for i := range all {
+			if !ofConnection(all[i].name, named) && !yield(all[i].name, all[i].values) {
 				return
 			}
 		}
@@ -155,16 +157,22 @@ func ofOneClient(name string) bool {
 func connectionNamed(h http.Header) map[string]bool {
 	var named map[string]bool
 	for name, values := range h {
-		if len(name) != len("Connection") || !strings.EqualFold(name, "Connection") {
-			continue
-		}
-		for _, v := range values {
-			for token := range elements(v) {
-				if named == nil {
-					named = make(map[string]bool)
-				}
-				named[textproto.CanonicalMIMEHeaderKey(token)] = true
+		named = addNamed(named, name, values)
+	}
+	return named
+}
+
+// addNamed adds to named what a field lists, if it is Connection.
+func addNamed(named map[string]bool, name string, values []string) map[string]bool {
+	if len(name) != len("Connection") || !strings.EqualFold(name, "Connection") {
+		return named
+	}
+	for _, v := range values {
+		for token := range elements(v) {
+			if named == nil {
+				named = make(map[string]bool)
 			}
+			named[textproto.CanonicalMIMEHeaderKey(token)] = true
 		}
 	}
 	return named

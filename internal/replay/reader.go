@@ -150,10 +150,28 @@ func (s *Spool) copyIn(write func([]byte) (int, error), src io.Reader, most int6
 	}
 }
 
-// Sum reads src to its end and returns the SHA-256 of what it was, and how many bytes. None of it is kept.
-func (s *Spool) Sum(src io.Reader) (sum [32]byte, size int64, err error) {
+// Sum reads at most so many bytes of src and returns the SHA-256 of what it was, and how many bytes. None of it is kept.
+func (s *Spool) Sum(src io.Reader, most int64) (sum [32]byte, size int64, err error) {
+	buf := s.scratch.Get().(*[chunk]byte)
+	defer s.scratch.Put(buf)
+	first := buf[:min(chunk, most)]
+	n := 0
+	for n < len(first) && err == nil { // mostly that is all
+		var m int
+		m, err = src.Read(first[n:])
+		n += m
+	}
+	switch {
+	case err == io.EOF || err == nil && int64(n) == most: //nolint:errorlint // a wrapped one is a failure
+		return sha256.Sum256(first[:n]), int64(n), nil
+	case err != nil:
+		return sum, int64(n), fmt.Errorf("reading a body: %w", err)
+	}
 	h := sha256.New()
-	if size, err = s.copyIn(h.Write, src, math.MaxInt64); err != nil {
+	h.Write(first)
+	size, err = s.copyIn(h.Write, src, most-int64(n))
+	size += int64(n)
+	if err != nil {
 		return sum, size, fmt.Errorf("reading a body: %w", err)
 	}
 	h.Sum(sum[:0])

@@ -179,7 +179,7 @@ func (r *Recorder) announce(lists []string) {
 }
 
 func (r *Recorder) freezeLength() {
-	v := r.frozen.Get("Content-Length")
+	v := first(r.frozen["Content-Length"])
 	if v == "" {
 		return
 	}

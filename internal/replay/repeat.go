@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"maps"
@@ -13,7 +14,8 @@ type Stored struct {
 	Status  int
 	Header  http.Header // from DecodeHead
 	Trailer http.Header
-	Content io.ReadSeeker // nil: empty
+	Content io.ReadSeeker // nil: Here
+	Here    []byte        // the content, where it is in memory
 	Size    int64         // of Content, in bytes
 	Target  string        // that was answered: Location, Content-Location and Link are resolved against it
 
@@ -76,6 +78,13 @@ func OutcomeStatus(status int) int {
 func Repeat(w http.ResponseWriter, r *http.Request, s Stored) error {
 	s = s.Prepared()
 	m := message{status: s.Status, header: s.Header, shared: s.fields, trailer: s.Trailer, size: s.Size}
+	if s.Content == nil && int64(len(s.Here)) == s.Size && acceptsAll(r.Header, s.codings) { // mostly
+		m.here = s.Here
+		return m.send(w, r)
+	}
+	if s.Content == nil && len(s.Here) > 0 {
+		s.Content = bytes.NewReader(s.Here)
+	}
 	if err := rewind(s); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -147,13 +148,13 @@ func TestSum(t *testing.T) {
 	s := spoolOf(t, 1<<20, -1)
 	long := bytes.Repeat([]byte("x"), 100_000)
 	for _, want := range [][]byte{nil, []byte("abc"), long} {
-		sum, n, err := s.Sum(iotest.OneByteReader(bytes.NewReader(want)))
+		sum, n, err := s.Sum(iotest.OneByteReader(bytes.NewReader(want)), math.MaxInt64)
 		if sum != sha256.Sum256(want) || n != int64(len(want)) || err != nil {
 			t.Errorf("%d bytes: %x of %d bytes, %v", len(want), sum, n, err)
 		}
 	}
 	broken := errors.New("broken")
-	if sum, n, err := s.Sum(io.MultiReader(bytes.NewReader(long), iotest.ErrReader(broken))); !errors.Is(err, broken) || sum != [32]byte{} || n != int64(len(long)) {
+	if sum, n, err := s.Sum(io.MultiReader(bytes.NewReader(long), iotest.ErrReader(broken)), math.MaxInt64); !errors.Is(err, broken) || sum != [32]byte{} || n != int64(len(long)) {
 		t.Errorf("what breaks off: %x of %d bytes, %v", sum, n, err)
 	}
 	if memory, disk := s.Usage(); memory != 0 || disk != 0 {
