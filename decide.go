@@ -103,3 +103,16 @@ func (g *Gate) Decide(ctx context.Context, d Decision) error {
 	}
 	return err
 }
+
+// Free gives back the business keys, version tags and creations that an action guards, wherever it stands, so that another request may have them: after an
+// action that was burned or answered with 5xx, say, when somebody has looked. It executes nothing, and the history says that the program did it.
+//
+// Errors: ErrNoAction; ErrConflict, where the action moved on each time; any other means that the ledger did not answer.
+func (g *Gate) Free(ctx context.Context, id string) error {
+	err := g.core.Free(ctx, id, "program")
+	var conflict *core.ConflictError
+	if errors.As(err, &conflict) {
+		return fmt.Errorf("%w: %w", ErrConflict, err)
+	}
+	return err
+}

@@ -245,6 +245,17 @@ func (g *Gate) Mint(ctx context.Context, method, target string) (Minted, error) 
 	return Minted(m), err
 }
 
+// Ready tells whether the gate takes new actions: not while it closes, nor where the ledger's disk is gone, nearly full, or does not answer. The error says why, and is for
+// operators, as in the answer to a health check.
+func (g *Gate) Ready(ctx context.Context) error { return g.core.Ready(ctx) }
+
+// Backup copies the ledger, while it is in use, into a folder, which is made or empty, together with its keys where they lie in the ledger's own folder. What was durable when it was
+// called is in the copy. poe restore puts it back. A ledger in memory has none.
+func (g *Gate) Backup(ctx context.Context, dir string) error {
+	_, err := ledger.Backup(ctx, g.store, dir, nil)
+	return err
+}
+
 // Close refuses new actions, waits until those that run are finished, or ctx ends and they are settled as what is known of them then, and
 // closes the ledger. Answers that are passed through (event streams) are not waited for: their handlers' contexts end. Stop the server first.
 // What is served afterwards is not executed: a new action gets 503, what was done is told as far as it is still in memory, and what is minted is

@@ -91,7 +91,10 @@ func (o operator) send(ctx context.Context, what order) (*http.Response, error) 
 	if res.StatusCode >= 200 && res.StatusCode <= 299 {
 		return res, nil
 	}
-	defer func() { _ = res.Body.Close() }()                  // read only
+	defer func() { _ = res.Body.Close() }()              // read only
+	if res.StatusCode == http.StatusSwitchingProtocols { // which gives the connection away: nothing ends a read from it
+		return nil, o.refused(res, "")
+	}
 	said, _ := io.ReadAll(io.LimitReader(res.Body, maxSaid)) // as much as there is
 	return nil, o.refused(res, strings.TrimSpace(string(said)))
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -44,6 +45,19 @@ type Config struct {
 
 // ErrURL is returned by Open for a URL that names no kind of ledger.
 var ErrURL = errors.New("not a ledger's URL")
+
+// Where returns a ledger's URL for people: with the whole path of its folder, which is another one in another working directory.
+func Where(url string) string {
+	dir, isPebble := strings.CutPrefix(url, pebbleScheme)
+	if !isPebble {
+		return url
+	}
+	whole, err := filepath.Abs(dir)
+	if err != nil {
+		return url
+	}
+	return pebbleScheme + whole
+}
 
 // Open opens the ledger that url names:
 //

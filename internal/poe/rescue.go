@@ -123,7 +123,7 @@ func (g *Gate) try(ctx context.Context, fl *flight, r store.Record) {
 }
 
 // errNobodyExecutes: the program has not said yet who executes what has no client.
-var errNobodyExecutes = errors.New("nobody executes what has no client of its own")
+var errNobodyExecutes = errors.New("nobody executes what has no client of its own: in a program, Resume was not called")
 
 // rescuing prepares what the policy does. The body, which may be nil, is the caller's to release.
 func (g *Gate) rescuing(ctx context.Context, r *store.Record) (*action, *replay.Body, error) {

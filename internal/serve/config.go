@@ -26,7 +26,7 @@ type Config struct {
 	HighWater string `yaml:"high_water" placeholder:"FILE" group:"state" help:"Says how far the ledger has come, best on another disk; empty: beside its folder."`
 
 	Protect   []string      `yaml:"protect" sep:";" placeholder:"MATCH" group:"what" help:"Protect only this, e.g. 'POST /orders'; repeatable. Without, and without routes: every POST."`
-	Require   bool          `yaml:"require" negatable:"" group:"what" help:"Refuse a protected request without a POE URI (428)."`
+	Require   bool          `yaml:"require" negatable:"" group:"what" help:"Refuse a protected request without a POE URI or a key (428)."`
 	TTL       time.Duration `yaml:"ttl" usual:"1h" placeholder:"TIME" group:"what" help:"How long a POE URI may wait for its POST."`
 	Retention time.Duration `yaml:"retention" usual:"720h" placeholder:"TIME" group:"what" help:"How long after that everything about it is remembered."`
 	Prefix    string        `yaml:"prefix" usual:"/poe/" placeholder:"PATH" group:"what" help:"Path of poe's own pages."`

@@ -352,7 +352,8 @@ func (s *server) serve(ctx context.Context, public, admin net.Listener) error {
 	defer upkeep.Wait()
 	defer stopHouse()
 
-	s.opt.Log.Info().Str("url", at.URL).Str("admin", at.Admin).Str("upstream", s.cfg.Upstream).Int("max_connections", s.share.clients).Msg("serving")
+	s.opt.Log.Info().Str("url", at.URL).Str("admin", at.Admin).Str("upstream", s.cfg.Upstream).Str("ledger", ledger.Where(s.cfg.Store)).
+		Int("max_connections", s.share.clients).Msg("serving")
 	if s.share.clients < s.cfg.MaxConnections {
 		s.opt.Log.Warn().Int("wanted", s.cfg.MaxConnections).Int("files", openFiles()).Msg("this process may not have enough files open for max_connections: let it have more (LimitNOFILE)")
 	}

@@ -227,7 +227,15 @@ func (s *Store) create(dir string) error {
 	if err := s.c.FS.Rename(aside, dir); err != nil {
 		return fmt.Errorf("giving the ledger its name: %w", err)
 	}
-	return syncDir(s.c.FS, s.c.Dir)
+	if err := syncDir(s.c.FS, s.c.Dir); err != nil {
+		return err
+	}
+	where, err := filepath.Abs(s.c.Dir)
+	if err != nil {
+		where = s.c.Dir
+	}
+	s.c.Log.Info().Str("ledger", where).Msg("a new ledger was made: whatever was done before, it does not know of it")
+	return nil
 }
 
 // notForeign refuses a folder that is itself a database of Pebble's kind: somebody meant another one.
