@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dunglas/httpsfv"
-
 	"github.com/postonce/poe/internal/killpoint"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
@@ -26,42 +24,6 @@ import (
 // may be ignored, and is where nobody works.
 func (c *call) deferred() bool {
 	return c.route.Async || c.route.has(doorAsync) && c.g.executor.Load() != nil && prefers(c.r, "respond-async")
-}
-
-// preference returns a member of Prefer (RFC 7240, section 2).
-func preference(r *http.Request, name string) (httpsfv.Member, bool) {
-	lines := r.Header["Prefer"]
-	if len(lines) == 0 {
-		return nil, false
-	}
-	d, err := httpsfv.UnmarshalDictionary(lines)
-	if err != nil {
-		return nil, false
-	}
-	return d.Get(name)
-}
-
-func prefers(r *http.Request, name string) bool {
-	_, ok := preference(r, name)
-	return ok
-}
-
-// withoutDeferring takes out what the client prefers and has been granted: an application that honours it too would only say that it has
-// accepted something.
-func withoutDeferring(h http.Header) {
-	d, err := httpsfv.UnmarshalDictionary(h["Prefer"])
-	if err != nil {
-		return
-	}
-	d.Del("respond-async")
-	d.Del("wait")
-	h.Del("Prefer")
-	if len(d.Names()) == 0 {
-		return
-	}
-	if rest, err := httpsfv.Marshal(d); err == nil {
-		h.Set("Prefer", rest)
-	}
 }
 
 // accept makes the request durable, to be executed later. It returns when it is, or surely is not; an error that leaves it unknown is the
@@ -146,7 +108,9 @@ func (c *call) accepted(s *status, ended func(*status)) {
 		return
 	case accepted, sent, running:
 		c.decorate(s, http.StatusAccepted)
-		c.w.Header().Set("Preference-Applied", "respond-async")
+		if prefers(c.r, "respond-async") {
+			c.w.Header().Set("Preference-Applied", "respond-async")
+		}
 		c.w.Header().Set("Location", g.outcomePath(s))
 		g.writeState(c.w, c.r, s)
 	default:

@@ -2,23 +2,22 @@ package core
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"strconv"
 	"time"
-
-	"github.com/dunglas/httpsfv"
 
 	"github.com/postonce/poe/internal/store"
 )
 
 // patience reads Prefer: wait (RFC 7240, section 4.3) and returns until when the client waits.
 func (g *Gate) patience(r *http.Request) time.Time {
-	member, ok := preference(r, "wait")
+	wait, ok := preference(r, "wait")
 	if !ok {
 		return time.Time{}
 	}
-	item, _ := member.(httpsfv.Item)
-	seconds, ok := item.Value.(int64)
-	if !ok || seconds <= 0 {
+	seconds, err := strconv.ParseUint(wait, 10, 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) || seconds == 0 {
 		return time.Time{}
 	}
 	return time.Now().Add(min(time.Duration(min(seconds, 86400))*time.Second, g.cfg.MaxWait)) //nolint:forbidigo // as the timers have it: the ledger's time may stand still
