@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -75,10 +77,32 @@ func (p principal) of(r *http.Request, v verifier) identity {
 		if user, password, ok := r.BasicAuth(); ok && len(r.Header.Values("Authorization")) == 1 {
 			return identity{parts: []string{"basic", user}, proof: []string{"basic", user, password}} // everybody knows a name
 		}
-		return identity{parts: credentials(r)}
+		return signed(credentials(r))
 	default:
 		return identity{}
 	}
+}
+
+// changing are the schemes whose credentials are others with each request: they answer a challenge, or sign the request.
+var changing = []string{"digest", "negotiate", "ntlm", "hawk", "oauth", "signature", "aws4-hmac-sha256", "aws4-ecdsa-p256-sha256"}
+
+// constant finds what is the same in them each time: whom they are of.
+var constant = regexp.MustCompile(`(?i)(?:^|[\s,])(username\*?|realm|credential|id|keyid|oauth_consumer_key|oauth_token)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s,/]+)`)
+
+// signed returns who sent such credentials: a repeat, which has others, is the same request, or it would be executed twice. Nothing is shown to it, since whom they name is all that is known.
+func signed(lines []string) identity {
+	if len(lines) != 1 {
+		return identity{parts: lines}
+	}
+	scheme, params, _ := strings.Cut(lines[0], " ")
+	if scheme = strings.ToLower(scheme); !slices.Contains(changing, scheme) {
+		return identity{parts: lines}
+	}
+	parts := []string{"signed", scheme}
+	for _, one := range constant.FindAllStringSubmatch(params, -1) {
+		parts = append(parts, strings.ToLower(one[1])+"="+strings.Trim(one[2], `"`))
+	}
+	return identity{parts: parts, proof: append([]string{"signed"}, lines...)}
 }
 
 // cookies returns the values of the cookies of that name as they were sent. Many applications take values that RFC 6265 does not have, such as
