@@ -68,7 +68,7 @@ func (c *call) prepare(r *store.Record) (*problem, error) {
 	g := c.g
 	r.Principal, r.Since = *c.owner, c.since
 	r.Request = store.Blob{Size: c.body.Size(), Digest: c.digest}
-	r.Status, r.Finished, r.Resent, r.Undo = 0, time.Time{}, 0, store.ID{} // those were an earlier attempt's
+	r.Status, r.Finished, r.Resent, r.Undo, r.Digest = 0, time.Time{}, 0, store.ID{}, [32]byte{} // those were an earlier attempt's
 	r.Names = claimable(r.Names)
 	if p := c.ride(r); p != nil {
 		return p, nil
@@ -86,7 +86,11 @@ func (c *call) prepare(r *store.Record) (*problem, error) {
 	if len(r.Names) == 0 && c.method == http.MethodPost && !c.route.has(doorPostPut) && !varies(c.r.Header) {
 		return nil, nil // nothing will ever be compared with it but the body's own digest
 	}
-	sum, err := c.sameness(c.route.compare)
+	compare := c.route.compare
+	if len(r.Names) == 0 && c.method == http.MethodPost && !c.route.has(doorPostPut) {
+		compare = nil // its URI names it, whatever it lacks that others are compared by
+	}
+	sum, err := c.sameness(compare)
 	if err != nil {
 		return g.unsaid(err, problemKeyRequired), nil
 	}

@@ -170,7 +170,7 @@ func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.R
 	case g.inDoubt(&r):
 		return // it may have been sent since the backup: recovery makes an unknown one of it, or leaves it as it is
 	case rt == nil:
-		g.postpone(ctx, r, "no route has its name any more")
+		g.postpone(ctx, r, noRoute)
 		return
 	case r.Kind == store.Compensation && rt.Recovery != RecoveryCompensate:
 		g.giveUp(ctx, r, "its route takes nothing back any more")
@@ -235,6 +235,9 @@ func (c *route) retries(r *store.Record) time.Duration {
 // longestHindrance is how long an accepted action waits for what only a person can mend, such as a route that was taken out by mistake.
 const longestHindrance = 24 * time.Hour
 
+// noRoute is the only hindrance that ends what was accepted.
+const noRoute = "no route has its name any more"
+
 // hindered is how long r has waited for one reason: since its history has nothing else.
 func hindered(r *store.Record, why string, now time.Time) time.Duration {
 	since := now
@@ -250,7 +253,7 @@ func hindered(r *store.Record, why string, now time.Time) time.Duration {
 // postpone leaves an accepted action for a minute, or gives it up where the same was in its way for too long.
 func (g *Gate) postpone(ctx context.Context, r store.Record, why string) {
 	was, now := r.Term, g.now()
-	if hindered(&r, why, now) >= longestHindrance {
+	if why == noRoute && hindered(&r, why, now) >= longestHindrance {
 		g.giveUp(ctx, r, why)
 		return
 	}

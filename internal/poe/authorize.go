@@ -36,7 +36,7 @@ func (g *Gate) authorized(w http.ResponseWriter, r *http.Request, rec *store.Rec
 		return true
 	}
 	host := hostAsked(rec)
-	if host == "" { // and at that of the asker's choice the application may speak for somebody else
+	if !keepsHost(rec) { // and at that of the asker's choice the application may speak for somebody else
 		g.log.Error().Stringer("id", rec.ID).Str("route", rt.Name).
 			Msg("an answer from before its route had authorize is not repeated: it is not known at which host the application is to be asked")
 		g.unauthorized(w, r)
@@ -104,8 +104,8 @@ func (g *Gate) asks(ctx context.Context, rec *store.Record) *route {
 func (g *Gate) finished(ctx context.Context, r *store.Record) store.Blob {
 	b := withoutContent(r.Request)
 	if g.asks(ctx, r) != nil {
-		if host := hostAsked(r); host != "" {
-			b.Head = replay.EncodeRequestHead(http.Header{"Host": {host}}, nil)
+		if keepsHost(r) {
+			b.Head = replay.EncodeRequestHead(http.Header{"Host": {hostAsked(r)}}, nil)
 		}
 	}
 	return b

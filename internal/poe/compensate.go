@@ -40,13 +40,17 @@ func (g *Gate) TakesBack(w http.ResponseWriter, r *http.Request) bool {
 	if r.Method != http.MethodPost {
 		return false
 	}
-	path := pathOf(requestTarget(r))
-	if !slices.ContainsFunc(g.routes, func(c *route) bool { return c.undo != nil && c.undo.MatchString(path) }) {
+	if !g.routes.undoes(pathOf(requestTarget(r))) {
 		return false
 	}
 	guardHeader(w.Header())
 	g.write(w, r, g.problem(problemNotFound))
 	return true
+}
+
+// undoes tells whether a path, decoded and cleaned, is one that takes actions back.
+func (all routes) undoes(path string) bool {
+	return slices.ContainsFunc(all, func(c *route) bool { return c.undo != nil && c.undo.MatchString(path) })
 }
 
 // undoing is the content of the request: what is to be taken back.

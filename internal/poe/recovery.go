@@ -248,13 +248,18 @@ func (g *Gate) sweep(ctx context.Context) error {
 }
 
 // longestWait is how far ahead anything is put off: a callback by a day, and its jitter (webhook.Wait); all else by less, but for what an execution may take.
-func (g *Gate) longestWait() time.Duration { return max(27*time.Hour, g.cfg.Timeout+claimMargin) }
+func (g *Gate) longestWait(k store.Kind) time.Duration {
+	if k == store.Callback {
+		return 27 * time.Hour
+	}
+	return max(2*time.Hour, g.cfg.Timeout+claimMargin) // Retry-After is honoured up to an hour
+}
 
 // hasten has done now what is due later than it would ever be put off: then the clock was ahead, and has been corrected. It would wait until that time comes,
 // a year perhaps. What is counted from a time that has not come counts from now.
 func (g *Gate) hasten(ctx context.Context) error {
 	now := g.now()
-	for page, err := range g.agenda(ctx, store.Entry{Due: now.Add(g.longestWait())}) {
+	for page, err := range g.agenda(ctx, store.Entry{Due: now.Add(g.longestWait(store.Request))}) {
 		if err != nil {
 			return err
 		}
@@ -281,6 +286,9 @@ func (g *Gate) hastenOne(ctx context.Context, e store.Entry, now time.Time) erro
 	}
 	if err != nil {
 		return fmt.Errorf("looking up %s: %w", e.ID, err)
+	}
+	if !r.Due.After(now.Add(g.longestWait(r.Kind))) {
+		return nil
 	}
 	next := r
 	next.Term, next.Due = g.newTerm(), now

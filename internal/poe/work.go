@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"maps"
 	"sync"
 	"time"
 
@@ -120,6 +121,10 @@ func (c *crew) callbacks(ctx context.Context) error {
 	for id, err := range c.idle(ctx) {
 		if err != nil {
 			return err
+		}
+		if len(c.slots) < cap(c.slots) { // whoever is free comes first; this goes on at the next tick
+			maps.Copy(others, c.others)
+			break
 		}
 		if _, is := c.others[id]; is {
 			others[id] = struct{}{}
