@@ -173,10 +173,12 @@ func (p *progress) judge(a client.Answer) error {
 		p.t.say("this is the answer, but the server could not record it: do not repeat the request")
 	case a.State.Name == "done" && a.Code == 410:
 		p.t.say("it was executed, with status %d, but the answer was not kept", a.State.Status)
+	case a.State.Name == "unused" && a.OK():
+		p.t.say("it is to be sent to %s, and was not executed; the POE URI is still unused: %s", a.Header.Get("Location"), p.uri)
 	case a.State.Name == "unused":
 		p.t.say("the application refused it, and the POE URI is still unused: %s", p.uri)
 	}
-	if a.OK() {
+	if a.OK() && a.State.Name != "unused" { // as after 307 and 308
 		return nil
 	}
 	return errSilent

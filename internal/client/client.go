@@ -21,9 +21,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -68,16 +71,31 @@ func setDefault[T comparable](field *T, value T) {
 
 // newTransport keeps no connection: one that the server closes while a request is on its way is what makes
 // http.Transport repeat requests by itself, and here nobody repeats but Post.
-func newTransport() *http.Transport {
+func newTransport() http.RoundTripper {
 	http1 := new(http.Protocols)
 	http1.SetHTTP1(true)
-	return &http.Transport{
+	return connecting{&http.Transport{
 		Proxy:              http.ProxyFromEnvironment,
 		DisableKeepAlives:  true,
 		DisableCompression: true, // what is printed is what was sent
 		Protocols:          http1,
 		TLSClientConfig:    &tls.Config{MinVersion: tls.VersionTLS12},
+	}}
+}
+
+// A connecting transport says that there was no connection where that took all the time, which http.Transport does not say then.
+type connecting struct{ *http.Transport }
+
+// RoundTrip implements http.RoundTripper.
+func (c connecting) RoundTrip(r *http.Request) (*http.Response, error) {
+	var got atomic.Bool
+	res, err := c.Transport.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { got.Store(true) },
+	})))
+	if err != nil && !got.Load() && !isDial(err) {
+		err = &net.OpError{Op: "dial", Net: "tcp", Err: err}
 	}
+	return res, err //nolint:wrapcheck // as it came
 }
 
 // Body is what is POSTed.

@@ -79,7 +79,7 @@ func TestHTTP2RepeatsEmptyPOST(t *testing.T) {
 		}
 	}()
 	roots := certified.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
-	mine := client.NewTransport()
+	mine := client.NewTransport().(client.Connecting)
 	mine.TLSClientConfig.RootCAs = roots
 	c := client.New(client.Config{Transport: mine, Shortest: time.Millisecond, Notice: func(n client.Notice) { t.Log(n) }})
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)

@@ -17,8 +17,7 @@ const (
 	// earlyAnswer is how long the rest of a request may still take after its answer was complete: mostly it is
 	// written, and its writer has not been scheduled yet.
 	earlyAnswer = 50 * time.Millisecond
-	// earlySuccess is how long each block of the rest may take after an answer that is no refusal, and that keeps the connection: who says so early
-	// mostly reads on.
+	// earlySuccess is how long each block of the rest may take after an answer that is no refusal: who gives one early mostly reads on.
 	earlySuccess = time.Second
 )
 
@@ -58,7 +57,7 @@ func (x *exchange) run() (replay.Proof, error) {
 	switch {
 	case err != nil:
 		x.stopSending(0)
-	case last, refused:
+	case refused:
 		x.stopSending(earlyAnswer)
 	default:
 		x.stopSending(earlySuccess)

@@ -31,7 +31,7 @@ type Config struct {
 	IdleTimeout time.Duration
 	// MaxConns limits the connections of Execute; 512.
 	MaxConns int
-	// MaxPassing limits the connections of Proxy; who finds none free waits for one. Those that have become websockets do not count. As many as there are requests.
+	// MaxPassing limits the connections of Proxy; who finds none free waits for one, ten seconds at most: replay.ErrBusy. Those that have become websockets do not count. As many as there are requests.
 	MaxPassing int
 	// MaxIdle limits the idle connections, of Execute and of Proxy each; MaxConns. Negative: none.
 	MaxIdle int
@@ -55,6 +55,7 @@ type Gateway struct {
 	tls     *tls.Config // nil: plain TCP
 	pool    pool
 	proxy   http.Handler
+	asker   http.Handler
 	drop    func() // closes what the proxy has idle
 
 	messages sync.Pool // of *message, with room: requests being written
@@ -79,7 +80,7 @@ func New(cfg Config) (*Gateway, error) {
 		idleTimeout: cfg.IdleTimeout,
 		clock:       cfg.Clock,
 	}
-	g.newProxy()
+	g.newProxies()
 	return g, nil
 }
 

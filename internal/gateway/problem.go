@@ -28,8 +28,11 @@ func Status(err error) int {
 func problem(w http.ResponseWriter, _ *http.Request, err error) {
 	status := Status(err)
 	detail := "The application could not be reached, or did not answer in HTTP."
-	if status == http.StatusGatewayTimeout {
+	switch status {
+	case http.StatusGatewayTimeout:
 		detail = "The application did not answer in time."
+	case http.StatusServiceUnavailable:
+		detail = "All connections to the application are taken."
 	}
 	writeProblem(w, status, detail)
 }

@@ -2,12 +2,15 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/postonce/poe/internal/replay"
@@ -21,9 +24,46 @@ const continueTimeout = time.Second
 // (see Execute) and get X-Forwarded-For, -Host and -Proto. Answers lose POE-State and POE-Links. What fails is given to Config.Error.
 func (g *Gateway) Proxy() http.Handler { return g.proxy }
 
-func (g *Gateway) newProxy() {
-	t := g.transport()
-	g.drop = t.CloseIdleConnections
+// Asker is Proxy, with connections of its own: a question of ours to the upstream must not wait for what clients keep open.
+func (g *Gateway) Asker() http.Handler { return g.asker }
+
+// asking is how many questions there can be at one time.
+const asking = 64
+
+func (g *Gateway) newProxies() {
+	passing, asked := g.transport(g.cfg.MaxPassing), g.transport(asking)
+	g.drop = func() { passing.CloseIdleConnections(); asked.CloseIdleConnections() }
+	g.proxy, g.asker = g.newProxy(&crowded{Transport: passing}), g.newProxy(&crowded{Transport: asked})
+}
+
+// A crowded transport has few connections, for which requests do not wait for ever.
+type crowded struct {
+	*http.Transport
+	passing atomic.Int64 // requests that have a connection, or want one
+}
+
+// freeWithin is how long what passes through waits for a connection, where all are taken.
+const freeWithin = 10 * time.Second
+
+var errNoneFree = fmt.Errorf("%w: no connection to the upstream became free within %s", replay.ErrBusy, freeWithin)
+
+// RoundTrip implements http.RoundTripper.
+func (t *crowded) RoundTrip(r *http.Request) (*http.Response, error) {
+	if t.passing.Load() <= int64(t.MaxConnsPerHost)/2 || t.MaxConnsPerHost == 0 { // as mostly: nobody can have to wait
+		return t.Transport.RoundTrip(r)
+	}
+	ctx, cancel := context.WithCancelCause(r.Context())
+	limit := time.AfterFunc(freeWithin, func() { cancel(errNoneFree) })
+	defer limit.Stop()
+	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { limit.Stop() }}
+	res, err := t.Transport.RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, trace)))
+	if err != nil && context.Cause(ctx) == errNoneFree { //nolint:errorlint // our own
+		err = errNoneFree
+	}
+	return res, err
+}
+
+func (g *Gateway) newProxy(t *crowded) http.Handler {
 	base := httputil.ReverseProxy{
 		Rewrite:       g.rewrite,
 		Transport:     t,
@@ -31,7 +71,7 @@ func (g *Gateway) newProxy() {
 		BufferPool:    buffers{g},
 		ErrorLog:      g.cfg.ErrorLog,
 	}
-	g.proxy = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodConnect {
 			writeProblem(w, http.StatusNotImplemented, "This is not a forward proxy.")
 			return
@@ -40,6 +80,8 @@ func (g *Gateway) newProxy() {
 			writeProblem(w, http.StatusBadRequest, "The request target has a character that must be percent-encoded.")
 			return
 		}
+		t.passing.Add(1)
+		defer t.passing.Add(-1)
 		p := base // a copy, to know w and the request as it came
 		p.ModifyResponse = func(resp *http.Response) error {
 			keepType(w, resp)
@@ -51,7 +93,7 @@ func (g *Gateway) newProxy() {
 	})
 }
 
-func (g *Gateway) transport() *http.Transport {
+func (g *Gateway) transport(most int) *http.Transport {
 	http1 := new(http.Protocols)
 	http1.SetHTTP1(true)
 	return &http.Transport{
@@ -63,7 +105,7 @@ func (g *Gateway) transport() *http.Transport {
 		DisableKeepAlives:      g.cfg.MaxIdle < 0,
 		MaxIdleConns:           max(g.cfg.MaxIdle, 0),
 		MaxIdleConnsPerHost:    max(g.cfg.MaxIdle, 0),
-		MaxConnsPerHost:        g.cfg.MaxPassing,
+		MaxConnsPerHost:        most,
 		IdleConnTimeout:        g.cfg.IdleTimeout,
 		ExpectContinueTimeout:  continueTimeout,
 		MaxResponseHeaderBytes: headLimit,

@@ -1,8 +1,10 @@
 package serve
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +29,8 @@ const adminConnections = 64
 
 // A share is what may be open at one time for whom. Clients must not be able to use up what the ledger needs to go on.
 type share struct {
-	clients   int // connections of clients; as many exchanges that pass through have a connection to the application, and so have websockets, one for each client's
+	clients   int // connections of clients, of which each may have become a websocket, with a connection to the application
+	passing   int // connections to the application, for what passes through: the usual number where clients are fewer, since one of HTTP/2 has many requests
 	executing int // connections to the application, for executions
 	bodies    int // files of bodies on their way, and of stored answers that are repeated; each of the former may have one in the ledger beside it
 }
@@ -38,16 +41,22 @@ func shareOut(files, wanted int) share {
 	if wanted == 0 {
 		wanted = usualConnections
 	}
-	return share{clients: min(wanted, each), executing: min(gateway.DefaultMaxConns, each), bodies: each}
+	return share{clients: min(wanted, each), passing: min(max(wanted, usualConnections), each), executing: min(gateway.DefaultMaxConns, each), bodies: each}
 }
 
-// A bounded listener accepts no more connections than it has slots; who comes then waits in the system's queue, and is told nothing that is not so.
+// A bounded listener has no more connections than slots. Who comes then takes the place of the one that has been idle for longest; where none is idle it waits, as do
+// those behind it in the system's queue, and is told nothing that is not so.
 type bounded struct {
 	net.Listener
 	slots chan struct{}
-	open  atomic.Int64
 	log   zerolog.Logger
 	clock func() time.Time
+	began time.Time
+
+	mu    sync.Mutex
+	open  map[*connection]struct{}
+	going *connection // was the last to give way
+	asked int64       // when
 
 	said   time.Time     // when somebody was told last that there is no slot; of Accept alone
 	closed chan struct{} // by Close
@@ -55,28 +64,110 @@ type bounded struct {
 }
 
 func bound(l net.Listener, most int, opt *Options) *bounded {
-	return &bounded{Listener: l, slots: make(chan struct{}, most), log: opt.Log, clock: opt.Clock, closed: make(chan struct{})}
+	return &bounded{
+		Listener: l, slots: make(chan struct{}, most), log: opt.Log, clock: opt.Clock, began: opt.Clock(), open: map[*connection]struct{}{}, closed: make(chan struct{}),
+	}
 }
 
 // Accept implements net.Listener. One goroutine at a time calls it, as http.Server does.
 func (b *bounded) Accept() (net.Conn, error) {
-	select {
-	case b.slots <- struct{}{}:
-	default:
-		b.sayFull()
-		select {
-		case b.slots <- struct{}{}:
-		case <-b.closed:
-			return nil, net.ErrClosed
-		}
-	}
 	c, err := b.Listener.Accept()
 	if err != nil {
-		<-b.slots
 		return nil, err //nolint:wrapcheck // as it came
 	}
-	b.open.Add(1)
-	return &connection{Conn: c, leave: sync.OnceFunc(func() { b.open.Add(-1); <-b.slots })}, nil
+	if !b.enter() {
+		_ = c.Close() // nothing was read from it
+		return nil, net.ErrClosed
+	}
+	one := &connection{Conn: c}
+	one.leave = sync.OnceFunc(func() {
+		b.mu.Lock()
+		delete(b.open, one)
+		b.mu.Unlock()
+		<-b.slots
+	})
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.open[one] = struct{}{}
+	return one, nil
+}
+
+// How long a connection must have been idle to give way, since clients that are between two requests would only come back; and how often that is looked at.
+const (
+	idleEnough   = time.Second
+	giveWayEvery = 250 * time.Millisecond
+)
+
+// enter waits for a slot, and has idle connections give theirs up. It tells whether there is one: there is none any more after Close.
+func (b *bounded) enter() bool {
+	select {
+	case b.slots <- struct{}{}:
+		return true
+	default:
+	}
+	tick := time.NewTicker(giveWayEvery)
+	defer tick.Stop()
+	for {
+		if !b.giveWay() {
+			b.sayFull()
+		}
+		select {
+		case b.slots <- struct{}{}:
+			return true
+		case <-b.closed:
+			return false
+		case <-tick.C:
+		}
+	}
+}
+
+// giveWay ends the connection that has been idle for longest, and tells whether there is one. Nothing can be read from it any more: if a request has just come net/http
+// lifts that, and answers it.
+func (b *bounded) giveWay() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var longest *connection
+	now := b.sinceBegin()
+	least := now - int64(idleEnough)
+	if _, there := b.open[b.going]; there && b.going.idle.Load() > 0 && b.asked > least {
+		return true // one is enough, and it is on its way
+	}
+	for c := range b.open {
+		if since := c.idle.Load(); since > 0 && since <= least {
+			longest, least = c, since
+		}
+	}
+	if longest == nil {
+		return false
+	}
+	b.going, b.asked = longest, now
+	_ = longest.SetReadDeadline(time.Unix(1, 0)) // an error could only mean that it is closed
+	return true
+}
+
+// sinceBegin is what time it is, in nanoseconds; never 0.
+func (b *bounded) sinceBegin() int64 { return max(1, int64(b.clock().Sub(b.began))) }
+
+// follow notes whether a client is waited for, as http.Server tells it.
+func (b *bounded) follow(c net.Conn, state http.ConnState) {
+	if secure, ok := c.(*tls.Conn); ok {
+		c = secure.NetConn()
+	}
+	one, ok := c.(*connection)
+	switch {
+	case !ok:
+	case state == http.StateIdle:
+		one.idle.Store(b.sinceBegin())
+	default:
+		one.idle.Store(0)
+	}
+}
+
+// connected is how many clients there are.
+func (b *bounded) connected() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.open)
 }
 
 // fullEvery is how often it is logged at most that connections wait.
@@ -88,7 +179,7 @@ func (b *bounded) sayFull() {
 		return
 	}
 	b.said = now
-	b.log.Warn().Str("address", b.Addr().String()).Int("connections", cap(b.slots)).Msg("there are as many connections as may be: others wait until one ends")
+	b.log.Warn().Str("address", b.Addr().String()).Int("connections", cap(b.slots)).Msg("there are as many connections as may be, and none is idle: others wait until one ends")
 }
 
 // Close implements net.Listener. Connections stay.
@@ -101,6 +192,7 @@ func (b *bounded) Close() error {
 type connection struct {
 	net.Conn
 	leave func()
+	idle  atomic.Int64 // since when no request is there, as sinceBegin says it; 0: one is, or nobody has said anything yet
 }
 
 // Close implements net.Conn.

@@ -1,7 +1,9 @@
 package serve
 
 import (
+	"net"
 	"net/http"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -29,3 +31,9 @@ func Front(gate *core.Gate, hop *gateway.Gateway) *http.Server {
 
 // Patient is what the gateway passes requests on with.
 func Patient(next http.Handler) http.Handler { return patient(next) }
+
+// Follower is what hears of every state of every connection of a bounded listener, and a connection of that.
+func Follower(l net.Listener, clock func() time.Time) (net.Listener, func(net.Conn, http.ConnState)) {
+	b := bound(l, 8, &Options{Log: zerolog.Nop(), Clock: clock})
+	return b, b.follow
+}

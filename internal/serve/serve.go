@@ -86,7 +86,10 @@ func Run(ctx context.Context, cfg Config, opt Options) (err error) {
 	if err != nil {
 		return s.started(ctx, err)
 	}
-	defer closeListeners(public, admin)
+	defer func() { _ = public.Close() }() // the server has closed it before, mostly
+	if admin != nil {
+		defer func() { _ = admin.Close() }()
+	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	if err := s.open(ctx); err != nil {
 		return s.started(ctx, err)
@@ -126,15 +129,16 @@ func (s *server) loadCertificate() error {
 }
 
 // listen opens the listeners. The second one is nil where none is asked for.
-func (s *server) listen(ctx context.Context) (public, admin net.Listener, err error) {
+func (s *server) listen(ctx context.Context) (_, _ *bounded, err error) {
 	var lc net.ListenConfig
+	var public, admin net.Listener
 	if public, err = lc.Listen(ctx, "tcp", s.cfg.Listen); err != nil {
 		return nil, nil, &ListenError{Address: s.cfg.Listen, Flag: "--listen", Err: err}
 	}
 	clients := bound(public, s.share.clients, &s.opt)
 	if err := s.regs.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "poe", Name: "connections", Help: "Clients that are connected.",
-	}, func() float64 { return float64(clients.open.Load()) })); err != nil {
+	}, func() float64 { return float64(clients.connected()) })); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("registering metrics: %w", err), public.Close())
 	}
 	if s.cfg.Admin == "" {
@@ -178,7 +182,7 @@ func (s *server) open(ctx context.Context) (err error) {
 		return fmt.Errorf("reading the upstream's address: %w", err)
 	}
 	if s.hop, err = gateway.New(gateway.Config{
-		Upstream: upstream, MaxConns: s.share.executing, MaxPassing: s.share.clients, ErrorLog: serverLog(log), Clock: s.opt.Clock,
+		Upstream: upstream, MaxConns: s.share.executing, MaxPassing: s.share.passing, ErrorLog: serverLog(log), Clock: s.opt.Clock,
 	}); err != nil {
 		return err
 	}
@@ -223,7 +227,7 @@ func (s *server) coreConfig(spool *replay.Spool) core.Config {
 		Store: s.store, Keys: s.keys.Ring, Spool: spool, Prefix: c.Prefix, Param: c.Param, PublicURL: c.PublicURL,
 		TTL: c.TTL, Retention: c.Retention, Timeout: c.UpstreamTimeout, MaxWait: c.MaxWait,
 		MaxBody: int64(c.MaxBody), MaxResponse: int64(c.MaxResponse), MaxRunning: c.MaxRunning, Workers: c.Workers, Front: int64(c.Front),
-		Authorizer: s.hop.Proxy(),
+		Authorizer: s.hop.Asker(),
 		Clock:      s.opt.Clock, Log: s.opt.Log, Metrics: s.regs,
 	}
 	for _, r := range c.Guarded() {
@@ -330,15 +334,17 @@ func blankEnds(h http.Header) bool {
 }
 
 // serve answers requests until ctx ends, and then brings everything to rest.
-func (s *server) serve(ctx context.Context, public, admin net.Listener) error {
+func (s *server) serve(ctx context.Context, public, admin *bounded) error {
 	s.gate.Defer(s.hop)
 	errs := make(chan error, 2)
 	front := s.public(s.handler())
+	front.ConnState = public.follow
 	go func() { errs <- s.accept(front, public) }()
 	servers := []*http.Server{front}
 	at := Addresses{URL: openURL(public.Addr(), s.cert != nil)}
 	if admin != nil {
 		back := s.admin()
+		back.ConnState = admin.follow
 		servers = append(servers, back)
 		at.Admin = openURL(admin.Addr(), false)
 		go func() { errs <- back.Serve(admin) }()

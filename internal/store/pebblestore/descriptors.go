@@ -57,7 +57,12 @@ func (d descriptors) Create(name string, category vfs.DiskWriteCategory) (vfs.Fi
 
 // ReuseForWrite implements vfs.FS.
 func (d descriptors) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := waiting(d, func() (vfs.File, error) { return d.FS.ReuseForWrite(from, to, category) })
+	f, err := waiting(d, func() (vfs.File, error) {
+		if _, err := d.Stat(from); gone(err) { // it has its new name: the system's disk renames it before it opens it
+			return d.FS.OpenReadWrite(to, category)
+		}
+		return d.FS.ReuseForWrite(from, to, category)
+	})
 	return f, d.unlessLog(err, category)
 }
 

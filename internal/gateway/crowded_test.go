@@ -1,0 +1,91 @@
+package gateway_test
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postonce/poe/internal/gateway"
+)
+
+// Where clients keep all connections to the upstream for what passes through, others are told so after a while, and do not wait for as long as those like; and the
+// gate's own questions do not wait at all.
+func TestNoConnectionFree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		g := newGateway(t, "pipe", func(c *gateway.Config) { c.MaxPassing = 2 }, piped(func(c net.Conn, r *http.Request) {
+			if strings.HasPrefix(r.URL.Path, "/events") {
+				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+				<-release
+				return
+			}
+			_, _ = io.WriteString(c, ok)
+		}))
+		get := func(h http.Handler, path string) (int, time.Duration) {
+			w, begun := httptest.NewRecorder(), time.Now()
+			h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+			return w.Code, time.Since(begun)
+		}
+		var all sync.WaitGroup
+		for range 2 {
+			all.Go(func() { get(g.Proxy(), "/events") })
+		}
+		synctest.Wait()
+		if code, took := get(g.Proxy(), "/"); code != http.StatusServiceUnavailable || took != 10*time.Second {
+			t.Errorf("%d after %s", code, took)
+		}
+		if code, took := get(g.Asker(), "/"); code != http.StatusOK || took != 0 {
+			t.Errorf("a question: %d after %s", code, took)
+		}
+		close(release)
+		all.Wait()
+		if code, took := get(g.Proxy(), "/"); code != http.StatusOK || took != 0 {
+			t.Errorf("when they have gone: %d after %s", code, took)
+		}
+		g.Close()
+	})
+}
+
+// However many requests come at once, there are no more connections than may be, and all are answered.
+func TestPassingSharesConnections(t *testing.T) {
+	const most = 3
+	var now, highest atomic.Int64
+	u := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		highest.Store(max(highest.Load(), now.Add(1)))
+		defer now.Add(-1)
+		<-time.After(5 * time.Millisecond)
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	defer u.Close()
+	at := front(t, newGateway(t, strings.TrimPrefix(u.URL, "http://"), func(c *gateway.Config) { c.MaxPassing = most }))
+	var all sync.WaitGroup
+	for range 40 {
+		all.Go(func() {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+at+"/slow", http.NoBody)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			res, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if res.StatusCode != http.StatusNoContent {
+				t.Error(res.Status)
+			}
+			_ = res.Body.Close()
+		})
+	}
+	all.Wait()
+	if n := highest.Load(); n > most {
+		t.Errorf("%d at one time, and %d may be", n, most)
+	}
+}
