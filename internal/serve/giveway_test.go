@@ -89,9 +89,10 @@ func TestIdleConnectionsGiveWay(t *testing.T) {
 
 // Who is being answered does not give way, however long that takes; nor over HTTP/2.
 func TestBusyConnectionsDoNotGiveWay(t *testing.T) {
-	release := make(chan struct{})
+	release, came := make(chan struct{}), make(chan struct{}, 2)
 	app := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
+			came <- struct{}{}
 			<-release
 		}
 	}))
@@ -118,7 +119,9 @@ func TestBusyConnectionsDoNotGiveWay(t *testing.T) {
 		}
 		second <- err
 	}()
-	<-time.After(300 * time.Millisecond)
+	for range 2 {
+		<-came
+	}
 	late := dialTo(t, s.at.URL)
 	late.ask("/fast")
 	if err := late.answered(3 * time.Second); err == nil {
