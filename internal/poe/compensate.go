@@ -37,10 +37,7 @@ func pathsOf(template string) *regexp.Regexp {
 // TakesBack answers a client's request to a path that takes actions back, as if nothing were there, and tells whether it was one. What the policy sends does
 // not come in this way; what comes from a client must not look like that, or an application would take back for a client what it has done for it.
 func (g *Gate) TakesBack(w http.ResponseWriter, r *http.Request) bool {
-	if r.Method != http.MethodPost {
-		return false
-	}
-	if !g.routes.undoes(pathOf(requestTarget(r))) {
+	if r.Method != http.MethodPost || !g.routes.undoes(func() string { return pathOf(requestTarget(r)) }) {
 		return false
 	}
 	guardHeader(w.Header())
@@ -48,9 +45,13 @@ func (g *Gate) TakesBack(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// undoes tells whether a path, decoded and cleaned, is one that takes actions back.
-func (all routes) undoes(path string) bool {
-	return slices.ContainsFunc(all, func(c *route) bool { return c.undo != nil && c.undo.MatchString(path) })
+// undoes tells whether a path, decoded and cleaned, is one that takes actions back. Most programs have none, and then it is not asked for.
+func (all routes) undoes(path func() string) bool {
+	if !slices.ContainsFunc(all, func(c *route) bool { return c.undo != nil }) {
+		return false
+	}
+	p := path()
+	return slices.ContainsFunc(all, func(c *route) bool { return c.undo != nil && c.undo.MatchString(p) })
 }
 
 // undoing is the content of the request: what is to be taken back.

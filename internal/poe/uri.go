@@ -63,7 +63,7 @@ func (c *call) identify() error {
 		return errNotOurs
 	}
 	path, ok := targetPath(claims.Target)
-	if !ok || claims.Method == http.MethodPost && g.routes.undoes(cleanPath(path)) { // a PUT to it would be executed as the POST
+	if !ok || claims.Method == http.MethodPost && g.routes.undoes(func() string { return cleanPath(path) }) { // a PUT to it would be executed as the POST
 		return errNotOurs
 	}
 	c.claims, c.id, c.method, c.owner = claims, store.ID(claims.ID), claims.Method, &c.claims.Principal

@@ -316,6 +316,9 @@ func sendable(r *http.Request) bool {
 	if r.URL.Opaque != "" || r.URL.Path == "*" && r.Method != http.MethodOptions || r.URL.Scheme != "" && r.URL.Scheme != "http" && r.URL.Scheme != "https" {
 		return false
 	}
+	if r.ProtoMajor < 2 { // a line of HTTP/1 has no such character in its target, or net/http has refused it, and so with Host
+		return true
+	}
 	return !strings.ContainsFunc(r.RequestURI, func(c rune) bool { return c <= ' ' || c == 0x7f }) &&
 		httpguts.ValidHostHeader(r.Host) && !strings.ContainsAny(r.Host, " \t")
 }
