@@ -101,6 +101,7 @@ func TestLookupWaitsForSync(t *testing.T) {
 			t.Fatalf("another record got %v", err)
 		}
 	}
+	<-time.After(50 * time.Millisecond) // also where the machine has much else to do
 	opened.Store(true)
 	v.open()
 	wg.Wait()
