@@ -63,8 +63,8 @@ type call struct {
 // calls are those that can be used again. A request that is answered from memory needs little else.
 var calls = sync.Pool{New: func() any { return new(call) }}
 
-// giveBack gives c back when its request is answered, unless an execution has had it: a handler may have left somebody behind who still looks at it. So does
-// whoever panics on the way.
+// giveBack gives c back when its request is answered, unless an execution has had it: a handler may have left somebody behind who still looks at it. After a panic it
+// is not called.
 func (c *call) giveBack() {
 	if !c.lent {
 		*c = call{}
@@ -80,7 +80,7 @@ func (c *call) room() *[4]string {
 	return c.said
 }
 
-// guardAnswer is guardHeader.
+// guardAnswer is guardHeader, with room of the call's.
 func (c *call) guardAnswer() {
 	h := c.w.Header()
 	if !saysGuarded(h) {
