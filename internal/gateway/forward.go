@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"maps"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -65,13 +64,4 @@ func forwardedTrailer(t http.Header) http.Header {
 		out[name] = t[name]
 	}
 	return out
-}
-
-// clientAddress is the address without its port that X-Forwarded-For names, or "".
-func clientAddress(remote string) string {
-	host, _, err := net.SplitHostPort(remote)
-	if err != nil {
-		return ""
-	}
-	return host
 }

@@ -9,6 +9,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"sync"
 	"time"
@@ -35,6 +36,8 @@ type Config struct {
 	MaxPassing int
 	// MaxIdle limits the idle connections, of Execute and of Proxy each; MaxConns. Negative: none.
 	MaxIdle int
+	// Trusted are the addresses of proxies in front whose X-Forwarded-For, -Host and -Proto are believed; nobody. What others say is dropped.
+	Trusted []netip.Prefix
 	// TLS is cloned and used where Upstream is https; the system's roots, TLS 1.2 and up. ALPN is always http/1.1.
 	TLS *tls.Config
 	// Dial opens a connection; net.Dialer. One whose connections are no syscall.Conn gets no reuse in Execute.

@@ -40,7 +40,11 @@ func (g *Gateway) compose(req *replay.Request) (*message, error) {
 		trailer: forwardedTrailer(req.Trailer),
 	}
 	m.chunked = len(m.trailer) > 0
-	err := m.head(req, g.host)
+	host := req.Host
+	if host == "" {
+		host = g.host
+	}
+	err := m.head(req, host, g.heard(req.RemoteAddr, host, req.TLS != nil, req.Header))
 	if err == nil {
 		err = m.fill()
 	}
@@ -59,11 +63,7 @@ func (g *Gateway) dispose(m *message) {
 
 // head writes the request's head. What it is made of came from outside and is checked again here: nothing may end a line, so
 // one request stays one request (RFC 9112 section 11.2).
-func (m *message) head(req *replay.Request, upstream string) error {
-	host := req.Host
-	if host == "" {
-		host = upstream
-	}
+func (m *message) head(req *replay.Request, host string, said hearsay) error {
 	switch {
 	case !httpguts.ValidHeaderFieldName(req.Method):
 		return fmt.Errorf("method %q is not a token", req.Method)
@@ -87,7 +87,7 @@ func (m *message) head(req *replay.Request, upstream string) error {
 	for _, own := range req.Forward {
 		f.put(own.Name, own.Value)
 	}
-	f.forwardedFor(req, host)
+	f.forwardedFor(said)
 	f.framing()
 	m.add("\r\n")
 	return f.err
@@ -130,16 +130,12 @@ func (f *fields) put(name, value string) {
 	f.add(name, ": ", value, "\r\n")
 }
 
-func (f *fields) forwardedFor(req *replay.Request, host string) {
-	if ip := clientAddress(req.RemoteAddr); ip != "" {
-		f.put("X-Forwarded-For", ip)
+func (f *fields) forwardedFor(said hearsay) {
+	if said.addresses != "" {
+		f.put("X-Forwarded-For", said.addresses)
 	}
-	f.put("X-Forwarded-Host", host)
-	if req.TLS != nil {
-		f.put("X-Forwarded-Proto", "https")
-	} else {
-		f.put("X-Forwarded-Proto", "http")
-	}
+	f.put("X-Forwarded-Host", said.host)
+	f.put("X-Forwarded-Proto", said.proto)
 }
 
 // framing says where the body ends. Without a body it says so only where a method lets one expect it (RFC 9110 section 8.6).

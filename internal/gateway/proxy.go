@@ -125,7 +125,8 @@ func (g *Gateway) rewrite(pr *httputil.ProxyRequest) {
 	pinKeys(pr.Out.Header)
 	onlyWebsocket(pr.Out)
 	passTrailers(pr)
-	pr.SetXForwarded()
+	said := g.heard(pr.In.RemoteAddr, pr.In.Host, pr.In.TLS != nil, pr.In.Header)
+	said.tell(pr)
 }
 
 // locate makes the URL whose request target is that of r, octet for octet where net/url can say it. If somebody

@@ -12,13 +12,14 @@ import (
 // placeholder describe the flag, which is the field's name in lower case with hyphens. Load fills every field;
 // a Config put together by hand begins with Defaults.
 type Config struct {
-	Listen         string `yaml:"listen" usual:":8080" placeholder:"ADDR" group:"where" help:"Address that clients use."`
-	Upstream       string `yaml:"upstream" placeholder:"URL" group:"where" help:"The application: http://host:port."`
-	PublicURL      string `yaml:"public_url" placeholder:"URL" group:"where" help:"Scheme and host that clients see, for the addresses in problems."`
-	Admin          string `yaml:"admin" usual:"127.0.0.1:8081" placeholder:"ADDR" group:"where" help:"Address of /healthz, /readyz, /metrics and what operators do; empty: none."`
-	AdminTokenFile string `yaml:"admin_token_file" placeholder:"FILE" group:"where" help:"File with the token that guards it; needed unless it is on loopback."`
-	TLSCert        string `yaml:"tls_cert" name:"tls-cert" placeholder:"FILE" group:"where" help:"Certificate chain, PEM; with --tls-key."`
-	TLSKey         string `yaml:"tls_key" name:"tls-key" placeholder:"FILE" group:"where" help:"Its private key, PEM."`
+	Listen         string   `yaml:"listen" usual:":8080" placeholder:"ADDR" group:"where" help:"Address that clients use."`
+	Upstream       string   `yaml:"upstream" placeholder:"URL" group:"where" help:"The application: http://host:port."`
+	PublicURL      string   `yaml:"public_url" placeholder:"URL" group:"where" help:"Scheme and host that clients see, for the addresses in problems."`
+	TrustedProxies []string `yaml:"trusted_proxies" placeholder:"ADDR" group:"where" help:"Proxies in front whose X-Forwarded-For, -Host and -Proto are believed and passed on: addresses or networks (10.0.0.0/8); repeatable."`
+	Admin          string   `yaml:"admin" usual:"127.0.0.1:8081" placeholder:"ADDR" group:"where" help:"Address of /healthz, /readyz, /metrics and what operators do; empty: none."`
+	AdminTokenFile string   `yaml:"admin_token_file" placeholder:"FILE" group:"where" help:"File with the token that guards it; needed unless it is on loopback."`
+	TLSCert        string   `yaml:"tls_cert" name:"tls-cert" placeholder:"FILE" group:"where" help:"Certificate chain, PEM; with --tls-key."`
+	TLSKey         string   `yaml:"tls_key" name:"tls-key" placeholder:"FILE" group:"where" help:"Its private key, PEM."`
 
 	Store string `yaml:"store" usual:"pebble:./poe-data" placeholder:"STORE" group:"state" help:"The ledger: pebble:DIR, or memory: to forget."`
 	Keys  string `yaml:"keys" placeholder:"FILE" group:"state" help:"Keys that sign POE URIs (poe keys new); empty: in the ledger's folder."`

@@ -1,9 +1,11 @@
 package serve
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -36,11 +38,7 @@ func check(c *Config, d *decoder) {
 	checkCallbacks(c, d)
 	seen := map[string]origin{}
 	for i, match := range c.Protect {
-		path := fmt.Sprintf("protect[%d]", i)
-		if !d.has(path) {
-			d.given[path] = d.given["protect"]
-		}
-		checkMatch(d, seen, path, match)
+		checkMatch(d, seen, fmt.Sprintf("protect[%d]", i), match)
 	}
 	names := map[string]origin{}
 	for i := range c.Routes {
@@ -100,6 +98,11 @@ func checkPlaces(c *Config, d *decoder) {
 	if c.PublicURL != "" {
 		checkOrigin(d, "public_url", c.PublicURL)
 	}
+	for i, p := range c.TrustedProxies {
+		if _, err := network(p); err != nil {
+			d.wrong(fmt.Sprintf("trusted_proxies[%d]", i), "%q %s", p, err)
+		}
+	}
 	if c.TLSCert != "" && c.TLSKey == "" {
 		d.wrong("tls_cert", "is here without tls_key")
 	}
@@ -149,6 +152,38 @@ func checkOrigin(d *decoder, path, text string) {
 	case u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"):
 		d.wrong(path, "%q says more than scheme, host and port", u.Redacted())
 	}
+}
+
+// network reads an address, which is a network of its own, or a network.
+func network(text string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		var a netip.Addr
+		if a, err = netip.ParseAddr(text); err == nil && a.Zone() != "" {
+			err = errors.New("it is of one machine's link")
+		}
+		p = netip.PrefixFrom(a, a.BitLen())
+	}
+	switch {
+	case err != nil:
+		return netip.Prefix{}, errors.New("is neither an address nor a network (write 10.0.0.7 or 10.0.0.0/8)")
+	case p.Addr().Is4In6():
+		return netip.Prefix{}, errors.New("is an address of IPv4 in the form of IPv6 (write 10.0.0.7 or 10.0.0.0/8)")
+	case p != p.Masked():
+		return netip.Prefix{}, fmt.Errorf("is no network, since it goes on behind its %d bits (write %s, or the address alone)", p.Bits(), p.Masked())
+	default:
+		return p, nil
+	}
+}
+
+// trusted returns the networks of the proxies that are believed.
+func (c Config) trusted() (all []netip.Prefix) {
+	for _, text := range c.TrustedProxies {
+		if p, err := network(text); err == nil { // which Check has seen to
+			all = append(all, p)
+		}
+	}
+	return all
 }
 
 // validPort tells whether a port can be dialled; "" is the scheme's.

@@ -83,12 +83,12 @@ func (d *decoder) has(path string) bool {
 	return ok
 }
 
-// originOf returns where the key at path was given; where it was not, the mapping that lacks it; without a file, its name.
+// originOf returns where the key at path was given; where it was not, the list or mapping that it is of; without a file, its name.
 func (d *decoder) originOf(path string) origin {
 	if from, ok := d.given[path]; ok {
 		return from
 	}
-	if i := strings.LastIndexByte(path, '.'); i >= 0 {
+	if i := strings.LastIndexAny(path, ".["); i >= 0 {
 		if from, ok := d.given[path[:i]]; ok {
 			return from
 		}

@@ -19,6 +19,7 @@ listen: ":9443"
 admin: 127.0.0.1:9081
 admin_token_file: admin.token
 public_url: https://api.example.com
+trusted_proxies: [10.0.0.0/8, "::1"]
 upstream: http://127.0.0.1:9000
 store: pebble:./ledger
 keys: ./keys.json
@@ -84,7 +85,7 @@ func TestParseReadsEveryKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := serve.Config{
-		Listen: ":9443", Admin: "127.0.0.1:9081", AdminTokenFile: "admin.token", PublicURL: "https://api.example.com",
+		Listen: ":9443", Admin: "127.0.0.1:9081", AdminTokenFile: "admin.token", PublicURL: "https://api.example.com", TrustedProxies: []string{"10.0.0.0/8", "::1"},
 		Upstream: "http://127.0.0.1:9000", Store: "pebble:./ledger", Keys: "./keys.json",
 		Prefix: "/once/", Param: "once", TTL: 2 * time.Hour, Retention: 48 * time.Hour,
 		MaxBody: 1 << 20, MaxResponse: 2_000_000, Spool: 3 << 30, Front: 4096,
@@ -278,6 +279,11 @@ func TestMistakesOneByOne(t *testing.T) {
 		{"public url", "public_url: example.com", `p:2:13: public_url: "example.com" is not a URL (write http://host:port)`},
 		{"public url's path", "public_url: https://a/b", `p:2:13: public_url: "https://a/b" says more than scheme, host and port`},
 		{"public url's password", "public_url: https://a:secret@b", `p:2:13: public_url: "https://a:xxxxx@b" says more than scheme, host and port`},
+		{"proxy", "trusted_proxies: [10.0.0.7, proxy.example]", `p:2:29: trusted_proxies: "proxy.example" is neither an address nor a network (write 10.0.0.7 or 10.0.0.0/8)`},
+		{"proxy with a port", "trusted_proxies: ['10.0.0.7:80']", `p:2:19: trusted_proxies: "10.0.0.7:80" is neither an address nor a network (write 10.0.0.7 or 10.0.0.0/8)`},
+		{"proxy of a zone", "trusted_proxies: ['fe80::1%eth0']", `p:2:19: trusted_proxies: "fe80::1%eth0" is neither an address nor a network (write 10.0.0.7 or 10.0.0.0/8)`},
+		{"proxy of both kinds", "trusted_proxies: ['::ffff:10.0.0.7']", `p:2:19: trusted_proxies: "::ffff:10.0.0.7" is an address of IPv4 in the form of IPv6 (write 10.0.0.7 or 10.0.0.0/8)`},
+		{"proxies that are no network", "trusted_proxies: [10.0.0.7/8]", `p:2:19: trusted_proxies: "10.0.0.7/8" is no network, since it goes on behind its 8 bits (write 10.0.0.0/8, or the address alone)`},
 		{"store", "store: ./data", `p:2:8: store: is not a ledger (write pebble:DIR, or memory: for one that forgets)`},
 		{"store nowhere", "store: 'pebble:'", `p:2:8: store: is not a ledger (write pebble:DIR, or memory: for one that forgets)`},
 		{"store with a password", "store: mysql://a:secret@b", `p:2:8: store: is not a ledger (write pebble:DIR, or memory: for one that forgets)`},
@@ -409,8 +415,10 @@ func TestGivenBeatsTheFile(t *testing.T) {
 func TestGivenIsNamedInMistakesAboutItsItems(t *testing.T) {
 	_, err := serve.Load(serve.Source{Given: []serve.Given{
 		{Key: "protect", From: "--protect", Value: []string{"POST /a", "nonsense"}},
+		{Key: "trusted_proxies", From: "POE_TRUSTED_PROXIES", Value: []string{"10.0.0.7", "shop"}},
 	}})
 	want := `upstream: is missing: say where the application is, e.g. http://127.0.0.1:9000
+POE_TRUSTED_PROXIES: "shop" is neither an address nor a network (write 10.0.0.7 or 10.0.0.0/8)
 --protect: "nonsense" is not a method and a path (write "POST /orders")`
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)

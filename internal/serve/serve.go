@@ -182,7 +182,7 @@ func (s *server) open(ctx context.Context) (err error) {
 		return fmt.Errorf("reading the upstream's address: %w", err)
 	}
 	if s.hop, err = gateway.New(gateway.Config{
-		Upstream: upstream, MaxConns: s.share.executing, MaxPassing: s.share.passing, ErrorLog: serverLog(log), Clock: s.opt.Clock,
+		Upstream: upstream, MaxConns: s.share.executing, MaxPassing: s.share.passing, Trusted: s.cfg.trusted(), ErrorLog: serverLog(log), Clock: s.opt.Clock,
 	}); err != nil {
 		return err
 	}
