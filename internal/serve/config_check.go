@@ -94,6 +94,9 @@ func checkPlaces(c *Config, d *decoder) {
 		d.wrong("upstream", "is missing: say where the application is, e.g. http://127.0.0.1:9000")
 	} else {
 		checkOrigin(d, "upstream", c.Upstream)
+		if own := c.leadsBack(); own != "" {
+			d.wrong("upstream", "%q is where poe itself listens (%s), and requests would go round in a circle: say where the application is", c.Upstream, own)
+		}
 	}
 	if c.PublicURL != "" {
 		checkOrigin(d, "public_url", c.PublicURL)
@@ -152,6 +155,38 @@ func checkOrigin(d *decoder, path, text string) {
 	case u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"):
 		d.wrong(path, "%q says more than scheme, host and port", u.Redacted())
 	}
+}
+
+// leadsBack names the listener that the upstream is, if it is surely one; "": it is none.
+func (c *Config) leadsBack() string {
+	u, err := url.Parse(c.Upstream)
+	if err != nil {
+		return ""
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	for _, own := range []struct{ key, address string }{{"listen", c.Listen}, {"admin", c.Admin}} {
+		host, at, err := net.SplitHostPort(own.address)
+		if err != nil || at != port || at == "0" {
+			continue
+		}
+		ip := net.ParseIP(host)
+		everywhere := host == "" || ip != nil && ip.IsUnspecified()
+		if here := loopbackName(u.Hostname()); everywhere && here || plainHost(host) == plainHost(u.Hostname()) {
+			return own.key
+		}
+	}
+	return ""
+}
+
+// plainHost is a host by the name that all call it by.
+func plainHost(host string) string {
+	if host = strings.ToLower(host); host == "localhost" {
+		return "127.0.0.1"
+	}
+	return host
 }
 
 // network reads an address, which is a network of its own, or a network.

@@ -364,6 +364,12 @@ func TestUpstream(t *testing.T) {
 		{"fragment", "upstream: 'http://a#'", `p:1:11: upstream: "http://a" says more than scheme, host and port`},
 		{"slash", "upstream: http://a/", ""},
 		{"https", "upstream: https://[::1]:443", ""},
+		{"poe itself", "upstream: http://localhost\nlisten: :80", `p:1:11: upstream: "http://localhost" is where poe itself listens (listen), and requests would go round in a circle: say where the application is`},
+		{"poe itself at one address", "upstream: http://10.0.0.7:8080\nlisten: 10.0.0.7:8080",
+			`p:1:11: upstream: "http://10.0.0.7:8080" is where poe itself listens (listen), and requests would go round in a circle: say where the application is`},
+		{"poe's admin listener", "upstream: http://127.0.0.1:8081", `p:1:11: upstream: "http://127.0.0.1:8081" is where poe itself listens (admin), and requests would go round in a circle: say where the application is`},
+		{"another machine", "upstream: http://10.0.0.7:8080", ""},
+		{"another address of this one", "upstream: http://127.0.0.2:8080\nlisten: 127.0.0.1:8080", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
