@@ -23,6 +23,7 @@ const authorizeTime = 10 * time.Second
 var notAsked = []string{
 	"Content-Length", "Content-Type", "Content-Encoding", "Content-Digest", "Range", "If-Match", "If-None-Match", "If-Range", "If-Modified-Since", "If-Unmodified-Since",
 	"Prefer", callbackField,
+	"X-Forwarded-Host", // which a trusted proxy says of the asker, who may have rights there
 }
 
 // maxVerdict is how much of a refusal's content is passed on, in bytes.

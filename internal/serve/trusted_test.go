@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postonce/poe/internal/serve"
 )
 
 // What a trusted proxy in front says of its client is heard by the application whichever way a request takes, also where it is executed later.
@@ -52,5 +54,30 @@ func TestTrustedProxyIsHeardOnEveryWay(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Whether an answer may be repeated is asked at the host that it was given at, whatever a trusted proxy says that the asker has named.
+func TestTrustedProxyDoesNotChooseWhereToAsk(t *testing.T) {
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/auth" && r.Header.Get("X-Forwarded-Host") == "mallory.example" {
+			return // where he may have everything
+		}
+		if r.URL.Path == "/auth" {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		w.WriteHeader(http.StatusCreated)
+	}))
+	defer app.Close()
+	cfg := config(t, app.URL)
+	cfg.TrustedProxies = []string{"127.0.0.1"}
+	cfg.Routes = []serve.Route{{Match: "POST /orders", Authorize: "/auth"}}
+	s := run(t, cfg)
+	if res, body := do(t, "POST", s.at.URL+"/orders", "", "Idempotency-Key: k", "X-Forwarded-Host: alice.example"); res.StatusCode != 201 {
+		t.Fatalf("status %d: %s", res.StatusCode, body)
+	}
+	if res, _ := do(t, "POST", s.at.URL+"/orders", "", "Idempotency-Key: k", "X-Forwarded-Host: mallory.example"); res.StatusCode != 403 {
+		t.Errorf("status %d: the application was asked at the asker's host", res.StatusCode)
 	}
 }
