@@ -11,17 +11,19 @@ import (
 )
 
 // A pool bounds the connections and keeps the idle ones. Whoever has a slot may use one connection, idle or new. A
-// connection is put back before its slot is, so there are never more connections than slots. It owns no goroutine:
-// what is idle for too long is closed when the next connection is taken or put back.
+// connection is put back before its slot is, so there are never more connections than slots. It owns no goroutine, but a
+// timer while something is idle: an application that serves few connections at a time must not wait for our next request.
 type pool struct {
 	slots       chan struct{}
 	maxIdle     int
 	idleTimeout time.Duration
 	clock       func() time.Time
 
-	mu     sync.Mutex
-	idle   []*conn // longest idle first
-	closed bool
+	mu      sync.Mutex
+	idle    []*conn // longest idle first
+	closed  bool
+	timer   *time.Timer // of tidy; nil: nothing was idle yet
+	running bool        // the timer is
 }
 
 // reserve takes a slot, waiting for one as long as ctx allows. Its error wraps replay.ErrBusy.
@@ -80,6 +82,34 @@ func (p *pool) put(c *conn) {
 		old = append(old, c)
 	} else {
 		p.idle = append(p.idle, c)
+		p.watch(now)
+	}
+	p.mu.Unlock()
+	closeAll(old)
+}
+
+// watch has tidy called when the one that is idle for longest has been so for too long, unless it will be called anyway. p.mu is held.
+func (p *pool) watch(now time.Time) {
+	if p.running {
+		return
+	}
+	p.running = true
+	left := p.idleTimeout - now.Sub(p.idle[0].idleSince)
+	if p.timer == nil {
+		p.timer = time.AfterFunc(left, p.tidy)
+		return
+	}
+	p.timer.Reset(left)
+}
+
+// tidy closes what is idle for too long.
+func (p *pool) tidy() {
+	now := p.clock()
+	p.mu.Lock()
+	old := p.expired(now)
+	p.running = false
+	if len(p.idle) > 0 {
+		p.watch(now)
 	}
 	p.mu.Unlock()
 	closeAll(old)

@@ -254,6 +254,24 @@ func TestIdleTimeout(t *testing.T) {
 	}
 }
 
+// An idle connection ends in time though nothing follows it: an application that serves one connection at a time is free for others then.
+func TestIdleConnectionEndsByItself(t *testing.T) {
+	gone := make(chan struct{}, 3)
+	u := listen(t, func(p *peer, _ int) {
+		for p.request() != nil {
+			p.say(ok)
+		}
+		gone <- struct{}{}
+	})
+	g := newGateway(t, u.address, func(c *gateway.Config) { c.IdleTimeout = 20 * time.Millisecond })
+	for range 2 {
+		if res := execute(t, within(t, patience), g, post(t, "x")); res.Proof != replay.Complete {
+			t.Fatalf("proof %v: %v", res.Proof, res.Err)
+		}
+		wait(t, gone)
+	}
+}
+
 // Close ends what is idle, and nothing is kept afterwards.
 func TestClose(t *testing.T) {
 	gone := make(chan struct{}, 3)
