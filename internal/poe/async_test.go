@@ -155,6 +155,24 @@ func TestAsyncWaiting(t *testing.T) {
 	}
 }
 
+// Nobody waits for what a gate that drains does not execute any more: the client is told that it was accepted.
+func TestAsyncWaitingWhileItDrains(t *testing.T) {
+	b := deferring(t, nil)
+	answered := make(chan *http.Response, 1)
+	go func() { answered <- b.do("POST", b.issue("/orders").URI, "apples", "Prefer: respond-async, wait=20") }()
+	for core.Waiting(b.gate) == 0 {
+		runtime.Gosched()
+	}
+	b.gate.Drain()
+	select {
+	case res := <-answered:
+		monitor(t, res)
+	case <-time.After(10 * time.Second):
+		t.Error("it still waits")
+		<-answered
+	}
+}
+
 // A second request under an id that is answered once is told that it is the second, also where it has waited for the end of the first.
 func TestAsyncSecondIsRefused(t *testing.T) {
 	b := newBench(t, func(c *core.Config) {

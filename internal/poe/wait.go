@@ -23,8 +23,9 @@ func (g *Gate) patience(r *http.Request) time.Time {
 	return time.Now().Add(min(time.Duration(min(seconds, 86400))*time.Second, g.cfg.MaxWait)) //nolint:forbidigo // as the timers have it: the ledger's time may stand still
 }
 
-// await blocks until somebody else's execution of id has ended, the client is no longer willing to wait, or there is
-// no room for another waiter. It tells whether it is worth looking again.
+// await blocks until somebody else's execution of id has ended, the client is no longer willing to wait, there is
+// no room for another waiter, or the gate drains: what it does not execute then will not be executed here. It tells whether
+// it is worth looking again.
 func (g *Gate) await(ctx context.Context, id store.ID, until time.Time) bool {
 	left := time.Until(until) //nolint:forbidigo // see patience
 	if until.IsZero() || left <= 0 {
@@ -40,7 +41,10 @@ func (g *Gate) await(ctx context.Context, id store.ID, until time.Time) bool {
 		g.flights.await(ctx, fl)
 		return ctx.Err() == nil
 	}
-	// It runs elsewhere: the ledger is asked again now and then.
+	if g.draining.Load() {
+		return false
+	}
+	// It runs elsewhere, or later: the ledger is asked again now and then.
 	pause := time.NewTimer(min(left, pollEvery))
 	defer pause.Stop()
 	select {
