@@ -14,11 +14,12 @@ import (
 // of hours; and for taking the next piece of an answer. An answer that is long in coming is no client that is slow.
 const patience = 2 * time.Minute
 
-// flushed lets the end of an answer, which net/http writes after h has returned, be waited for no longer than the rest of it. net/http lifts that limit.
+// flushed lets the end of an answer, which net/http writes after h has returned, be waited for no longer than the rest of it. net/http lifts that limit. Over
+// HTTP/2 a client may take all that the connection has, and leave the window of one stream shut: stalled does not see that.
 func flushed(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.ServeHTTP(w, r)
-		if r.ProtoMajor == 1 { // HTTP/2 has a limit of its own, stalled
+		if r.ProtoMajor == 1 || r.Context().Err() == nil { // a stream of HTTP/2 that was reset would be kept until then
 			_ = http.NewResponseController(w).SetWriteDeadline(deadline())
 		}
 	})

@@ -56,16 +56,7 @@ func TestStalledClient(t *testing.T) {
 		if err := f.WriteSettings(); err != nil {
 			t.Fatal(err)
 		}
-		var head bytes.Buffer
-		enc := hpack.NewEncoder(&head)
-		for _, h := range []hpack.HeaderField{{Name: ":method", Value: "GET"}, {Name: ":scheme", Value: "http"}, {Name: ":authority", Value: "a"}, {Name: ":path", Value: "/"}} {
-			if err := enc.WriteField(h); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: head.Bytes(), EndHeaders: true, EndStream: true}); err != nil {
-			t.Fatal(err)
-		}
+		askOver2(t, f)
 		err := <-ended
 		if waited := time.Since(began); waited > 30*time.Second {
 			t.Errorf("its handler was held for %v, until: %v", waited, err)
@@ -74,4 +65,58 @@ func TestStalledClient(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// One that reads on, but leaves the window of its stream shut, is not waited for either, be the answer so short that it is written when the handler has returned.
+func TestWindowThatStaysShut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := serve.Public(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "short") }))
+		l := one{make(chan net.Conn, 1), make(chan struct{})}
+		client, server := net.Pipe()
+		l.conns <- server
+		go func() { _ = srv.Serve(l) }()
+		f := http2.NewFramer(client, client)
+		reset := make(chan struct{})
+		go func() {
+			for {
+				frame, err := f.ReadFrame()
+				if err != nil {
+					return
+				}
+				if _, is := frame.(*http2.RSTStreamFrame); is {
+					close(reset)
+					return
+				}
+			}
+		}()
+		if _, err := io.WriteString(client, http2.ClientPreface); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}); err != nil {
+			t.Fatal(err)
+		}
+		askOver2(t, f)
+		select {
+		case <-reset:
+		case <-time.After(time.Hour):
+			t.Error("its stream is still open after an hour")
+		}
+		_ = client.Close()
+		_ = srv.Close()
+	})
+}
+
+// askOver2 sends a GET as the first request of a connection.
+func askOver2(t *testing.T, f *http2.Framer) {
+	t.Helper()
+	var head bytes.Buffer
+	enc := hpack.NewEncoder(&head)
+	for _, h := range []hpack.HeaderField{{Name: ":method", Value: "GET"}, {Name: ":scheme", Value: "http"}, {Name: ":authority", Value: "a"}, {Name: ":path", Value: "/"}} {
+		if err := enc.WriteField(h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: head.Bytes(), EndHeaders: true, EndStream: true}); err != nil {
+		t.Fatal(err)
+	}
 }
