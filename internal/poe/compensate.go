@@ -158,6 +158,9 @@ func (g *Gate) announce(ctx context.Context, child *store.Record) error {
 	if err == nil && parent.State == store.Unknown && parent.Undo == child.ID && parent.Due.Equal(store.Person) {
 		next := parent
 		next.Term, next.Due = g.newTerm(), g.now().Add(time.Minute)
+		if !wasLeft(&parent) { // it was, since it waits for a person: a full history has lost that line
+			next.Note(store.Event{At: g.now(), From: parent.State, To: next.State, Who: "recovery", Why: leftToAPerson + "a person decides about its compensation"})
+		}
 		_, err = g.writeAdvance(ctx, &parent, next, store.Also{})
 	}
 	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrStale) { // stale: it has moved by itself

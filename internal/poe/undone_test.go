@@ -84,32 +84,45 @@ func TestCallbackOfAnEndThatDoesNotFit(t *testing.T) {
 	}
 }
 
-// The same unknown end is told once, always under the same webhook-id, whatever lines come into the history: a receiver that sees another id believes that
-// something has happened.
+// The same unknown end is told once, always under the same webhook-id, whatever lines come into the history, and go for want of room: a receiver that sees another
+// id believes that something has happened.
 func TestUnknownIsToldOnce(t *testing.T) {
-	h := newHook(t)
-	route := core.Route{
-		Name: "default", Match: "POST *", Doors: []string{"poe", "callback"}, Unique: []string{"header:X-Item"}, Recovery: core.RecoveryCompensate, Compensate: "/orders/compensate/{id}",
-	}
-	first := calling(t, h)
-	u := &upstream{answer: breaks} // the compensation too
-	b := callingAs(t, h, first, func(c *core.Config) { c.Routes = []core.Route{route} })
-	b.of = first
-	b.behind(u)
-	i := b.issue("/orders")
-	b.do("POST", i.URI, "apples", "X-Item: cup", "Callback-URL: "+h.URL)
-	b.pass(10*time.Second, time.Second)
-	r := b.wantState(i.ID, store.Unknown)
-	if h.got() != 1 {
-		t.Fatalf("called %d times", h.got())
-	}
-	if err := b.gate.Free(t.Context(), i.ID, "operator:ada"); err != nil { // a line of history
-		t.Fatal(err)
-	}
-	b.decide(decision(r.Undo.String(), core.AsFailed)) // so the parent stays unknown, as it was
-	b.pass(10*time.Minute, 10*time.Second)
-	if r := b.wantState(i.ID, store.Unknown); !r.Due.Equal(store.Person) || h.got() != 1 {
-		t.Errorf("due %s, called %d times: %v; %v", r.Due, h.got(), h.events, r.History)
+	for name, before := range map[string]int{"at once": 0, "with a full history": store.MaxHistory / 2} {
+		t.Run(name, func(t *testing.T) {
+			h := newHook(t)
+			route := core.Route{
+				Name: "default", Match: "POST *", Doors: []string{"poe", "callback"}, Unique: []string{"header:X-Item"},
+				Recovery: core.RecoveryCompensate, Compensate: "/orders/compensate/{id}", Compensated: core.CompensatedUnused,
+			}
+			first := calling(t, h)
+			u := &upstream{}
+			b := callingAs(t, h, first, func(c *core.Config) { c.Routes = []core.Route{route} })
+			b.of = first
+			b.behind(u)
+			i := b.issue("/orders")
+			order := func() store.Record {
+				b.do("POST", i.URI, "apples", "X-Item: cup", "Callback-URL: "+h.URL)
+				b.pass(10*time.Second, time.Second)
+				return b.lookup(i.ID)
+			}
+			for u.says(onCompensation(answers(204, ""))); before > 0; before-- {
+				order()
+				b.wantState(i.ID, store.Unused)
+			}
+			u.says(breaks) // the compensation too
+			r := order()
+			if h.got() != 1 {
+				t.Fatalf("called %d times", h.got())
+			}
+			if err := b.gate.Free(t.Context(), i.ID, "operator:ada"); err != nil { // a line of history
+				t.Fatal(err)
+			}
+			b.decide(decision(r.Undo.String(), core.AsFailed)) // so the parent stays unknown, as it was
+			b.pass(10*time.Minute, 10*time.Second)
+			if r := b.wantState(i.ID, store.Unknown); !r.Due.Equal(store.Person) || h.got() != 1 {
+				t.Errorf("due %s, called %d times: %v; %v", r.Due, h.got(), h.events, r.History)
+			}
+		})
 	}
 }
 
