@@ -303,6 +303,7 @@ func (c *call) answer(end *ending) {
 	default:
 		c.decorate(s, end.answer.Status)
 		giveWay(c.w, end.answer.Header, true)
+		c.body.Release() // a client may take its time
 		w, sent := unlessStalled(c.w, end.answer.Size, g.cfg.Patience)
 		defer sent()
 		if err := replay.Send(w, c.r, end.answer); err != nil {

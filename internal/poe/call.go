@@ -280,6 +280,7 @@ func (c *call) replay(s *status) {
 	c.link(s)
 	c.naming.mark(c.w.Header(), s, true)
 	if s.record.Status != http.StatusMethodNotAllowed {
+		c.body.Release() // as after an execution
 		c.g.repeat(c.w, c.r, s, s.record.Status)
 		return
 	}

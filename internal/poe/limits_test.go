@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -244,6 +245,39 @@ func TestRepeatsHoldNoMoreFilesThanThereAre(t *testing.T) {
 	for range 2 {
 		if res := b.do("GET", i.URI, ""); res.StatusCode != http.StatusOK || text(t, res) != large {
 			t.Errorf("when there is a file again: %s", res.Status)
+		}
+	}
+}
+
+// writing is a client's writer that tells of each write before it is done.
+type writing struct {
+	*httptest.ResponseRecorder
+	tell func()
+}
+
+func (w writing) Write(p []byte) (int, error) {
+	w.tell()
+	return w.ResponseRecorder.Write(p)
+}
+
+// A request is not kept while its client takes its time for the answer: others need the room.
+func TestBodyWhileItIsAnswered(t *testing.T) {
+	var spool *replay.Spool
+	b := newBench(t, func(c *core.Config) { spool = c.Spool })
+	b.app = func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusCreated)
+		_, _ = io.WriteString(w, "made")
+	}
+	for _, which := range []string{"executed", "repeated"} {
+		r := httptest.NewRequest(http.MethodPost, "/orders", strings.NewReader(strings.Repeat("x", 2*store.InlineLimit)))
+		r.Header.Set("Idempotency-Key", "k")
+		w := writing{httptest.NewRecorder(), func() {
+			if _, disk := spool.Usage(); disk > 0 {
+				t.Errorf("%s: the request still takes %d bytes of the disk when it is answered", which, disk)
+			}
+		}}
+		if b.handler.ServeHTTP(w, r); w.Code != http.StatusCreated {
+			t.Errorf("%s: %d %s", which, w.Code, w.Body)
 		}
 	}
 }
