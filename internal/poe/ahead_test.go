@@ -41,6 +41,32 @@ func ahead(t *testing.T, change func(*core.Config)) (b *bench, set func(), next 
 	}
 }
 
+// One that the ledger does not take as it is keeps neither the others waiting nor the next process from starting.
+func TestPutOffAndNotTaken(t *testing.T) {
+	var refused string
+	b, set, next := ahead(t, func(c *core.Config) {
+		c.Store = &tampered{Store: c.Store, moving: func(r store.Record) error {
+			if r.ID.String() == refused {
+				return store.ErrInvalid
+			}
+			return nil
+		}}
+	})
+	u := &upstream{answer: answers(429, "")}
+	b.behind(u)
+	first, _ := readState(t, b.do("POST", "/orders", "x", later, "Idempotency-Key: k1").Header)
+	second, _ := readState(t, b.do("POST", "/orders", "x", later, "Idempotency-Key: k2").Header)
+	b.work()
+	set()
+	refused = first
+	u.says(answers(201, ""))
+	b = next()
+	b.behind(u)
+	b.work()
+	b.wantState(first, store.Queued)
+	b.wantState(second, store.Done)
+}
+
 // A clock that was ahead at the start, and is corrected within an hour, does no harm: what was put off by it meanwhile is looked at as soon as it is right,
 // by this process or the next, and not when that time has come.
 func TestPutOffByAClockThatWasAhead(t *testing.T) {

@@ -296,7 +296,11 @@ func (g *Gate) hastenOne(ctx context.Context, e store.Entry, now time.Time) erro
 		next.Claimed, next.Finished = earlier(r.Claimed, now), earlier(r.Finished, now)
 	}
 	g.log.Warn().Stringer("id", r.ID).Time("due", r.Due).Msg("an action was put off by a clock that was ahead: it is looked at now")
-	if _, err := g.writeAdvance(ctx, &r, next, store.Also{}); err != nil && !errors.Is(err, store.ErrStale) {
+	switch _, err := g.writeAdvance(ctx, &r, next, store.Also{}); {
+	case err == nil, errors.Is(err, store.ErrStale):
+	case errors.Is(err, store.ErrInvalid): // as in overdue: it is not in the way of the others
+		g.log.Error().Err(err).Stringer("id", e.ID).Msg("having an action done now that was put off by a clock that was ahead: it is left as it is")
+	default:
 		return fmt.Errorf("having %s done now: %w", e.ID, err)
 	}
 	return nil
