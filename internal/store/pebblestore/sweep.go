@@ -100,7 +100,7 @@ func (s *Store) sweepStep(now time.Time) (store.Swept, error) {
 		at.phase, at.file = overBodies, ""
 	}
 	more, err := s.sweepBodies(now)
-	if err == nil && !more {
+	if !more { // also after an error: records are forgotten, whatever is wrong with a file
 		at.phase, at.next = overRecords, nil
 	}
 	return store.Swept{More: more}, err

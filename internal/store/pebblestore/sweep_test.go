@@ -4,8 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"runtime"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -300,5 +303,78 @@ func TestSweepGoesOnAfterACrash(t *testing.T) {
 	}
 	if found, err := pebblestore.Check(t.Context(), config(), nil); err != nil || found.Faults != 0 {
 		t.Errorf("wrong is %q, %v", found.Wrong, err)
+	}
+}
+
+// What is wrong with the files of one shelf holds up neither the records nor the files of the others.
+func TestSweepPastAShelfThatFails(t *testing.T) {
+	broken := errors.New("I/O error")
+	for name, fails := range map[string]func(op errorfs.Op, shelf string) bool{
+		"a folder that cannot be listed": func(op errorfs.Op, shelf string) bool {
+			return op.Kind == errorfs.OpList && strings.HasSuffix(op.Path, shelf)
+		},
+		"a file that cannot be removed": func(op errorfs.Op, shelf string) bool {
+			return op.Kind == errorfs.OpRemove && strings.Contains(op.Path, shelf+"/")
+		},
+		"a folder that cannot be removed": func(op errorfs.Op, shelf string) bool {
+			return op.Kind == errorfs.OpRemove && strings.HasSuffix(op.Path, shelf)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clock, shelf := newHand(), ""
+			var begun atomic.Bool
+			fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+				if begun.Load() && fails(op, shelf) {
+					return broken
+				}
+				return nil
+			}))
+			s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: dir, FS: fs, Clock: clock.now})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = s.Close() }()
+			first, err := live(t, s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			shelf = fmt.Sprintf("%010d", first.ID.Shelf())
+			begun.Store(true)
+			clock.set(first.ID.Shelf().End())
+			s.ConfirmClock()
+			sweeps := func() (n int, failed error) {
+				for {
+					did, err := s.Sweep(t.Context(), clock.now())
+					n, failed = n+did.Records, errors.Join(failed, err)
+					if err != nil || !did.More {
+						return n, failed
+					}
+				}
+			}
+			if n, err := sweeps(); n != 1 || !errors.Is(err, broken) {
+				t.Fatalf("the first sweep has forgotten %d, %v", n, err)
+			}
+			id, err := store.NewID(clock.now(), 1, rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			second := claim(t, newName())
+			second.ID, second.State, second.Expires, second.Due = id, store.Burned, time.Time{}, time.Time{}
+			if _, err := s.Claim(t.Context(), second); err != nil {
+				t.Fatal(err)
+			}
+			part := store.Part{Term: second.Term, N: 1}
+			if _, err := s.Put(t.Context(), id, part, strings.NewReader("content")); err != nil {
+				t.Fatal(err)
+			}
+			clock.set(id.Shelf().End())
+			s.ConfirmClock()
+			if n, err := sweeps(); n != 1 || !errors.Is(err, broken) {
+				t.Errorf("the second sweep has forgotten %d, %v", n, err)
+			}
+			if _, err := s.Open(t.Context(), id, part); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("the content on the other shelf: %v", err)
+			}
+		})
 	}
 }

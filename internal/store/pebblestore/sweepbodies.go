@@ -28,7 +28,7 @@ func parseShelf(name string) (store.Shelf, bool) {
 }
 
 // sweepBodies looks at some of the bodies on past shelves and removes those of actions that have no record: none can be
-// claimed there any more. More says that there are others.
+// claimed there any more. More says that there are others, also beside an error: a shelf that cannot be swept holds up no other.
 func (s *Store) sweepBodies(now time.Time) (more bool, err error) {
 	folders, err := s.c.FS.List(s.shelves.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -40,16 +40,20 @@ func (s *Store) sweepBodies(now time.Time) (more bool, err error) {
 	slices.Sort(folders)
 	budget := sweepFiles
 	reached, _, _ := strings.Cut(s.sweeper.file, "/")
+	var errs []error
 	for _, name := range folders {
 		shelf, ok := parseShelf(name)
 		if !ok || !shelf.Past(now) || name < reached {
 			continue
 		}
-		if budget, err = s.sweepFolder(shelf, budget); err != nil || budget == 0 {
-			return true, err
+		if budget, err = s.sweepFolder(shelf, budget); err != nil {
+			errs = append(errs, err)
+		}
+		if budget == 0 {
+			return true, errors.Join(errs...)
 		}
 	}
-	return false, nil
+	return false, errors.Join(errs...)
 }
 
 // sweepFolder looks at no more than budget files of one shelf and returns what is left of the budget: 0 if there are more files.
@@ -57,22 +61,23 @@ func (s *Store) sweepFolder(shelf store.Shelf, budget int) (int, error) {
 	folder := shelfName(shelf)
 	files, err := s.c.FS.List(s.shelves.folder(shelf))
 	if err != nil {
-		return 0, fmt.Errorf("listing the bodies of shelf %s: %w", folder, err)
+		return budget, fmt.Errorf("listing the bodies of shelf %s: %w", folder, err)
 	}
 	slices.Sort(files)
 	stay := 0
+	var failed error // the first of them: where one cannot be removed, few can
 	for _, f := range files {
 		if folder+"/"+f <= s.sweeper.file {
 			stay++
 			continue
 		}
 		if budget--; budget <= 0 {
-			return 0, nil
+			return 0, failed
 		}
 		s.sweeper.file = folder + "/" + f
 		removed, err := s.sweepBody(shelf, f)
-		if err != nil {
-			return 0, err
+		if failed == nil {
+			failed = err
 		}
 		if !removed {
 			stay++
@@ -81,7 +86,7 @@ func (s *Store) sweepFolder(shelf store.Shelf, budget int) (int, error) {
 	if stay == 0 {
 		return budget, s.shelves.remove(shelf)
 	}
-	return budget, nil
+	return budget, failed
 }
 
 // sweepBody removes the file if it is the body of an action that has no record.
