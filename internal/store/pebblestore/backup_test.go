@@ -544,6 +544,9 @@ func TestCheckFinds(t *testing.T) {
 		{"no names", func(t *testing.T, disk vfs.FS) {
 			edit(t, disk, func(db *pebble.DB) error { return db.DeleteRange(rest('n'), rest('o'), pebble.Sync) })
 		}, "a name that leads nowhere"},
+		{"a name that leads to another action", func(t *testing.T, disk vfs.FS) {
+			edit(t, disk, func(db *pebble.DB) error { return db.Set(append(rest('n'), r.Names[0][:]...), open.ID[:], pebble.Sync) })
+		}, r.ID.String() + " has a name that leads to " + open.ID.String()},
 		{"no agenda", func(t *testing.T, disk vfs.FS) {
 			edit(t, disk, func(db *pebble.DB) error { return db.DeleteRange(rest('q'), rest('r'), pebble.Sync) })
 		}, open.ID.String() + " is due, and not on the agenda"},

@@ -169,8 +169,16 @@ func (c *checker) record(id store.ID, value []byte) error {
 		return nil // sweeps of earlier versions took its names first
 	}
 	for _, n := range r.Names {
-		if !c.has(nameKey(n)) && !c.passes(n) {
+		if c.passes(n) {
+			continue
+		}
+		switch at, err := holderIn(c.db, n); {
+		case errors.Is(err, store.ErrNotFound):
 			c.wrong("%s has a name that leads nowhere", id)
+		case err != nil:
+			c.wrong("%s has a name that cannot be followed: %v", id, err)
+		case at != id: // then it is free, or another's, and what was done under it can be done again
+			c.wrong("%s has a name that leads to %s", id, at)
 		}
 	}
 	return nil

@@ -87,8 +87,10 @@ func (s *Store) record(id store.ID) (store.Record, error) {
 }
 
 // holder reads what a name leads to. The caller holds the stripe of n, or the gate for writing.
-func (s *Store) holder(n store.Name) (store.ID, error) {
-	v, closer, err := s.db.Get(nameKey(n))
+func (s *Store) holder(n store.Name) (store.ID, error) { return holderIn(s.db, n) }
+
+func holderIn(db *pebble.DB, n store.Name) (store.ID, error) {
+	v, closer, err := db.Get(nameKey(n))
 	if err != nil {
 		return store.ID{}, readError(err)
 	}
