@@ -53,7 +53,18 @@ func (g *guard) before(s *Store, dir string) error {
 			What: "put the folder back, or a backup into its place: " + s.given.command("restore", "BACKUP") + "; to begin anew, make other keys (poe keys new), or release these from their ledger (poe keys release)",
 		}
 	}
-	return nil
+	half := s.c.FS.PathJoin(s.c.Dir, halfRestored)
+	switch _, err := s.c.FS.Stat(half); {
+	case gone(err):
+		return nil
+	case err != nil: // what was begun there is not thrown away for that
+		return fmt.Errorf("looking for half a ledger: %w", err)
+	}
+	return &store.HintError{
+		Err: fmt.Errorf("%w: there is none in it, and a restore into it has not come to its end", store.ErrRolledBack),
+		What: "put the backup into its place again: " + s.given.command("restore", "BACKUP") + "; to begin anew and forget what was done: rm -r " +
+			quoted(half),
+	}
 }
 
 // String says what a mark says, for people.

@@ -62,7 +62,7 @@ func (s *Store) putBack(ctx context.Context, r store.Restore) (did store.Copied,
 	dir := s.c.FS.PathJoin(s.c.Dir, "ledger")
 	at := dir
 	if r.From != "" {
-		at = dir + ".new"
+		at = s.c.FS.PathJoin(s.c.Dir, halfRestored)
 		if did, err = s.fill(ctx, r, at); err != nil {
 			return did, err
 		}
@@ -114,8 +114,8 @@ func (s *Store) fill(ctx context.Context, r store.Restore, at string) (store.Cop
 	if err := s.fits(from.Ledger); err != nil {
 		return store.Copied{}, err
 	}
-	if err := disk.RemoveAll(at); err != nil && !gone(err) {
-		return store.Copied{}, fmt.Errorf("removing half a ledger: %w", err)
+	if err := s.clear(at); err != nil {
+		return store.Copied{}, err
 	}
 	var done int64
 	for _, c := range from.Contents {
@@ -133,6 +133,27 @@ func (s *Store) fill(ctx context.Context, r store.Restore, at string) (store.Cop
 		r.Progress(store.Progress{Step: "copying", Done: done, Total: from.Bytes, Unit: "bytes"})
 	}
 	return from.Copied, eachFile(disk, s.c.Dir, "", func(string) error { return nil }) // which syncs the folders
+}
+
+// halfRestored is the folder in which a restore puts a ledger together. It is there before anything is copied, and has its own name, so that a restore which was
+// interrupted is not taken for a folder in which nothing was yet: a new ledger there would do again what the backup knows to be done.
+const halfRestored = "ledger.restore"
+
+// clear makes the folder, durably, and empties it.
+func (s *Store) clear(at string) error {
+	if err := mkdir(s.c.FS, at); err != nil {
+		return err
+	}
+	names, err := s.c.FS.List(at)
+	if err != nil {
+		return fmt.Errorf("looking for half a ledger: %w", err)
+	}
+	for _, n := range names {
+		if err := s.c.FS.RemoveAll(s.c.FS.PathJoin(at, n)); err != nil {
+			return fmt.Errorf("removing half a ledger: %w", err)
+		}
+	}
+	return nil
 }
 
 func readReceipt(disk vfs.FS, dir string) (r receipt, err error) {
