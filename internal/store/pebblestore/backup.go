@@ -123,7 +123,8 @@ func keepPrivate(disk vfs.FS, dir string) error {
 	return os.Chmod(dir, 0o700) //nolint:gosec // a folder
 }
 
-// copySecret copies a file that nobody else may read. It does not write over one.
+// copySecret copies a file that nobody else may read, whole or not at all: half of one would be in the way of the next try. It does not write over one. Its folder
+// is nobody else's meanwhile.
 func copySecret(disk vfs.FS, from, to string) error {
 	if vfs.Root(disk) != vfs.Default { // no other has modes
 		return vfs.Copy(disk, from, to)
@@ -132,12 +133,22 @@ func copySecret(disk vfs.FS, from, to string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the operator names the folder
+	if _, err := os.Lstat(to); !gone(err) {
+		return errors.Join(fmt.Errorf("there is another %q", to), err)
+	}
+	aside := to + ".new"
+	if err := os.Remove(aside); err != nil && !gone(err) {
+		return err
+	}
+	f, err := os.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the operator names the folder
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(content)
-	return errors.Join(err, f.Sync(), f.Close())
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return errors.Join(err, os.Remove(aside))
+	}
+	return os.Rename(aside, to)
 }
 
 // finish writes the file that says that a backup is whole.
