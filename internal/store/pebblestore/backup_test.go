@@ -504,6 +504,40 @@ func TestRestoreIsInterrupted(t *testing.T) {
 	}
 }
 
+// A folder of its own may be the top of a disk, with a lost+found that only root may read.
+func TestRestoreBesideWhatIsNotOurs(t *testing.T) {
+	disk := vfs.NewMem()
+	s, err := open(t, disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := live(t, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Backup(t.Context(), pebblestore.Backup{Dir: backup}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	remove(t, disk, dir)
+	roots := dir + "/lost+found"
+	if err := disk.MkdirAll(roots, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	fs := errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if strings.HasPrefix(op.Path, roots) && op.Kind != errorfs.OpStat {
+			return os.ErrPermission
+		}
+		return nil
+	}))
+	if err := again(t, fs, store.Restore{From: backup}); err != nil {
+		t.Fatal(err)
+	}
+	holds(t, mustOpen(t, fs), []store.Record{r})
+}
+
 // isCopied tells whether a name in the ledger's folder is that of something that a restore has made.
 func isCopied(name string) bool { return strings.TrimSuffix(name, "/") != "LOCK" }
 

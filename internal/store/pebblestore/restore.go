@@ -132,7 +132,12 @@ func (s *Store) fill(ctx context.Context, r store.Restore, at string) (store.Cop
 		done += c.Size
 		r.Progress(store.Progress{Step: "copying", Done: done, Total: from.Bytes, Unit: "bytes"})
 	}
-	return from.Copied, eachFile(disk, s.c.Dir, "", func(string) error { return nil }) // which syncs the folders
+	for _, folder := range []string{"bodies", halfRestored} { // and nothing else, such as a lost+found, which may be nobody's to read
+		if err := eachFile(disk, s.c.Dir, folder, func(string) error { return nil }); err != nil && !gone(err) { // which syncs the folders
+			return store.Copied{}, err
+		}
+	}
+	return from.Copied, syncDir(disk, s.c.Dir)
 }
 
 // halfRestored is the folder in which a restore puts a ledger together. It is there before anything is copied, and has its own name, so that a restore which was
