@@ -8,13 +8,14 @@ import (
 
 // What a record may hold at most, in bytes and pieces. A record beyond is ErrInvalid.
 const (
-	MaxWord   = 512      // Door, Route, Method, Event.Who
-	MaxLine   = 4 << 10  // Event.Why
-	MaxTarget = 64 << 10 // Target
-	MaxHead   = 1 << 20  // Blob.Head
-	MaxNames  = 64       // Names, Also.Free
-	MaxClaims = 60       // Names of what is claimed, those of earlier attempts included: its end may take more
-	MaxSpawn  = 64       // Also.Spawn
+	MaxWord   = 512       // Door, Route, Method, Event.Who
+	MaxLine   = 4 << 10   // Event.Why
+	MaxTarget = 64 << 10  // Target
+	MaxHead   = 1 << 20   // Blob.Head
+	MaxSize   = 1<<62 - 1 // Blob.Size
+	MaxNames  = 64        // Names, Also.Free
+	MaxClaims = 60        // Names of what is claimed, those of earlier attempts included: its end may take more
+	MaxSpawn  = 64        // Also.Spawn
 )
 
 // Check tells whether a ledger may hold r, whatever it holds already. Its errors wrap ErrInvalid.
@@ -95,7 +96,7 @@ func (p *Blob) check() error {
 		return invalid("content is %s", p.Where)
 	case len(p.Head) > MaxHead:
 		return invalid("%d bytes of head", len(p.Head))
-	case p.Size < 0:
+	case p.Size < 0 || p.Size > MaxSize: // what is written must be read
 		return invalid("content of %d bytes", p.Size)
 	case p.Where != Inline && len(p.Content) > 0:
 		return invalid("content in the record and %s", p.Where)

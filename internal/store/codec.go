@@ -409,7 +409,7 @@ func (p *Blob) field(v value) (err error) {
 		i, err = v.small(1)
 		p.Part.N = uint8(i) //nolint:gosec // limited above
 	case bSize:
-		i, err = v.small(1<<62 - 1)
+		i, err = v.small(MaxSize)
 		p.Size = int64(i) //nolint:gosec // limited above
 	case bDigest:
 		return v.fixed(p.Digest[:])

@@ -40,6 +40,7 @@ func invalidClaims() map[string]func(*store.Record) {
 		"beside without a term":     func(r *store.Record) { r.Request = store.Blob{Where: store.Beside, Size: 1} },
 		"no such place for content": func(r *store.Record) { r.Response.Where = store.Streamed + 1 },
 		"no such part":              func(r *store.Record) { r.Response.Part.N = 2 },
+		"size beyond all":           func(r *store.Record) { r.Response.Size = store.MaxSize + 1 },
 		"size below zero":           func(r *store.Record) { r.Response.Size = -1 },
 		"head over the limit":       func(r *store.Record) { r.Response.Head = make([]byte, store.MaxHead+1) },
 	}
