@@ -5,10 +5,13 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -345,4 +348,59 @@ func (f failingFile) Sync() error {
 		return errorfs.ErrInjected
 	}
 	return f.File.Sync()
+}
+
+// A disk that takes no tables ends what waits for one: a restore, and a ledger that is made.
+func TestDiskFailsWhileOpening(t *testing.T) {
+	whole := vfs.NewMem()
+	s, err := open(t, whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := live(t, s); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Backup(t.Context(), pebblestore.Backup{Dir: backup}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	remove(t, whole, dir)
+	remove(t, whole, highWater)
+	tables, err := whole.List(backup + "/ledger")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, do := range map[string]func(pebblestore.Config) error{
+		"restored": func(c pebblestore.Config) error {
+			_, err := pebblestore.Put(t.Context(), c, store.Restore{From: backup})
+			return err
+		},
+		"made": func(c pebblestore.Config) error {
+			_, err := pebblestore.Open(t.Context(), c)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := config(errorfs.Wrap(copyOf(t, whole), errorfs.InjectorFunc(func(op errorfs.Op) error {
+				isCopy := name == "restored" && slices.Contains(tables, whole.PathBase(op.Path))
+				if op.Kind == errorfs.OpFileWrite && strings.HasSuffix(op.Path, ".sst") && !isCopy {
+					return syscall.EDQUOT
+				}
+				return nil
+			})))
+			ended := make(chan string, 1)
+			c.Fatal = func(reason string) { ended <- reason }
+			go func() { ended <- fmt.Sprint("it has ended: ", do(c)) }()
+			select {
+			case reason := <-ended:
+				if want := "the ledger cannot be opened, since its disk fails: "; !strings.HasPrefix(reason, want) {
+					t.Errorf("it said %q, want %q", reason, want)
+				}
+			case <-time.After(20 * time.Second):
+				t.Error("it waits for ever")
+			}
+		})
+	}
 }

@@ -43,15 +43,22 @@ func (c *Config) listener() *pebble.EventListener {
 // upkeepPause is between two tries of upkeep that fails. Pebble itself makes none.
 const upkeepPause = 50 * time.Millisecond
 
-// upkeepFailed tells of upkeep that fails, once a second at most. A disk that is full before the ledger is open stays so: nobody is there yet to
-// give up the reserve, and nothing else would end the wait.
+// openingTries is how often upkeep is tried that a ledger waits for while it is opened: for a second.
+const openingTries = int(time.Second / upkeepPause)
+
+// upkeepFailed tells of upkeep that fails, once a second at most. Before the ledger is open nothing else would end the wait: a disk that is full stays so, since
+// nobody is there yet to give up the reserve, and one that fails for a second is not waited for.
 func (c *Config) upkeepFailed() func(error) {
 	failed := 0 // Pebble calls it under a lock
 	return func(err error) {
-		if errors.Is(err, syscall.ENOSPC) && c.opening.Load() {
+		failed++
+		switch opening := c.opening.Load(); {
+		case opening && errors.Is(err, syscall.ENOSPC):
 			c.fatal(fmt.Sprintf("the ledger cannot be opened, since its disk is full: make room on it (%v)", err))
+		case opening && failed >= openingTries && !pebble.IsCorruptionError(err): // of damage who opens it is told by an error
+			c.fatal(fmt.Sprintf("the ledger cannot be opened, since its disk fails: %v", err))
 		}
-		if failed++; failed%int(time.Second/upkeepPause) == 1 {
+		if failed%openingTries == 1 {
 			c.Log.Error().Err(err).Msg("the ledger's upkeep failed and is tried again")
 		}
 		pause := time.NewTimer(upkeepPause)
