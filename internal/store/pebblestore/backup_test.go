@@ -870,3 +870,52 @@ func TestRestoreAfterAClockFarAhead(t *testing.T) {
 		t.Errorf("the record that is to be kept for 31 days: after two days %v", err)
 	}
 }
+
+// What was executed in the last second of a ledger that had been idle before is not executed again after a restore on a machine whose clock is behind.
+func TestRestoreOfAnIdleLedgerWithAClockBehind(t *testing.T) {
+	disk, clock := vfs.NewCrashableMem(), newHand()
+	c := pebblestore.Config{Dir: dir, FS: disk, Clock: clock.now}
+	s, err := pebblestore.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := live(t, s); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Backup(t.Context(), pebblestore.Backup{Dir: backup}); err != nil {
+		t.Fatal(err)
+	}
+	clock.set(at.Add(30 * time.Minute)) // nobody came
+	if err := s.Mark(); err != nil {
+		t.Fatal(err)
+	}
+	clock.set(at.Add(30*time.Minute + 9*time.Second))
+	if err := s.Mark(); err != nil {
+		t.Fatal(err)
+	}
+	last := claim(t)
+	if last.ID, err = store.NewID(clock.now(), 31, rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Claim(t.Context(), last); err != nil {
+		t.Fatal(err)
+	}
+	lost := disk.CrashClone(vfs.CrashCloneCfg{}) // before the next mark
+	_ = s.Close()
+	remove(t, lost, dir)
+	c.FS = lost
+	behind := c
+	behind.Clock = func() time.Time { return at.Add(10 * time.Minute) }
+	if _, err := pebblestore.Put(t.Context(), behind, store.Restore{From: backup}); err != nil {
+		t.Fatal(err)
+	}
+	s, err = pebblestore.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	last.Term = newTerm()
+	if _, err := s.Claim(t.Context(), last); !errors.Is(err, store.ErrExpired) {
+		t.Errorf("SECOND EXECUTION: %v", err)
+	}
+}

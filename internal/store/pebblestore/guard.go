@@ -149,12 +149,19 @@ func (g *guard) refuses() error {
 // markLimit is how long writing a mark may take until nothing new is taken: a disk that hangs says nothing.
 const markLimit = 5 * time.Second
 
+// idleMark is how old a mark becomes at most while there are no writes. markLag is by how much the time that a mark says may be behind the last write of a process
+// that has ended at once: a restore goes by it.
+const (
+	idleMark = 10 * time.Second
+	markLag  = idleMark + markLimit + 2*markEvery
+)
+
 // mark writes down how far the ledger has come, unless the file says so already and the last time was well.
 func (g *guard) mark() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	sequence := g.s.commits.durable.Load()
-	if sequence == g.high.last.sequence && g.failing.Load() == nil {
+	if sequence == g.high.last.sequence && g.failing.Load() == nil && g.s.clock.Raise().Sub(g.high.last.time) < idleMark {
 		return nil
 	}
 	return g.put(g.at(sequence))

@@ -265,8 +265,8 @@ func (s *Store) raise(dir string, lost bool) (mark, error) {
 	// Later than whatever was minted before, even where this machine's clock is behind that of the one that minted it.
 	now := latest(s.c.Clock(), m.floor, m.restored)
 	if k := s.guard.known; k != nil {
-		now = latest(now, k.restored, k.time.Add(2*markEvery))
-		if youngest := k.youngest.Add(2 * markEvery); youngest.Sub(now) <= mostAhead {
+		now = latest(now, k.restored, k.time.Add(markLag))
+		if youngest := k.youngest.Add(markLag); youngest.Sub(now) <= mostAhead {
 			now = latest(now, youngest)
 		}
 		m.sequence = max(m.sequence, k.sequence)
