@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"crypto/rand"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -9,9 +10,12 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/google/uuid"
 
 	core "github.com/postonce/poe/internal/poe"
+	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/store/pebblestore"
+	"github.com/postonce/poe/internal/tokens"
 )
 
 // openPebble opens the ledger on a disk in memory.
@@ -106,4 +110,71 @@ func TestNeverUsedStays(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A server starts with a clock that is two minutes ahead, and executes. Then the clock is set right. Who repeats a POST is told what became of it: that
+// there is no such link would have it ordered a second time. What was made and not used meanwhile is not good yet, and nothing is executed by it.
+func TestWhatAClockAheadHasExecuted(t *testing.T) {
+	disk := vfs.NewMem()
+	var s *pebblestore.Store
+	first := newBench(t, func(c *core.Config) {
+		s = openPebble(t, disk, c.Clock)
+		c.Store = s
+	})
+	if res := first.do("POST", first.mint("/orders"), "apples"); res.StatusCode != 201 { // so that the ledger has a time
+		t.Fatal(res.StatusCode)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	first.advance(3 * time.Hour) // it was off
+	b := newBench(t, func(c *core.Config) {
+		c.Store, c.Keys, c.Clock = openPebble(t, disk, first.clock), first.keys, first.clock
+	})
+	b.of = first
+	used, again, unused := b.issue("/orders"), b.issue("/orders"), b.issue("/orders")
+	if res := b.do("POST", used.URI, "apples"); res.StatusCode != 201 {
+		t.Fatal(res.StatusCode)
+	}
+	b.app = answering(429)
+	if res := b.do("POST", again.URI, "pears"); res.StatusCode != 429 {
+		t.Fatal(res.StatusCode)
+	}
+	b.app = nil
+	before := b.executed.Load()
+	b.advance(-2 * time.Minute)
+	wantProblem(t, b.do("POST", used.URI, "apples"), 405, "consumed")
+	if got := text(t, b.do("GET", used.URI, "")); got != "order 1: apples" {
+		t.Errorf("the outcome is %q", got)
+	}
+	for _, method := range []string{"GET", "POST", "DELETE", "OPTIONS"} {
+		wantProblem(t, b.do(method, unused.URI, "apples"), 404, "not-found")
+	}
+	if n := b.executed.Load() - before; n != 0 {
+		t.Errorf("executed %d times", n)
+	}
+	if res := b.do("POST", again.URI, "pears"); res.StatusCode != 201 {
+		t.Errorf("what was not done, and is repeated: %d", res.StatusCode)
+	}
+	b.advance(2 * time.Minute)
+	if res := b.do("POST", unused.URI, "apples"); res.StatusCode != 201 {
+		t.Errorf("when its time has come: %d", res.StatusCode)
+	}
+}
+
+// Where the ledger does not answer, a token from the future is not called unknown.
+func TestEarlyAndTheLedgerIsAway(t *testing.T) {
+	b, ledger := newTampered(t, nil)
+	at := b.clock().Add(time.Minute)
+	id, err := store.NewID(at, 31, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := b.keys.Mint(tokens.Claims{ID: uuid.UUID(id), Issued: at, Expires: at.Add(time.Hour), Method: "POST", Target: "/orders"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantProblem(t, b.do("POST", "/orders?poe="+token, "apples"), 404, "not-found")
+	ledger.lookup = func() error { return store.ErrUnavailable }
+	wantProblem(t, b.do("POST", "/orders?poe="+token, "apples"), 503, "ledger-unavailable")
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/tokens"
 )
 
 // byURI is the naming of a request to a POE URI: the token carries the action's id.
@@ -19,7 +20,14 @@ type byURI struct{ *call }
 func (g *Gate) door(c *call) {
 	defer func() { c.body.Release() }() // nil is fine
 	c.guardAnswer()
-	if err := c.identify(); err != nil {
+	err := c.identify()
+	if errors.Is(err, tokens.ErrEarly) {
+		if err = c.metBefore(); err != nil && !errors.Is(err, errNotOurs) {
+			c.ledgerTrouble(err, unknown)
+			return
+		}
+	}
+	if err != nil {
 		g.write(c.w, c.r, g.problem(problemNotFound))
 		return
 	}
@@ -46,7 +54,7 @@ func (g *Gate) door(c *call) {
 }
 
 // identify verifies the token and that it is good for this place. Every failure is the same error: a forged, a
-// foreign and a garbled token get one answer.
+// foreign and a garbled token get one answer. Only of one that would be good later it says that.
 func (c *call) identify() error {
 	g := c.g
 	if !c.wellFormed {
@@ -56,7 +64,9 @@ func (c *call) identify() error {
 	claims, before, err := g.cfg.Keys.Meet(c.token, c.came)
 	if err != nil {
 		g.log.Debug().Err(err).Msg("refusing a token")
-		return errNotOurs
+		if !errors.Is(err, tokens.ErrEarly) {
+			return errNotOurs
+		}
 	}
 	c.new = !before
 	if claims.Target != c.target {
@@ -75,7 +85,17 @@ func (c *call) identify() error {
 		return errNotOurs
 	}
 	c.asker = g.whoIs(c.r, c.route)
-	return nil
+	return err
+}
+
+// metBefore returns nil where the action of a token from the future has a record. The clock was ahead then, and has been set back: what became of the action
+// decides before time does, as with a token that has expired. It returns errNotOurs where there is none.
+func (c *call) metBefore() error {
+	s, err := c.naming.find(c.r.Context())
+	if err == nil && s.record.Term == (store.Term{}) {
+		return errNotOurs
+	}
+	return err
 }
 
 // renamed tells whether target is a POE URI from when our parameter was called something else. As an ordinary request it would be executed once more.
@@ -89,7 +109,7 @@ func (g *Gate) renamed(target string) bool {
 		return false
 	}
 	claims, err := g.cfg.Keys.Verify(value, g.now())
-	return err == nil && claims.Target == target[:i]
+	return (err == nil || errors.Is(err, tokens.ErrEarly)) && claims.Target == target[:i]
 }
 
 // tokenBegin is how every token begins: with an object of JSON in base64url.

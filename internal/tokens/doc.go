@@ -15,7 +15,8 @@
 //  6. what they say: issuer, audience, id, method, target, times.
 //
 // Whatever fails, the error is ErrInvalid; which guard it was is for logs and metrics (Reason), never for the client.
-// That a token has expired is no failure here: what became of its action decides first.
+// That a token has expired is no failure here: what became of its action decides first. One that is from the future is none of ours to execute, but
+// its claims are told, for the same reason (ErrEarly).
 //
 // golang-jwt makes and checks the signatures. Its parser was turned down: it reads the claims before it verifies them,
 // takes duplicate and case-variant names, and looks at neither typ nor crit.

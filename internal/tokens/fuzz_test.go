@@ -1,6 +1,7 @@
 package tokens_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +23,7 @@ func FuzzVerify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, token string) {
 		got, err := hs.Verify(token, now())
 		if err != nil {
-			if got != (tokens.Claims{}) || tokens.Reason(err) == "" {
+			if got != (tokens.Claims{}) && !errors.Is(err, tokens.ErrEarly) || tokens.Reason(err) == "" {
 				t.Fatalf("refused with %+v, %v", got, err)
 			}
 			return

@@ -5,6 +5,9 @@ import "errors"
 var (
 	// ErrInvalid: the string is no token of ours, whatever the reason. Every error of Verify is it.
 	ErrInvalid = errors.New("invalid token")
+	// ErrEarly: the token is ours, and from the future. It is ErrInvalid, too; the claims come with it, for who knows its action already: a clock that
+	// was ahead when it was minted has been set back since.
+	ErrEarly = errors.New("token from the future")
 	// ErrClaims: no token can say that, or not within MaxLength; nothing was minted.
 	ErrClaims = errors.New("invalid claims")
 	// ErrNoSigningKey: the ring can verify and not mint.
@@ -48,8 +51,10 @@ const (
 // Error says no more than that the token is invalid, and the reason's word.
 func (r reason) Error() string { return ErrInvalid.Error() + ": " + string(r) }
 
-// Is makes every reason ErrInvalid.
-func (r reason) Is(target error) bool { return target == ErrInvalid }
+// Is makes every reason ErrInvalid, and those that pass with time ErrEarly.
+func (r reason) Is(target error) bool {
+	return target == ErrInvalid || target == ErrEarly && (r == tooEarly || r == fromFuture)
+}
 
 // Reason returns which guard of Verify err comes from, as one lower-case word out of a fixed few, or "" if from none.
 func Reason(err error) string {

@@ -143,7 +143,7 @@ func (r *Ring) Mint(c Claims) (string, error) {
 }
 
 // Verify returns what token says, if it was minted for this ring's audience with a key of this ring and is, at now,
-// not from the future. Every error is ErrInvalid, with empty Claims; Reason tells them apart.
+// not from the future. Every error is ErrInvalid, with empty Claims save where it is ErrEarly; Reason tells them apart.
 //
 // An expired token is not an error: see Claims.Expired. Verify keeps no reference to token.
 func (r *Ring) Verify(token string, now time.Time) (Claims, error) {
@@ -170,7 +170,7 @@ func (r *Ring) Meet(token string, now time.Time) (c Claims, before bool, err err
 	}
 	// The only check whose result changes with time, so it is made for remembered tokens too.
 	if why := c.early(now); why != "" {
-		return Claims{}, false, why
+		return c, before, why
 	}
 	return c, before, nil
 }

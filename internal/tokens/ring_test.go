@@ -187,9 +187,15 @@ func TestRememberedTokenIsCheckedAgainstTheClock(t *testing.T) {
 	if _, err := ring.Verify(token, now()); err != nil {
 		t.Fatal(err)
 	}
-	_, err := ring.Verify(token, now().Add(-tokens.Skew-time.Second))
-	if tokens.Reason(err) != "nbf" {
+	got, err := ring.Verify(token, now().Add(-tokens.Skew-time.Second))
+	if tokens.Reason(err) != "nbf" || !errors.Is(err, tokens.ErrInvalid) || !errors.Is(err, tokens.ErrEarly) {
 		t.Errorf("err = %v, want nbf", err)
+	}
+	if got.ID != id() { // who knows the action knows what became of it
+		t.Errorf("the claims do not come with it: %v", got)
+	}
+	if _, err := ring.Verify("forged", now()); errors.Is(err, tokens.ErrEarly) {
+		t.Errorf("a forged token is told to be early: %v", err)
 	}
 }
 
