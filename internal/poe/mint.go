@@ -77,6 +77,9 @@ func (g *Gate) mintable(m *MintRequest) (*route, error) {
 	if m.Method == "" {
 		m.Method = rt.mints()
 	}
+	if m.Method == http.MethodPost && g.routes.undoes(func() string { return cleanPath(path) }) { // it would be 404
+		return nil, ErrUnknownTarget
+	}
 	if m.TTL == 0 {
 		m.TTL = rt.TTL
 	}

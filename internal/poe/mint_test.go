@@ -549,3 +549,20 @@ func TestPagesKeepTheirWriter(t *testing.T) {
 		t.Errorf("%d %v", res.StatusCode, res.Header)
 	}
 }
+
+// No URI is minted for a path that takes actions back: every request to one would be a 404. Another method there is as good as anywhere.
+func TestNothingIsMintedForWhatTakesBack(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{{Name: "all", Match: "POST,PUT *", Recovery: core.RecoveryCompensate, Compensate: "/orders/compensate/{id}"}}
+	})
+	for _, target := range []string{"/orders/compensate/17", "/orders/./compensate/17", "/orders/%2563ompensate/17%3Fx=1"} {
+		wantProblem(t, b.do("GET", "/poe/new?for="+target, ""), 404, "unknown-target")
+	}
+	if res := b.do("GET", "/orders/compensate/17", "", "POE: 1"); res.Header["Poe-Links"] != nil || res.StatusCode != 201 {
+		t.Errorf("a page there: %d %v", res.StatusCode, res.Header)
+	}
+	uri := mintedLinks(t, b.do("GET", "/poe/new?for=/orders/compensate/17&method=PUT", "").Header)[0]
+	if res := b.do("PUT", uri, "x"); res.StatusCode != 201 {
+		t.Errorf("PUT there: %d", res.StatusCode)
+	}
+}
