@@ -118,7 +118,8 @@ func (g *Gate) mint(rt *route, m *MintRequest) (Minted, error) {
 	}
 	token, err := g.cfg.Keys.Mint(c)
 	if errors.Is(err, tokens.ErrClaims) {
-		return Minted{}, badParam("for", "%q is too long for a token", m.Target)
+		// A target alone always fits, see maxTarget.
+		return Minted{}, badParam("for", "is too long for a token together with the callback, of %d and %d bytes: make either shorter", len(m.Target), len(m.Callback))
 	}
 	if err != nil {
 		return Minted{}, fmt.Errorf("minting: %w", err)

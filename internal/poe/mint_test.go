@@ -19,6 +19,7 @@ import (
 
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/webhook"
 )
 
 // mintedLinks reads POE-Links and the links for creating of an answer; they say the same.
@@ -565,4 +566,21 @@ func TestNothingIsMintedForWhatTakesBack(t *testing.T) {
 	if res := b.do("PUT", uri, "x"); res.StatusCode != 201 {
 		t.Errorf("PUT there: %d", res.StatusCode)
 	}
+}
+
+// A target that would do by itself is not said to be too long where it is the callback that takes the room.
+func TestCallbackThatLeavesNoRoom(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		sender, err := webhook.New(webhook.Config{Allow: []string{"hooks.example.com"}, Secrets: []string{hookSecret}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Callbacks, c.Routes = sender, []core.Route{{Match: "POST *", Doors: []string{"poe", "callback"}}}
+	})
+	target, callback := "/orders?"+strings.Repeat("x", 992), "&callback=https://hooks.example.com/"+strings.Repeat("y", 1974)
+	mintedLinks(t, b.do("GET", "/poe/new?for="+target, "").Header)
+	got := read(t, b.do("GET", "/poe/new?for="+target+callback, ""))
+	got.want(t, problemReply(400, "bad-parameter", "never", members{
+		"parameter": "for", "detail": "is too long for a token together with the callback, of 1000 and 2000 bytes: make either shorter",
+	}))
 }
