@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+	"syscall"
 )
 
 // ReadPrivate returns the content of a file that nobody but its owner can read, such as a key file; what says what it is, for the errors.
@@ -15,7 +16,8 @@ import (
 // is not there is fs.ErrNotExist, and one of more than limit bytes is refused. The FileInfo is nil if the file could not be opened, and
 // otherwise that of the file which was read, or refused.
 func ReadPrivate(what, path string, limit int64) ([]byte, fs.FileInfo, error) {
-	file, err := os.Open(path) //nolint:gosec // the operator names it
+	// Without waiting: a named pipe would be opened when somebody writes to it, if ever.
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the operator names it
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, fmt.Errorf("no %s: %w", what, err)
 	}
