@@ -39,7 +39,7 @@ type Config struct {
 	// tests only. "": "pebble:./poe-data".
 	Store string
 	// Keys is the file with the keys that sign POE URIs, made by "poe keys new FILE". "": one inside the ledger's
-	// folder, made when the ledger is new.
+	// folder, made where it is missing.
 	Keys string
 	// HighWater is the file that says how far the ledger has come, so that one which was emptied, or is an older copy, is refused: best on
 	// another disk. "": beside the ledger's folder, its name with ".high-water" behind it.

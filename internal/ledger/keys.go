@@ -20,7 +20,7 @@ import (
 // KeysConfig says which keys sign and verify for a ledger.
 type KeysConfig struct {
 	URL   string      // of the ledger, as Open takes it
-	File  string      // the key file; "": one inside the ledger's folder, made when the ledger is new
+	File  string      // the key file; "": one inside the ledger's folder, made where it is missing
 	Store store.Store // the ledger: what is signed is signed for its identity
 	Log   zerolog.Logger
 	Clock func() time.Time // time.Now
@@ -70,7 +70,7 @@ func OpenKeys(cfg KeysConfig) (*Keys, error) {
 			return &Keys{Ring: r}, nil
 		}
 		path = keysInside(dir)
-		if err := createKeys(path, cfg.Clock); err != nil {
+		if err := cfg.createKeys(path); err != nil {
 			return nil, err
 		}
 	}
@@ -116,14 +116,26 @@ func bind(cfg *KeysConfig, path string) {
 	}
 }
 
-// createKeys makes the key file unless it is there.
-func createKeys(path string, clock func() time.Time) error {
+// createKeys makes the key file unless it is there. Where the ledger is not being made just now, there was one once, and who starts without it should know.
+func (cfg *KeysConfig) createKeys(path string) error {
+	clock := cfg.Clock
 	if clock == nil {
 		clock = time.Now
 	}
-	_, err := tokens.CreateFile(path, tokens.NewKey{Now: clock()})
-	if err != nil && !errors.Is(err, tokens.ErrExists) && !errors.Is(err, fs.ErrExist) {
+	now := clock()
+	_, err := tokens.CreateFile(path, tokens.NewKey{Now: now})
+	switch {
+	case errors.Is(err, tokens.ErrExists), errors.Is(err, fs.ErrExist):
+		return nil
+	case err != nil:
 		return fmt.Errorf("making the keys of a new ledger: %w", err)
+	}
+	if made := cfg.Store.Identity().Minted(); now.Sub(made) > justMade {
+		cfg.Log.Warn().Str("keys", path).Time("ledger_made", made).
+			Msg("a ledger from before had no key file there, and one was made: POE URIs that were signed by others are 404, also those that were used. Where its keys are elsewhere, stop, take this file away and name theirs (--keys)")
 	}
 	return nil
 }
+
+// justMade is how old a ledger can be that is new.
+const justMade = time.Minute

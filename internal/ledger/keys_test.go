@@ -124,3 +124,37 @@ func TestKeysThatCannotBeBound(t *testing.T) {
 		t.Errorf("the log says %q", log.String())
 	}
 }
+
+// A ledger from before whose keys are gone, or are elsewhere and were not named, gets a new file, and that is said: its POE URIs are worth nothing by it. Of a
+// new one, and of one that has its keys, nothing is said.
+func TestKeysThatWereMadeAgain(t *testing.T) {
+	dir := t.TempDir()
+	url := "pebble:" + dir + "/a"
+	at := time.Now()
+	start := func() string {
+		t.Helper()
+		var log bytes.Buffer
+		clock := func() time.Time { return at }
+		s, err := ledger.Open(t.Context(), url, ledger.Config{Clock: clock})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = ledger.OpenKeys(ledger.KeysConfig{URL: url, Store: s, Log: zerolog.New(&log), Clock: clock})
+		if err := errors.Join(err, s.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return log.String()
+	}
+	for range 2 {
+		if said := start(); said != "" {
+			t.Errorf("it has its keys, and the log says %q", said)
+		}
+		at = at.Add(time.Hour)
+	}
+	if err := os.Remove(dir + "/a/keys.json"); err != nil {
+		t.Fatal(err)
+	}
+	if said := start(); !strings.Contains(said, `"warn"`) || !strings.Contains(said, "had no key file") || !strings.Contains(said, dir+"/a/keys.json") {
+		t.Errorf("the log says %q", said)
+	}
+}
