@@ -2,6 +2,7 @@ package poe_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -152,6 +153,58 @@ func TestCloseEndsStreams(t *testing.T) {
 		t.Error(err, ctx.Err())
 	}
 	<-told
+}
+
+// A server and its gate that are stopped at the same time do not wait for each other: what runs has its answer, and what streams ends.
+func TestCloseBesideShutdown(t *testing.T) {
+	gate := openGate(t, poe.Config{})
+	began, goOn := make(chan struct{}, 2), make(chan struct{})
+	server := httptest.NewServer(gate.Once(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/stream" {
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(w, "data: 1\n\n")
+			began <- struct{}{}
+			<-r.Context().Done()
+			return
+		}
+		began <- struct{}{}
+		<-goOn
+		w.WriteHeader(http.StatusCreated)
+	})))
+	defer server.Close()
+	got := make(chan int, 2)
+	for _, path := range []string{"/stream", "/orders"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Idempotency-Key", strings.Trim(path, "/"))
+		go func() {
+			res, err := server.Client().Do(req)
+			if err != nil {
+				got <- 0
+				return
+			}
+			_, _ = io.Copy(io.Discard, res.Body)
+			_ = res.Body.Close()
+			got <- res.StatusCode
+		}()
+		<-began
+	}
+	grace, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	closed := make(chan error, 1)
+	go func() { closed <- gate.Close(grace) }()
+	if code := <-got; code != http.StatusOK { // the stream is over before what runs
+		t.Errorf("the stream: %d", code)
+	}
+	close(goOn)
+	if err := errors.Join(server.Config.Shutdown(grace), <-closed); err != nil || grace.Err() != nil {
+		t.Error(err, grace.Err())
+	}
+	if code := <-got; code != http.StatusCreated {
+		t.Errorf("what ran: %d", code)
+	}
 }
 
 // A gate that is closed executes nothing.

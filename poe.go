@@ -257,7 +257,8 @@ func (g *Gate) Backup(ctx context.Context, dir string) error {
 }
 
 // Close refuses new actions, waits until those that run are finished, or ctx ends and they are settled as what is known of them then, and
-// closes the ledger. Answers that are passed through (event streams) are not waited for: their handlers' contexts end. Stop the server first.
+// closes the ledger. Answers that are passed through (event streams) are not waited for: their handlers' contexts end. Stop the server first, or, where
+// there are such, at the same time: http.Server.Shutdown waits for them.
 // What is served afterwards is not executed: a new action gets 503, what was done is told as far as it is still in memory, and what is minted is
 // good in the next process.
 //
