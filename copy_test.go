@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -141,5 +142,67 @@ func TestAcceptedBehindAReverseProxy(t *testing.T) {
 	})
 	if !strings.HasPrefix(res.Header.Get("POE-State"), "unknown") {
 		t.Errorf("accepted: %d, POE-State %q, content %q: half an answer is stored as the whole one", res.StatusCode, res.Header.Get("POE-State"), body)
+	}
+}
+
+// A handler that sends the request on, as docs/embedding.md says: the application behind executes it and dies before it has answered, on a connection that was used
+// before. It must not have it once more, though http.Transport repeats what has a key.
+func TestSentOnOnce(t *testing.T) {
+	var executed atomic.Int32
+	behind := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			return
+		}
+		executed.Add(1)
+		if r.Header.Get("Idempotency-Key") == "" {
+			t.Error("the key is gone")
+		}
+		panic(http.ErrAbortHandler)
+	}))
+	defer behind.Close()
+	application, err := url.Parse(behind.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate := openGate(t, poe.Config{})
+	server := httptest.NewServer(gate.Once(&httputil.ReverseProxy{Transport: &http.Transport{}, Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(application)
+		for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
+			if key, ok := r.Out.Header[name]; ok {
+				delete(r.Out.Header, name)
+				r.Out.Header[strings.ToLower(name)] = key
+			}
+		}
+	}}))
+	defer server.Close()
+	minted, err := gate.Mint(t.Context(), http.MethodPost, "/orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, fields := range [][]string{{minted.URI}, {"/orders", "Idempotency-Key"}, {"/orders", "Idempotency-Key", "X-Idempotency-Key"}} {
+		for _, method := range []string{http.MethodGet, http.MethodPost} { // the first leaves a connection that is used again
+			target := "/"
+			if method == http.MethodPost {
+				target = fields[0]
+			}
+			req, err := http.NewRequestWithContext(t.Context(), method, server.URL+target, http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range fields[1:] {
+				req.Header.Set(name, strconv.Itoa(i))
+			}
+			res, err := server.Client().Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = res.Body.Close()
+			if state := res.Header.Get("POE-State"); method == http.MethodPost && !strings.HasPrefix(state, "unknown") {
+				t.Errorf("%v: %d %s", fields[1:], res.StatusCode, state)
+			}
+		}
+		if n := executed.Swap(0); n != 1 {
+			t.Errorf("%v: executed %d times", fields[1:], n)
+		}
 	}
 }
