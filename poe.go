@@ -17,7 +17,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -26,11 +25,9 @@ import (
 
 	core "github.com/postonce/poe/internal/poe"
 
-	"github.com/postonce/poe/internal/bearer"
 	"github.com/postonce/poe/internal/ledger"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
-	"github.com/postonce/poe/internal/webhook"
 )
 
 // Config says how a Gate works. The zero value works: it keeps its ledger in ./poe-data and protects every POST. Open keeps none of its slices.
@@ -117,7 +114,8 @@ func Open(ctx context.Context, cfg Config) (_ *Gate, err error) {
 	if cfg.Store == "" {
 		cfg.Store = "pebble:./poe-data"
 	}
-	if err := errors.Join(cfg.checkRoom(), cfg.checkApp()); err != nil {
+	conf, err := cfg.core()
+	if err != nil {
 		return nil, err
 	}
 	st, err := ledger.Open(ctx, cfg.Store, ledger.Config{Clock: cfg.Clock, Log: cfg.Log, Keys: cfg.Keys, HighWater: cfg.HighWater, MinFree: uint64(max(cfg.MinFree, 0)), AcceptLostKeys: cfg.AcceptLostKeys})
@@ -137,15 +135,7 @@ func Open(ctx context.Context, cfg Config) (_ *Gate, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the spool: %w", err)
 	}
-	conf := core.Config{
-		Store: st, Keys: keys.Ring, Spool: spool, Routes: cfg.routes(), Prefix: cfg.Prefix, Param: cfg.Param, PublicURL: cfg.PublicURL,
-		TTL: cfg.TTL, Retention: cfg.Retention, Timeout: cfg.Timeout, MaxWait: cfg.MaxWait,
-		MaxBody: cfg.MaxBody, MaxResponse: cfg.MaxResponse, MaxRunning: cfg.MaxRunning,
-		Clock: cfg.Clock, Log: cfg.Log, Metrics: cfg.Metrics, Authorizer: cfg.App,
-	}
-	if err := cfg.riders(&conf); err != nil {
-		return nil, err
-	}
+	conf.Store, conf.Keys, conf.Spool = st, keys.Ring, spool
 	g, err := core.New(ctx, conf)
 	if err != nil {
 		return nil, err
@@ -160,60 +150,6 @@ func Open(ctx context.Context, cfg Config) (_ *Gate, err error) {
 	gate.work.Go(func() { _ = g.Run(run) }) // it ends without an error when run does
 	gate.work.Go(func() { keys.Run(run) })
 	return gate, nil
-}
-
-// routes are those of the configuration, in the engine's words.
-func (cfg *Config) routes() []core.Route {
-	all := make([]core.Route, len(cfg.Routes))
-	for i := range cfg.Routes {
-		all[i] = cfg.Routes[i].core()
-	}
-	return all
-}
-
-// checkRoom finds sizes that are none.
-func (cfg *Config) checkRoom() (err error) {
-	if cfg.Spool < 0 {
-		err = fmt.Errorf("spool %d is negative", cfg.Spool)
-	}
-	if cfg.MinFree < 0 {
-		err = errors.Join(err, fmt.Errorf("min free %d is negative", cfg.MinFree))
-	}
-	return err
-}
-
-// checkApp finds routes that have something for nobody: what has no client of its own goes to App.
-func (cfg *Config) checkApp() (err error) {
-	if cfg.App != nil {
-		return nil
-	}
-	for _, r := range cfg.Routes {
-		switch {
-		case r.Recovery != RecoveryHold:
-			err = errors.Join(err, fmt.Errorf("route %q: recovery %s needs Config.App, the handler that it goes to", r.Match, r.Recovery))
-		case r.Async:
-			err = errors.Join(err, fmt.Errorf("route %q: async needs Config.App, the handler that executes what is accepted", r.Match))
-		case slices.Contains(r.Doors, "async"):
-			err = errors.Join(err, fmt.Errorf("route %q: the door async needs Config.App, the handler that executes what is accepted", r.Match))
-		}
-	}
-	return err
-}
-
-// riders opens what only some routes need: who signs callbacks, and who verifies tokens.
-func (cfg *Config) riders(conf *core.Config) (err error) {
-	if cfg.Callbacks != nil {
-		if conf.Callbacks, err = webhook.New(cfg.Callbacks.config(cfg.Clock)); err != nil {
-			return fmt.Errorf("configuring callbacks: %w", err)
-		}
-	}
-	switch {
-	case cfg.JWKS == "" && cfg.JWTAudience != "":
-		return errors.New("an audience of tokens, and no JWKS to verify them with")
-	case cfg.JWKS != "":
-		conf.Bearer, err = bearer.Open(bearer.Config{File: cfg.JWKS, Audience: cfg.JWTAudience, Clock: cfg.Clock})
-	}
-	return err
 }
 
 // Resume lets clients ask for asynchronous execution, executes what an earlier process accepted and did not send, and lets policies of recovery

@@ -152,7 +152,32 @@ func setDefault[T comparable](field *T, value T) {
 
 var paramName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,31}$`)
 
-// validate reports everything that is wrong with c after withDefaults.
+// Check reports what is wrong with cfg, as New does, but for what it needs that is open.
+func Check(cfg Config) error {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return err
+	}
+	_, err := newRoutes(&cfg)
+	return err
+}
+
+// opened reports what c lacks of what is open.
+func (c *Config) opened() error {
+	var errs []error
+	if c.Store == nil {
+		errs = append(errs, errors.New("no store given"))
+	}
+	if c.Keys == nil {
+		errs = append(errs, errors.New("no key ring given"))
+	}
+	if c.Spool == nil {
+		errs = append(errs, errors.New("no spool given"))
+	}
+	return errors.Join(errs...)
+}
+
+// validate reports everything else that is wrong with c after withDefaults.
 func (c *Config) validate() error {
 	var errs []error
 	say := func(wrong bool, format string, args ...any) {
@@ -160,11 +185,10 @@ func (c *Config) validate() error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	say(c.Store == nil, "no store given")
-	say(c.Keys == nil, "no key ring given")
-	say(c.Spool == nil, "no spool given")
 	say(!strings.HasPrefix(c.Prefix, "/") || !strings.HasSuffix(c.Prefix, "/") || len(c.Prefix) < 3 || !validTarget(c.Prefix),
 		"prefix %q must begin and end with a slash and have something between", c.Prefix)
+	say(strings.ContainsAny(c.Prefix, "?%") || cleanPath(c.Prefix) != c.Prefix,
+		"prefix %q must be a path as routers see it, such as /poe/: without a query, percent-encoding, dot segments and //", c.Prefix)
 	say(!paramName.MatchString(c.Param), "parameter name %q must be a letter followed by letters, digits, dashes or underscores", c.Param)
 	say(c.TTL < time.Second, "ttl %s is under a second", c.TTL)
 	say(c.Retention < time.Second, "retention %s is under a second", c.Retention)
@@ -180,6 +204,7 @@ func (c *Config) validate() error {
 		u, err := url.Parse(c.PublicURL)
 		say(err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || strings.Trim(u.Path, "/") != "" || u.RawQuery != "",
 			"public URL %q must be a scheme and a host, without a path", c.PublicURL)
+		say(err == nil && (u.User != nil || strings.Contains(c.PublicURL, "#")), "public URL has more than a scheme and a host") // such as a password, which clients would be told
 	}
 	return errors.Join(errs...)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"hash"
 	"net/http"
@@ -52,7 +53,7 @@ type Gate struct {
 // Recover before the first request, and Run for as long as the gate serves.
 func New(ctx context.Context, cfg Config) (*Gate, error) {
 	cfg = cfg.withDefaults()
-	if err := cfg.validate(); err != nil {
+	if err := errors.Join(cfg.opened(), cfg.validate()); err != nil {
 		return nil, err
 	}
 	rs, err := newRoutes(&cfg)
