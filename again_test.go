@@ -89,3 +89,29 @@ func TestAnswersOfOthers(t *testing.T) {
 	}
 	all.Wait()
 }
+
+// A handler's field with a line break goes out on one line, as with net/http. Whoever asks later gets it, too.
+func TestLineBreakInAField(t *testing.T) {
+	gate := openGate(t, poe.Config{})
+	server := httptest.NewServer(gate.Once(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", "/orders/1\n")
+		w.Header().Set("X-Note", "two\r\nSet-Cookie: lines")
+		w.WriteHeader(http.StatusCreated)
+	})))
+	defer server.Close()
+	for _, when := range []string{"at first", "again"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/orders", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Idempotency-Key", "k")
+		res, err := server.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if at, note := res.Header.Get("Location"), res.Header.Get("X-Note"); at != "/orders/1" || note != "two  Set-Cookie: lines" {
+			t.Errorf("%s: Location is %q, and X-Note %q", when, at, note)
+		}
+	}
+}

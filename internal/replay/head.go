@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"net/textproto"
 	"slices"
+	"strings"
 
 	"golang.org/x/net/http/httpguts"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -21,7 +23,7 @@ const (
 )
 
 // EncodeHead returns what is kept of an answer's fields, for store.Blob.Head: what Storable leaves of h and of trailer, and of
-// that only what is a valid field (RFC 9110 section 5), so that nothing read back can split a message.
+// that only what is, on one line, a valid field (RFC 9110 section 5), so that nothing read back can split a message.
 // Equal fields have equal encodings; the values of a name keep their order.
 func EncodeHead(h, trailer http.Header) []byte {
 	var room [512]byte // most fit, and are then allocated once, at their size
@@ -51,7 +53,9 @@ func appendFields(b []byte, kind protowire.Number, h http.Header, valid func(nam
 		begun := false
 		for _, v := range h[name] {
 			if !httpguts.ValidHeaderFieldValue(v) {
-				continue
+				if v = onOneLine(v); !httpguts.ValidHeaderFieldValue(v) {
+					continue
+				}
 			}
 			if !begun {
 				b = protowire.AppendString(protowire.AppendTag(b, kind, protowire.BytesType), name)
@@ -61,6 +65,11 @@ func appendFields(b []byte, kind protowire.Number, h http.Header, valid func(nam
 		}
 	}
 	return b
+}
+
+// onOneLine is what net/http sends of a value that has line breaks, such as one at its end: whoever asks later gets the field that the first client got.
+func onOneLine(v string) string {
+	return textproto.TrimString(strings.NewReplacer("\n", " ", "\r", " ").Replace(v))
 }
 
 // DecodeHead reads what EncodeHead wrote. The maps are never nil and belong to the caller. Anything else, a field
