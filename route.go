@@ -79,6 +79,7 @@ type Route struct {
 	Compensated Compensated
 	// Recover finds out how an action ended, in the place of a policy; nil: Recovery does. It is called by one process at a time, under a context that ends after
 	// Config.Timeout, and again later, with growing pauses, if it returns an error or the zero Resolution, for as long as RecoverFor says.
+	// It may be called before Open has returned: what it uses must be there by then, and is not the Gate.
 	Recover func(ctx context.Context, a Unresolved) (Resolution, error)
 }
 
