@@ -187,6 +187,7 @@ func (g *Gate) run(f flown, a *action, end *ending) {
 // over settles what has been attempted.
 func (x *run) over() {
 	g, end := x.gate, x.end
+	x.ended.Store(true)
 	if x.a.rescue == nil {
 		g.metrics.executed[end.proof].Observe(g.cfg.Clock().Sub(x.started).Seconds())
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
@@ -31,6 +32,7 @@ type execution struct {
 	method, target string                // as the handler gets them
 	key            string                // likewise, in Idempotency-Key
 	values         [forwardedMost]string // room for what it is told about us
+	ended          atomic.Bool           // what comes now is of somebody whom the handler has left behind
 	mu             sync.Mutex
 	through        []*entrance       // the Onces that it has come through, the first of which may be its client's; guarded by mu
 	forms          []*multipart.Form // that copies of it have got on the way; guarded by mu
@@ -57,6 +59,9 @@ const (
 // as a copy. One that no client waits for comes through what is in front of the program's first Once, which may have made another path of it. What has another
 // path and another key is a handler's, which has copied its own request for it.
 func (e *execution) arrives(r *http.Request, at *entrance) arrival {
+	if e.ended.Load() { // it may be said to be not done, and executed again
+		return another
+	}
 	if ids := r.Header["Poe-Id"]; len(ids) != 1 || r.Method != e.method || ids[0] != e.id.String() {
 		return another
 	}

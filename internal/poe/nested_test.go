@@ -211,3 +211,39 @@ func TestRequestsOfHandlers(t *testing.T) {
 		}
 	})
 }
+
+// Whom a handler has left behind sends its request on when the action has ended, and may be executed again. What comes to another Once then is guarded: it is executed, or the
+// client's next try is, and not both.
+func TestSentOnAfterTheEnd(t *testing.T) {
+	for name, send := range map[string]func(inner http.Handler, r *http.Request){
+		"itself": func(inner http.Handler, r *http.Request) { inner.ServeHTTP(httptest.NewRecorder(), r) },
+		"what is left of its path": func(inner http.Handler, r *http.Request) {
+			http.StripPrefix("/api", inner).ServeHTTP(httptest.NewRecorder(), r)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, nil)
+			inner := b.once(http.HandlerFunc(b.serve))
+			ended, sent := make(chan struct{}), make(chan struct{})
+			b.handler = b.once(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				go func() {
+					<-ended
+					send(inner, r.Clone(context.WithoutCancel(r.Context())))
+					close(sent)
+				}()
+				w.Header().Set("Retry-After", "1")
+				w.WriteHeader(http.StatusServiceUnavailable) // which says that nothing was done
+			}))
+			res := b.do("POST", "/api/orders", "", "Idempotency-Key: k")
+			close(ended)
+			<-sent
+			if state := res.Header.Get("POE-State"); !strings.HasPrefix(state, "unused") {
+				t.Fatal(state)
+			}
+			b.handler = b.once(http.HandlerFunc(b.serve))
+			if res := b.do("POST", "/api/orders", "", "Idempotency-Key: k"); b.executed.Load() != 1 {
+				t.Errorf("executed %d times, %d", b.executed.Load(), res.StatusCode)
+			}
+		})
+	}
+}
