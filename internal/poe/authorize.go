@@ -65,7 +65,7 @@ func (g *Gate) authorized(w http.ResponseWriter, r *http.Request, rec *store.Rec
 		}
 		h.Set("Content-Length", strconv.Itoa(v.body.Len()))
 		w.WriteHeader(v.code)
-		_, _ = w.Write(v.body.Bytes()) // the client has gone: nothing to undo
+		g.writeOwn(w, v.body.Bytes())
 	default:
 		g.log.Error().Int("status", v.code).Str("route", rt.Name).Msg("asking the application whether an answer may be repeated")
 		g.unauthorized(w, r)

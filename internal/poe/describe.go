@@ -30,5 +30,5 @@ func (g *Gate) serveRoutes(w http.ResponseWriter, _ *http.Request) {
 		}
 		all = append(all, d)
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"routes": all})
+	g.writeJSON(w, http.StatusOK, map[string]any{"routes": all})
 }

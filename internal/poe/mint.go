@@ -261,20 +261,18 @@ func (g *Gate) writeMinted(w http.ResponseWriter, r *http.Request, m *MintReques
 		h := w.Header()
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 		h.Set("X-Content-Type-Options", "nosniff")
+		var list []byte
 		for i := range all {
-			_, _ = w.Write([]byte(all[i].URI + "\n")) // the client has gone: nothing to undo
+			list = append(append(list, all[i].URI...), '\n')
 		}
+		g.writeOwn(w, list)
 	case "text/html":
 		g.writePage(w, http.StatusOK, "new.html", newPage{Method: m.Method, Target: m.Target, URIs: all})
 	default:
-		writeMintedJSON(w, all)
+		g.writeJSON(w, http.StatusOK, struct {
+			URIs []Minted `json:"uris"`
+		}{all})
 	}
-}
-
-func writeMintedJSON(w http.ResponseWriter, all []Minted) {
-	writeJSON(w, http.StatusOK, struct {
-		URIs []Minted `json:"uris"`
-	}{all})
 }
 
 // withLinks passes a safe request on, asked without conditions and ranges, and adds a fresh POE URI to the answer.

@@ -220,7 +220,11 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code in
 			h[policy] = append(slices.Clip(own), values[1])
 		}
 	}
-	out, sent := unlessStalled(w, rec.Response.Size, g.cfg.Patience)
+	size := rec.Response.Size
+	if replay.Coded(stored.Header) { // decoded it may be of any length
+		size = max(size, replay.ShortAnswer)
+	}
+	out, sent := unlessStalled(w, size, g.cfg.Patience)
 	defer sent()
 	stored.Status, stored.Content, stored.Here, stored.Size = code, content, rec.Response.Content, rec.Response.Size
 	err = replay.Repeat(out, r, stored)
@@ -331,7 +335,7 @@ func (g *Gate) serveReceipt(w http.ResponseWriter, r *http.Request) {
 		s = g.at(&now, g.now())
 	}
 	s.setState(w.Header(), false)
-	writeJSON(w, http.StatusOK, g.receipt(&s))
+	g.writeJSON(w, http.StatusOK, g.receipt(&s))
 }
 
 func (g *Gate) receipt(s *status) receipt {
@@ -379,7 +383,7 @@ func (g *Gate) serveProblem(w http.ResponseWriter, r *http.Request) {
 		if k.name == name {
 			p := g.problem(k)
 			if prefersJSON(r) {
-				writeJSON(w, http.StatusOK, map[string]any{
+				g.writeJSON(w, http.StatusOK, map[string]any{
 					"type": p.Type, "title": p.Title, "status": p.Status, "retry": p.Retry, "help": k.help,
 				})
 				return

@@ -54,7 +54,7 @@ func (g *Gate) writePage(w http.ResponseWriter, code int, name string, data any)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Length", strconv.Itoa(b.Len()))
 	w.WriteHeader(code)
-	_, _ = w.Write(b.Bytes()) // the client has gone: nothing to undo
+	g.writeOwn(w, b.Bytes())
 }
 
 // negotiateMint picks the form of a minting answer: JSON unless the client asks for something else.

@@ -31,7 +31,7 @@ func (c *call) reserve() {
 	rt.cors(c.w.Header(), c.r)
 	g.addLinks(c.w.Header(), []Minted{fresh})
 	c.w.Header().Set("Location", fresh.URI)
-	writeJSON(c.w, http.StatusCreated, fresh)
+	g.writeJSON(c.w, http.StatusCreated, fresh)
 }
 
 // puts tells whether a request to a POE URI is the PUT of the data.

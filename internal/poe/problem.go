@@ -176,7 +176,7 @@ func (g *Gate) write(w http.ResponseWriter, r *http.Request, p *problem) {
 	if p.slot != nil {
 		p.slot.Store(doc)
 	}
-	doc.send(w, p.Status, "application/problem+json")
+	g.writeDocument(w, doc, p.Status, "application/problem+json")
 }
 
 // prefersHTML tells whether the client would rather have a page than JSON (RFC 9110, section 12.5.1).

@@ -70,7 +70,7 @@ func (c *call) consumed(s *status) {
 	slot := &s.ready.refusals[how]
 	if kept := slot.Load(); kept != nil && !prefersHTML(c.r) {
 		g.metrics.problems[problemConsumed].Inc()
-		kept.send(c.w, http.StatusMethodNotAllowed, "application/problem+json")
+		g.writeDocument(c.w, kept, http.StatusMethodNotAllowed, "application/problem+json")
 		return
 	}
 	p := g.problem(problemConsumed)

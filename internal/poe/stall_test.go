@@ -1,9 +1,12 @@
 package core_test
 
 import (
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -182,4 +185,78 @@ type stalling struct{ gone chan struct{} }
 func (s *stalling) Read([]byte) (int, error) {
 	<-s.gone
 	return 0, http.ErrBodyReadAfterClose
+}
+
+// untaken is the writer of a client that takes nothing until its connection's deadline.
+type untaken struct {
+	http.ResponseWriter
+	gone func()
+	over chan struct{}
+}
+
+func (u *untaken) Write([]byte) (int, error) {
+	<-u.over
+	return 0, os.ErrDeadlineExceeded
+}
+
+func (u *untaken) SetWriteDeadline(at time.Time) error {
+	if time.Now().After(at) {
+		u.gone()
+	}
+	return nil
+}
+
+// heldBy tells for how long a client that takes nothing holds the handler of its request; an hour is for ever.
+func (b *bench) heldBy(r *http.Request) time.Duration {
+	b.t.Helper()
+	began, ended := time.Now(), make(chan struct{})
+	over := make(chan struct{})
+	w := &untaken{httptest.NewRecorder(), sync.OnceFunc(func() { close(over) }), over}
+	go func() {
+		defer close(ended)
+		b.handler.ServeHTTP(w, r)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(time.Hour):
+		w.gone()
+		<-ended
+	}
+	return time.Since(began)
+}
+
+// A client that takes nothing of an answer that is short as it is stored, and long for a client that does not take its coding, does not hold it.
+func TestDecodedAnswerThatIsNotTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(c *core.Config) { c.Patience = time.Minute })
+		b.app = func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			_, _ = io.WriteString(w, gz(strings.Repeat("x", 1<<20)))
+		}
+		r := httptest.NewRequest(http.MethodGet, b.doneIssue().outcome, nil)
+		r.Header.Set("Accept-Encoding", "identity")
+		if held := b.heldBy(r); held != time.Minute {
+			t.Errorf("it is held for %v", held)
+		}
+	})
+}
+
+// Nor does one that takes nothing of an answer of ours that is longer than what waits for the end of its handler.
+func TestOwnAnswersThatAreNotTaken(t *testing.T) {
+	for name, ask := range map[string]struct{ target, accept string }{
+		"many URIs":          {"/poe/new?for=/orders&count=1000", "application/json"},
+		"many URIs, as text": {"/poe/new?for=/orders&count=1000", "text/plain"},
+		"many URIs, as page": {"/poe/new?for=/orders&count=1000", "text/html"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, func(c *core.Config) { c.Patience = time.Minute })
+				r := httptest.NewRequest(http.MethodGet, ask.target, nil)
+				r.Header.Set("Accept", ask.accept)
+				if held := b.heldBy(r); held != time.Minute {
+					t.Errorf("it is held for %v", held)
+				}
+			})
+		})
+	}
 }

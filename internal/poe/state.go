@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -165,7 +166,7 @@ func (g *Gate) writeState(w http.ResponseWriter, r *http.Request, s *status) {
 		g.writePage(w, code, "state.html", statePage{Doc: doc, Phase: string(s.phase), Prefix: g.cfg.Prefix, Receipt: receiptPath(doc.Outcome)})
 		return
 	}
-	writeJSON(w, code, doc)
+	g.writeJSON(w, code, doc)
 }
 
 // comeBack is the Retry-After of an action that is under way, or that recovery still looks after; "" where waiting does not help.
@@ -199,8 +200,8 @@ func receiptPath(outcome string) string {
 }
 
 // writeJSON answers with v.
-func writeJSON(w http.ResponseWriter, code int, v any) {
-	newDocument(encodeJSON(v)).send(w, code, "application/json")
+func (g *Gate) writeJSON(w http.ResponseWriter, code int, v any) {
+	g.writeDocument(w, newDocument(encodeJSON(v)), code, "application/json")
 }
 
 // encodeJSON returns v as a document with a line end.
@@ -212,12 +213,26 @@ func encodeJSON(v any) []byte {
 	return append(body, '\n')
 }
 
-// send answers with the document. An error to write means that the client has gone, which changes nothing.
-func (d *document) send(w http.ResponseWriter, code int, contentType string) {
+// writeDocument answers with the document.
+func (g *Gate) writeDocument(w http.ResponseWriter, d *document, code int, contentType string) {
 	h := w.Header()
 	guardHeader(h)
 	v := []string{contentType, "nosniff", d.length}
 	h["Content-Type"], h["X-Content-Type-Options"], h["Content-Length"] = v[0:1:1], v[1:2:2], v[2:3:3]
 	w.WriteHeader(code)
-	_, _ = w.Write(d.body)
+	g.writeOwn(w, d.body)
+}
+
+// piece is how much of an answer of ours a client has its time for, in bytes.
+const piece = 32 << 10
+
+// writeOwn writes the content of an answer of ours. An error means that the client has gone, or takes nothing, which changes nothing.
+func (g *Gate) writeOwn(w http.ResponseWriter, content []byte) {
+	out, sent := unlessStalled(w, int64(len(content)), g.cfg.Patience)
+	defer sent()
+	for p := range slices.Chunk(content, piece) {
+		if _, err := out.Write(p); err != nil {
+			return
+		}
+	}
 }
