@@ -132,7 +132,7 @@ func (c *call) link(s *status) {
 		said[1] = link
 		h["Link"] = said[1:2:2]
 	default:
-		h["Link"] = append(slices.Clip(h["Link"]), link) // the list may be another's, with room behind it
+		addField(h, "Link", link)
 	}
 }
 

@@ -128,6 +128,9 @@ func saysGuarded(h http.Header) bool {
 	return is(h["Cache-Control"], "no-store") && is(h["Referrer-Policy"], "same-origin")
 }
 
+// addField adds to a field, by its canonical name. Its list may be one that others have too, with room behind it, and is not written into.
+func addField(h http.Header, name, value string) { h[name] = append(slices.Clip(h[name]), value) }
+
 func is(values []string, value string) bool { return len(values) == 1 && values[0] == value }
 
 // exposed are the fields of ours that a page of another origin may read.
@@ -144,7 +147,7 @@ func (g *Gate) preflight(w http.ResponseWriter, r *http.Request) bool {
 	}
 	h := w.Header()
 	guardHeader(h)
-	h.Add("Vary", "Origin, Access-Control-Request-Headers")
+	addField(h, "Vary", "Origin, Access-Control-Request-Headers")
 	h.Set("Access-Control-Allow-Origin", origin)
 	h.Set("Access-Control-Allow-Credentials", "true")
 	h.Set("Access-Control-Allow-Methods", "GET, HEAD, DELETE")
@@ -160,7 +163,7 @@ func (c *route) cors(h http.Header, r *http.Request) {
 	if len(c.Origins) == 0 {
 		return
 	}
-	h.Add("Vary", "Origin")
+	addField(h, "Vary", "Origin")
 	origin := r.Header.Get("Origin")
 	for _, o := range c.Origins {
 		if o == origin {

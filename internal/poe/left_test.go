@@ -104,3 +104,27 @@ func TestLinksOfTheFront(t *testing.T) {
 		t.Errorf("%s was written behind the front's own", more)
 	}
 }
+
+// A page's handler may do the same, and so may a front with Vary: a URI for one client that stood there for a moment could go out to another.
+func TestListsOfOthers(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{{Match: "POST /orders", Origins: []string{"https://shop.example"}}}
+	})
+	links, vary := append(make([]string, 0, 4), "</style.css>; rel=preload"), append(make([]string, 0, 4), "Cookie")
+	b.app = func(w http.ResponseWriter, _ *http.Request) { w.Header()["Link"], w.Header()["Vary"] = links, vary }
+	for name, ask := range map[string]func() *http.Response{
+		"a page":      func() *http.Response { return b.do("GET", "/orders", "", "POE: 1") },
+		"its POST":    func() *http.Response { return b.do("POST", "/orders", "x", "Idempotency-Key: k", "POE: 1") },
+		"its POE URI": func() *http.Response { return b.do("POST", b.mint("/orders"), "x", "POE: 1") },
+	} {
+		h := ask().Header
+		if len(h["Link"]) < 2 || len(h["Vary"]) < 2 {
+			t.Errorf("%s: %v", name, h)
+		}
+		if links[:2][1] != "" || vary[:2][1] != "" {
+			t.Errorf("%s: written behind the application's own: %q, %q", name, links[:2][1], vary[:2][1])
+			clear(links[1:2])
+			clear(vary[1:2])
+		}
+	}
+}

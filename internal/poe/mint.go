@@ -250,7 +250,7 @@ func (g *Gate) addLinks(h http.Header, all []Minted) {
 	quoted := make([]string, len(all))
 	for i := range all {
 		quoted[i] = `"` + all[i].URI + `"`
-		h.Add("Link", "<"+all[i].URI+`>; rel="create-form"`)
+		addField(h, "Link", "<"+all[i].URI+`>; rel="create-form"`)
 	}
 	h["Poe-Links"] = []string{strings.Join(quoted, ", ")}
 }
@@ -323,7 +323,7 @@ func (g *Gate) requireDoor(w http.ResponseWriter, r *http.Request, rt *route, ta
 }
 
 // varyPOE says that an answer depends on the POE field. It is said last, because handlers set Vary without a look at it.
-func varyPOE(h http.Header, _ int) { h.Add("Vary", "POE") }
+func varyPOE(h http.Header, _ int) { addField(h, "Vary", "POE") }
 
 // A linkWriter adds fields to an answer at the moment its head is written. It can be hijacked and copied to as
 // directly as the writer that it wraps: applications ask for both by type.
