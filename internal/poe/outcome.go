@@ -212,12 +212,13 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code in
 	h := w.Header()
 	values := []string{s.state(true), "sandbox"} // in one piece
 	h["Poe-State"] = values[0:1:1]
+	const policy = "Content-Security-Policy"
+	front := h[policy] // unless the answer has one of its own
 	if rec.Principal == ([32]byte{}) {
 		// Whoever has the address may open it: what the application wrote must not run as a page of this origin. Policies add up.
-		const policy = "Content-Security-Policy"
 		h[policy] = values[1:2:2]
-		if own := stored.Header[policy]; len(own) > 0 {
-			h[policy] = append(slices.Clip(own), values[1])
+		if own := stored.Header[policy]; len(front)+len(own) > 0 {
+			h[policy] = slices.Concat(front, own, values[1:2])
 		}
 	}
 	size := rec.Response.Size
@@ -230,7 +231,9 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code in
 	err = replay.Repeat(out, r, stored)
 	if errors.Is(err, replay.ErrIncomplete) { // nothing was written: what is stored is not all there
 		g.log.Error().Err(err).Stringer("id", rec.ID).Msg("repeating an answer")
-		h.Del("Content-Security-Policy")
+		if delete(h, policy); front != nil {
+			h[policy] = front
+		}
 		g.purged(w, r, s)
 		return
 	}

@@ -504,3 +504,35 @@ func TestOwnResourcesAreRead(t *testing.T) {
 		}
 	}
 }
+
+// What stands in front of the gate says of its answers who may frame them, and the like. That holds for a repeat to anybody as well, whose policy is stricter by one.
+func TestPolicyOfTheFront(t *testing.T) {
+	const policy, ours = "Content-Security-Policy", "frame-ancestors 'none'"
+	for name, tc := range map[string]struct{ own, want []string }{
+		"the answer has none":             {nil, []string{ours, "sandbox"}},
+		"the answer has one in its place": {[]string{"default-src 'self'"}, []string{"default-src 'self'", "sandbox"}},
+	} {
+		b := newBench(t, nil)
+		b.app = func(w http.ResponseWriter, _ *http.Request) {
+			if tc.own != nil {
+				w.Header()[policy] = tc.own
+			}
+		}
+		inner := b.handler
+		b.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set(policy, ours)
+			inner.ServeHTTP(w, r)
+		})
+		i := b.doneIssue()
+		b.do("POST", "/orders", "x", "Idempotency-Key: k")
+		for at, res := range map[string]*http.Response{
+			"its address":   b.do("GET", i.outcome, ""),
+			"the URI":       b.do("GET", i.URI, ""),
+			"under the key": b.do("POST", "/orders", "x", "Idempotency-Key: k"),
+		} {
+			if d := cmp.Diff(tc.want, res.Header[policy]); d != "" {
+				t.Errorf("%s, %s (-want +got):\n%s", name, at, d)
+			}
+		}
+	}
+}
