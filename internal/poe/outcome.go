@@ -229,12 +229,16 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code in
 	defer sent()
 	stored.Status, stored.Content, stored.Here, stored.Size = code, content, rec.Response.Content, rec.Response.Size
 	err = replay.Repeat(out, r, stored)
-	if errors.Is(err, replay.ErrIncomplete) { // nothing was written: what is stored is not all there
+	if lost := errors.Is(err, replay.ErrIncomplete); lost || errors.Is(err, replay.ErrUnreadable) { // nothing was written
 		g.log.Error().Err(err).Stringer("id", rec.ID).Msg("repeating an answer")
 		if delete(h, policy); front != nil {
 			h[policy] = front
 		}
-		g.purged(w, r, s)
+		if lost { // what is stored is not all there
+			g.purged(w, r, s)
+		} else {
+			g.unreadable(w, r, s)
+		}
 		return
 	}
 	g.metrics.replayed.Inc()

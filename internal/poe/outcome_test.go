@@ -360,6 +360,7 @@ func TestOutcomeNotKept(t *testing.T) {
 		{"too large to keep", 99_999, nil, 410, "outcome-purged", "never"},
 		{"lost", 0, func(io.ReadSeekCloser, error) (io.ReadSeekCloser, error) { return nil, store.ErrNotFound }, 410, "outcome-purged", "never"},
 		{"cut short", 0, func(r io.ReadSeekCloser, err error) (io.ReadSeekCloser, error) { return shorter{r}, err }, 410, "outcome-purged", "never"},
+		{"out of reach while it is measured", 0, func(r io.ReadSeekCloser, err error) (io.ReadSeekCloser, error) { return unmeasured{r}, err }, 503, "ledger-unavailable", "same"},
 		{"out of reach", 0, func(io.ReadSeekCloser, error) (io.ReadSeekCloser, error) { return nil, errors.New("the disk is away") }, 503, "ledger-unavailable", "same"},
 	} {
 		for _, accept := range []string{"*/*", "text/html"} {
@@ -413,6 +414,16 @@ func (s shorter) Seek(off int64, whence int) (int64, error) {
 		n--
 	}
 	return n, err
+}
+
+// An unmeasured body lies on a disk that does not say how long it is.
+type unmeasured struct{ io.ReadSeekCloser }
+
+func (u unmeasured) Seek(off int64, whence int) (int64, error) {
+	if whence == io.SeekEnd {
+		return 0, errors.New("the disk is away")
+	}
+	return u.ReadSeekCloser.Seek(off, whence)
 }
 
 // The receipt has all that is told of an action, and nothing else.

@@ -11,6 +11,8 @@ var (
 	ErrTooLarge = errors.New("too large")
 	// ErrIncomplete: an answer ended before it was complete, so it proves nothing about what was done.
 	ErrIncomplete = errors.New("incomplete answer")
+	// ErrUnreadable: a stored answer cannot be read now. Nothing of it was written.
+	ErrUnreadable = errors.New("unreadable answer")
 	// ErrBusy: no connection to the upstream was free; nothing was sent.
 	ErrBusy = errors.New("no free upstream connection")
 )

@@ -72,8 +72,8 @@ func OutcomeStatus(status int) int {
 // coded content are gone, and a strong ETag is weak. No Accept-Encoding field means that any coding will do (RFC 9110 section
 // 12.5.3). A coding that is not known, or content that is not what its coding says, is sent as it is.
 //
-// If less content is there than s.Size, it fails with ErrIncomplete and nothing is written. Any other error after that means that the
-// client did not take all. If the content breaks off while it is sent, Repeat panics with http.ErrAbortHandler,
+// If less content is there than s.Size, it fails with ErrIncomplete, and if that cannot be told, with ErrUnreadable; nothing is written then. Any other error means
+// that the client did not take all. If the content breaks off while it is sent, Repeat panics with http.ErrAbortHandler,
 // for only so the client sees that something is missing.
 func Repeat(w http.ResponseWriter, r *http.Request, s Stored) error {
 	s = s.Prepared()
@@ -111,13 +111,13 @@ func rewind(s Stored) error {
 	}
 	end, err := s.Content.Seek(0, io.SeekEnd)
 	if err != nil {
-		return fmt.Errorf("measuring a stored answer: %w", err)
+		return fmt.Errorf("%w: measuring it: %w", ErrUnreadable, err)
 	}
 	if end != s.Size {
 		return fmt.Errorf("%w: %d of %d bytes", ErrIncomplete, end, s.Size)
 	}
 	if _, err := s.Content.Seek(0, io.SeekStart); err != nil {
-		return fmt.Errorf("rewinding a stored answer: %w", err)
+		return fmt.Errorf("%w: rewinding it: %w", ErrUnreadable, err)
 	}
 	return nil
 }
@@ -131,7 +131,7 @@ func (m *message) decodeFor(r *http.Request, content io.ReadSeeker, codings []st
 	decoded, done, ok := decode(content, codings)
 	if !ok {
 		if _, err := content.Seek(0, io.SeekStart); err != nil {
-			return nil, fmt.Errorf("rewinding a stored answer: %w", err)
+			return nil, fmt.Errorf("%w: rewinding it: %w", ErrUnreadable, err)
 		}
 		return func() {}, nil
 	}
