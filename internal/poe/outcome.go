@@ -282,7 +282,9 @@ func intact(content io.ReadSeeker, b *store.Blob) error {
 func (g *Gate) unreadable(w http.ResponseWriter, r *http.Request, s *status) {
 	delete(w.Header(), replay.Replayed)
 	s.setState(w.Header(), false)
-	g.write(w, r, g.problem(problemLedgerUnavailable).about(g, s))
+	p := g.problem(problemLedgerUnavailable).about(g, s)
+	p.Detail = "it was executed, and its answer is kept, but cannot be read at the moment"
+	g.write(w, r, p)
 }
 
 // purged says of an action that is done that its answer is not here any more, and all else that is known.

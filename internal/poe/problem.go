@@ -94,7 +94,7 @@ var (
 	problemNotExecuted = &kind{"not-executed", 502, retrySame, "This was not executed",
 		"Surely nothing was executed: not one byte of the request was sent. A link or key that came with it is still unused: repeat the same request."}
 	problemLedgerUnavailable = &kind{"ledger-unavailable", 503, retrySame, "The server cannot keep its records right now",
-		"Nothing was executed, because nothing is ever executed without a record. Repeat the same request in a moment."}
+		"Nothing was executed now, because nothing is ever executed without a record. What was executed before stays done, and is not executed again. Repeat the same request in a moment."}
 )
 
 // problems lists every kind.
