@@ -51,3 +51,48 @@ func TestNoStoreIsContradictedByNothing(t *testing.T) {
 		t.Errorf("a page without a POE URI is the application's alone: %v", res.Header)
 	}
 }
+
+// What stands in front of the gate says the same to caches about all that it serves. Of what is ours, that is not so.
+func TestFrontDoesNotContradictNoStore(t *testing.T) {
+	names := []string{"CDN-Cache-Control", "Surrogate-Control", "Expires"}
+	for _, control := range []string{"public, max-age=600", "no-store"} {
+		b := newBench(t, func(c *core.Config) { c.Routes = []core.Route{{Name: "orders", Match: "POST /orders"}} })
+		inner := b.handler
+		b.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Cache-Control", control)
+			w.Header().Set("Referrer-Policy", "same-origin")
+			for _, name := range names {
+				w.Header().Set(name, "max-age=600")
+			}
+			inner.ServeHTTP(w, r)
+		})
+		i := b.issue("/orders")
+		unused, first := b.do("GET", i.URI, ""), b.do("POST", i.URI, "apples")
+		i.findOutcome(t, first)
+		b.do("POST", "/orders", "apples", "Idempotency-Key: k")
+		for what, res := range map[string]*http.Response{
+			"minting":                   b.do("GET", "/poe/new?for=/orders", ""),
+			"a problem's page":          b.do("GET", "/poe/problems/running", ""),
+			"no such outcome":           b.do("GET", "/poe/outcomes/x", ""),
+			"a method of none":          b.do("POST", "/poe/new", ""),
+			"unused":                    unused,
+			"the first answer":          first,
+			"405":                       b.do("POST", i.URI, "apples"),
+			"the outcome at the URI":    b.do("GET", i.URI, ""),
+			"the outcome":               b.do("GET", i.outcome, ""),
+			"the receipt":               b.do("GET", i.outcome+"/receipt", ""),
+			"no POE URI":                b.do("GET", "/orders?poe=x", ""),
+			"a key":                     b.do("POST", "/orders", "apples", "Idempotency-Key: k"),
+			"a key that cannot be read": b.do("POST", "/orders", "apples", "Idempotency-Key: \""),
+		} {
+			if got := res.Header["Cache-Control"]; len(got) != 1 || got[0] != "no-store" {
+				t.Errorf("%s: Cache-Control %q", what, got)
+			}
+			for _, name := range names {
+				if v := res.Header.Get(name); v != "" {
+					t.Errorf("%s: no-store, and %s: %s", what, name, v)
+				}
+			}
+		}
+	}
+}

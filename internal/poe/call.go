@@ -80,9 +80,10 @@ func (c *call) room() *[4]string {
 	return c.said
 }
 
-// guardAnswer is guardHeader, with room of the call's.
+// guardAnswer is guardFront, with room of the call's.
 func (c *call) guardAnswer() {
 	h := c.w.Header()
+	replay.DropCaching(h)
 	if !saysGuarded(h) {
 		said := c.room()
 		said[2], said[3] = "no-store", "same-origin"

@@ -40,7 +40,7 @@ func (g *Gate) TakesBack(w http.ResponseWriter, r *http.Request) bool {
 	if r.Method != http.MethodPost || !g.routes.undoes(func() string { return pathOf(requestTarget(r)) }) {
 		return false
 	}
-	guardHeader(w.Header())
+	guardFront(w.Header())
 	g.write(w, r, g.problem(problemNotFound))
 	return true
 }

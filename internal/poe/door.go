@@ -104,7 +104,7 @@ func (g *Gate) enter(c *call) bool {
 		c.turnAway(p)
 		return true
 	}
-	guardHeader(c.w.Header())
+	guardFront(c.w.Header())
 	c.route.cors(c.w.Header(), c.r)
 	c.waits = g.patience(c.r)
 	c.once()
@@ -122,7 +122,7 @@ func (c *call) unnamed() bool {
 
 // turnAway answers a request that no door lets in. Nothing is known of an action.
 func (c *call) turnAway(p *problem) {
-	guardHeader(c.w.Header())
+	guardFront(c.w.Header())
 	c.route.cors(c.w.Header(), c.r)
 	c.g.write(c.w, c.r, p)
 }

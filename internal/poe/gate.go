@@ -138,8 +138,10 @@ func readOnly(next http.Handler) http.Handler {
 
 // ServeHTTP serves what lies under the prefix: minting, outcomes, receipts, problem pages.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	guarded := noteFront(w)
+	guardFront(w.Header())
 	if !g.preflight(w, r) {
-		g.own.ServeHTTP(noteFront(w), g.asSent(r))
+		g.own.ServeHTTP(guarded, g.asSent(r))
 	}
 }
 
@@ -215,7 +217,7 @@ func (g *Gate) guards(w http.ResponseWriter, r *http.Request, at *entrance, exec
 		return unread
 	}
 	if g.renamed(target) {
-		guardHeader(w.Header())
+		guardFront(w.Header())
 		g.write(w, r, g.problem(problemNotFound))
 		return true
 	}

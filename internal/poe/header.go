@@ -113,13 +113,18 @@ func expectsContinue(r *http.Request) bool {
 	return r.ProtoAtLeast(1, 1) && httpguts.HeaderValuesContainsToken(r.Header["Expect"], "100-continue")
 }
 
+// guardFront is guardHeader where an answer begins: who stands in front may have said the same, and something else to caches.
+func guardFront(h http.Header) {
+	replay.DropCaching(h)
+	guardHeader(h)
+}
+
 // guardHeader puts on an answer of ours what every one of them carries.
 func guardHeader(h http.Header) {
 	if saysGuarded(h) {
 		return
 	}
 	// Values of this answer alone, in one piece: whoever is between us and the client may change them.
-	replay.DropCaching(h)
 	v := []string{"no-store", "same-origin"}
 	h["Cache-Control"], h["Referrer-Policy"] = v[0:1:1], v[1:2:2]
 }

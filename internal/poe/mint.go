@@ -17,7 +17,6 @@ import (
 	"github.com/dunglas/httpsfv"
 	"github.com/google/uuid"
 
-	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/tokens"
 )
@@ -245,8 +244,7 @@ func parseDigest(value string) (sum [32]byte, err error) {
 // addLinks puts freshly minted URIs on an answer, in both forms, and keeps caches away from it: two clients
 // with the same URI would take each other's success for their own.
 func (g *Gate) addLinks(h http.Header, all []Minted) {
-	replay.DropCaching(h)
-	guardHeader(h)
+	guardFront(h)
 	quoted := make([]string, len(all))
 	for i := range all {
 		quoted[i] = `"` + all[i].URI + `"`
@@ -303,7 +301,7 @@ func (g *Gate) withLinks(w http.ResponseWriter, r *http.Request, rt *route, targ
 // to bring.
 func (g *Gate) requireDoor(w http.ResponseWriter, r *http.Request, rt *route, target string) {
 	rt.cors(w.Header(), r)
-	guardHeader(w.Header())
+	guardFront(w.Header())
 	switch {
 	case rt.has(doorPOE):
 	case rt.has(doorKey), rt.has(doorRepeatable):

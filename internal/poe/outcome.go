@@ -47,7 +47,6 @@ func (g *Gate) parseRef(s string) (store.ID, bool) {
 // visit finds the action behind a ref and checks who asks. It answers and returns false where there is nothing to
 // show.
 func (g *Gate) visit(w http.ResponseWriter, r *http.Request) (status, bool) {
-	guardHeader(w.Header())
 	id, ok := g.parseRef(mux.Vars(r)["ref"])
 	if !ok {
 		g.write(w, r, g.problem(problemNotFound))
