@@ -3,6 +3,7 @@ package replay
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
@@ -47,7 +48,10 @@ func resolve(base *url.URL, ref string) string {
 	return r.String()
 }
 
-// resolveLink resolves every link target, <…> outside quoted strings, of a Link field (RFC 8288 section 3).
+// anchorParam is how the parameter begins that says what a link is about (RFC 8288 section 3.2), up to its value.
+var anchorParam = regexp.MustCompile(`^;[ \t]*(?i:anchor)[ \t]*=[ \t]*`)
+
+// resolveLink resolves every link target, <…> outside quoted strings, of a Link field, and every anchor (RFC 8288 section 3).
 func resolveLink(base *url.URL, v string) string {
 	var out strings.Builder
 	quoted := false
@@ -60,6 +64,16 @@ func resolveLink(base *url.URL, v string) string {
 			c = v[i]
 		case c == '"':
 			quoted = !quoted
+		case c == ';' && !quoted:
+			if anchor := anchorParam.FindString(v[i:]); anchor != "" {
+				text, ref := paramValue(v[i+len(anchor):])
+				i += len(anchor) + len(text) - 1
+				if r := resolve(base, ref); r != ref {
+					text = `"` + r + `"`
+				}
+				out.WriteString(anchor + text)
+				continue
+			}
 		case c == '<' && !quoted:
 			if end := strings.IndexByte(v[i:], '>'); end > 0 {
 				out.WriteString("<" + resolve(base, v[i+1:i+end]))
@@ -70,4 +84,26 @@ func resolveLink(base *url.URL, v string) string {
 		out.WriteByte(c)
 	}
 	return out.String()
+}
+
+// paramValue returns the value that v begins with, as it is written and as it is meant: a quoted string, or all up to the next delimiter. One
+// without an end is "/", which stands for itself.
+func paramValue(v string) (text, value string) {
+	if !strings.HasPrefix(v, `"`) {
+		if end := strings.IndexAny(v, ";, \t"); end >= 0 {
+			v = v[:end]
+		}
+		return v, v
+	}
+	var out strings.Builder
+	for i := 1; i < len(v); i++ {
+		switch {
+		case v[i] == '"':
+			return v[:i+1], out.String()
+		case v[i] == '\\' && i+1 < len(v):
+			i++
+		}
+		out.WriteByte(v[i])
+	}
+	return v, "/"
 }

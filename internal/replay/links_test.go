@@ -24,6 +24,11 @@ func TestResolve(t *testing.T) {
 		{"Link", `<https://a.example/>; rel=x, </b>; rel=y`, `<https://a.example/>; rel=x, </b>; rel=y`},
 		{"Link", `<>; rel=self`, `</shop/orders?x=1>; rel=self`},
 		{"Link", `<no end`, `<no end`},
+		{"Link", `</i>; rel=item; anchor="1"; title="; anchor=1"`, `</i>; rel=item; anchor="/shop/1"; title="; anchor=1"`},
+		{"Link", `</i>;ANCHOR = "#part\"1\\",</j>;anchor=2;rel=x, </k>; anchor="";rel=y`, `</i>;ANCHOR = "/shop/orders?x=1#part%221%5C",</j>;anchor="/shop/2";rel=x, </k>; anchor="/shop/orders?x=1";rel=y`},
+		{"Link", `</i>; anchor="/a\"b"; rel=x, </j>; anchor=https://a.example/;rel=y`, `</i>; anchor="/a\"b"; rel=x, </j>; anchor=https://a.example/;rel=y`},
+		{"Link", `</i>; anchors=1; x-anchor=1; anchor*=UTF-8''1; anchor`, `</i>; anchors=1; x-anchor=1; anchor*=UTF-8''1; anchor`},
+		{"Link", `</i>; anchor="no end`, `</i>; anchor="no end`},
 		{"X-Other", "42", "42"},
 	}
 	for _, tt := range tests {
