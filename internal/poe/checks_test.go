@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -175,6 +176,41 @@ func TestCORS(t *testing.T) {
 			check("the outcome at the URI", b.do("GET", i.URI, "", fields...))
 			check("the receipt", b.do("GET", i.outcome+"/receipt", "", fields...))
 		})
+	}
+}
+
+// What the application, or who stands in front of the gate, lets a page of another origin read it can read still, beside what is ours.
+func TestExposedByOthers(t *testing.T) {
+	const shop = "https://shop.example"
+	b := newBench(t, func(c *core.Config) { c.Routes = []core.Route{{Match: "POST /orders", Origins: []string{shop}}} })
+	b.app = answering(201, "Access-Control-Expose-Headers: X-Total", "X-Total: 5")
+	inner, front := b.handler, ""
+	b.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if front != "" {
+			w.Header().Set("Access-Control-Expose-Headers", front)
+		}
+		inner.ServeHTTP(w, r)
+	})
+	for _, front = range []string{"", "X-Request-Id"} {
+		check := func(what string, res *http.Response, more ...string) {
+			t.Helper()
+			if front != "" {
+				more = append(more, front)
+			}
+			got := strings.Split(strings.Join(res.Header["Access-Control-Expose-Headers"], ", "), ", ")
+			for _, name := range append(more, "POE-State", "Link") {
+				if n := len(slices.DeleteFunc(slices.Clone(got), func(s string) bool { return s != name })); n != 1 {
+					t.Errorf("%s: %s is exposed %d times: %q", what, name, n, got)
+				}
+			}
+		}
+		uri, key := b.mint("/orders"), "Idempotency-Key: k"+front
+		check("unused", b.do("GET", uri, "", "Origin: "+shop))
+		check("the first answer", b.do("POST", uri, "apples", "Origin: "+shop), "X-Total")
+		check("405", b.do("POST", uri, "apples", "Origin: "+shop))
+		check("the outcome", b.do("GET", uri, "", "Origin: "+shop))
+		check("the first answer to a key", b.do("POST", "/orders", "apples", "Origin: "+shop, key), "X-Total")
+		check("its repeat", b.do("POST", "/orders", "apples", "Origin: "+shop, key))
 	}
 }
 

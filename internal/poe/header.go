@@ -174,7 +174,7 @@ func (c *route) cors(h http.Header, r *http.Request) {
 		if o == origin {
 			h.Set("Access-Control-Allow-Origin", origin)
 			h.Set("Access-Control-Allow-Credentials", "true")
-			h.Set("Access-Control-Expose-Headers", exposed)
+			addField(h, replay.Exposed, exposed)
 		}
 	}
 }

@@ -23,8 +23,11 @@ type message struct {
 // it is, net/http says by itself then: one field less in a map that is small while it has no more than eight.
 const ShortAnswer = 2 << 10
 
+// Exposed is the field that says which others a page of another origin may read (Fetch standard).
+const Exposed = "Access-Control-Expose-Headers"
+
 // Additive tells whether a field, by its canonical name, is one of which the caller's and the answer's are both sent.
-func Additive(name string) bool { return name == "Link" || name == "Vary" }
+func Additive(name string) bool { return name == "Link" || name == "Vary" || name == Exposed }
 
 // writeHead writes status and fields. Those that w has already win, save the additive ones.
 func (m *message) writeHead(w http.ResponseWriter, r *http.Request) {

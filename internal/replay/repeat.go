@@ -66,7 +66,7 @@ func OutcomeStatus(status int) int {
 }
 
 // Repeat writes a stored answer again: status, Storable fields, content byte for byte, trailers, and nosniff. Fields that
-// w has already win over the stored ones; of Link and Vary both are sent. Ranges and conditions of r are not looked at.
+// w has already win over the stored ones; of those that are Additive both are sent. Ranges and conditions of r are not looked at.
 //
 // A client that does not accept the content coding gets the content decoded; then it is not said how long it is, digests of the
 // coded content are gone, and a strong ETag is weak. No Accept-Encoding field means that any coding will do (RFC 9110 section

@@ -9,7 +9,7 @@ import (
 )
 
 // Send writes the answer to its first client: all end-to-end fields, Set-Cookie included, content and trailers. Fields that
-// w has already win over the answer's; of Link and Vary both are sent.
+// w has already win over the answer's; of those that are Additive both are sent.
 //
 // It fails with ErrIncomplete, nothing written, for an answer without content of its own (Streamed); any other error means that
 // the client did not take all. If the content cannot be read to its end, Send panics with http.ErrAbortHandler,
