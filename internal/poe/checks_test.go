@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
@@ -211,6 +213,19 @@ func TestExposedByOthers(t *testing.T) {
 		check("the outcome", b.do("GET", uri, "", "Origin: "+shop))
 		check("the first answer to a key", b.do("POST", "/orders", "apples", "Origin: "+shop, key), "X-Total")
 		check("its repeat", b.do("POST", "/orders", "apples", "Origin: "+shop, key))
+	}
+}
+
+// A page of a listed origin that may read a page of the application can read the URI that it has asked for along with it.
+func TestExposedLinks(t *testing.T) {
+	const shop = "https://shop.example"
+	b := newBench(t, func(c *core.Config) { c.Routes = []core.Route{{Match: "POST /orders", Origins: []string{shop}}} })
+	b.app = answering(200, "Access-Control-Allow-Origin: "+shop, "Access-Control-Expose-Headers: X-Total")
+	for origin, want := range map[string][]string{shop: {"X-Total", "POE-Links, Link"}, "https://evil.example": {"X-Total"}} {
+		res := b.do("GET", "/orders", "", "POE: 1", "Origin: "+origin)
+		if d := cmp.Diff(want, res.Header["Access-Control-Expose-Headers"]); d != "" || res.Header.Get("POE-Links") == "" || !slices.Contains(res.Header["Vary"], "Origin") {
+			t.Errorf("%s: %v", origin, res.Header)
+		}
 	}
 }
 

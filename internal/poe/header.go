@@ -146,7 +146,7 @@ const exposed = "POE-State, POE-Links, Link, Location, Retry-After, Allow, Idemp
 // what it may read then is for the action's own route to say.
 func (g *Gate) preflight(w http.ResponseWriter, r *http.Request) bool {
 	origin := r.Header.Get("Origin")
-	listed := func(c *route) bool { return slices.Contains(c.Origins, origin) }
+	listed := func(c *route) bool { return c.lists(r) }
 	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" || !slices.ContainsFunc(g.routes, listed) {
 		return false
 	}
@@ -169,12 +169,25 @@ func (c *route) cors(h http.Header, r *http.Request) {
 		return
 	}
 	addField(h, "Vary", "Origin")
-	origin := r.Header.Get("Origin")
-	for _, o := range c.Origins {
-		if o == origin {
-			h.Set("Access-Control-Allow-Origin", origin)
-			h.Set("Access-Control-Allow-Credentials", "true")
-			addField(h, replay.Exposed, exposed)
-		}
+	if c.lists(r) {
+		h.Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
+		h.Set("Access-Control-Allow-Credentials", "true")
+		addField(h, replay.Exposed, exposed)
+	}
+}
+
+// lists tells whether a request comes from a page of an origin that the route lists.
+func (c *route) lists(r *http.Request) bool {
+	return slices.Contains(c.Origins, r.Header.Get("Origin"))
+}
+
+// exposeLinks lets a page of such an origin read what is minted along with an answer of the application, as far as that lets it read the answer.
+func (c *route) exposeLinks(h http.Header, r *http.Request) {
+	if len(c.Origins) == 0 {
+		return
+	}
+	addField(h, "Vary", "Origin")
+	if c.lists(r) {
+		addField(h, replay.Exposed, "POE-Links, Link")
 	}
 }

@@ -292,7 +292,10 @@ func (g *Gate) withLinks(w http.ResponseWriter, r *http.Request, rt *route, targ
 	for _, name := range []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range", "Range"} {
 		out.Header.Del(name)
 	}
-	lw := &linkWriter{ResponseWriter: w, add: func(h http.Header, _ int) { g.addLinks(h, []Minted{fresh}) }}
+	lw := &linkWriter{ResponseWriter: w, add: func(h http.Header, _ int) {
+		g.addLinks(h, []Minted{fresh})
+		rt.exposeLinks(h, r)
+	}}
 	pass.ServeHTTP(lw, out)
 	lw.head(http.StatusOK) // where a handler wrote nothing
 }
