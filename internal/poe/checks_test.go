@@ -229,6 +229,47 @@ func TestExposedLinks(t *testing.T) {
 	}
 }
 
+// A refusal that is about no route can be read by the pages of every origin that a route lists: they would see no difference between it and a server that is
+// away. What another route's outcome is they cannot.
+func TestCORSWithoutARoute(t *testing.T) {
+	const shop, desk = "https://shop.example", "https://desk.example"
+	b := newBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{{Match: "POST /orders", Origins: []string{shop}}, {Match: "POST /bills", Origins: []string{desk}}}
+	})
+	i := b.issue("/bills")
+	i.findOutcome(t, b.do("POST", i.URI, "x"))
+	for _, origin := range []string{shop, "https://evil.example"} {
+		allowed := origin
+		if origin != shop {
+			allowed = ""
+		}
+		check := func(what string, res *http.Response, code int, allowed string) {
+			t.Helper()
+			h := res.Header
+			if res.StatusCode != code || h.Get("Access-Control-Allow-Origin") != allowed || (h.Get("Access-Control-Expose-Headers") != "") != (allowed != "") || len(h["Vary"]) == 0 {
+				t.Errorf("%s, to %s: %d %v", what, origin, res.StatusCode, h)
+			}
+		}
+		get := func(path string) *http.Response {
+			return b.do("GET", path, "", "Origin: "+origin, "Sec-Fetch-Site: cross-site")
+		}
+		check("no such outcome", get("/poe/outcomes/x"), 404, allowed)
+		check("no such page", get("/poe/x"), 404, allowed)
+		check("no such problem", get("/poe/problems/x"), 404, allowed)
+		check("a problem", get("/poe/problems/running"), 200, allowed)
+		check("the routes", get("/poe/routes"), 200, allowed)
+		check("a target of no route", get("/poe/new?for=/x"), 404, allowed)
+		check("a parameter of none", get("/poe/new?for=/orders&x=y"), 400, allowed)
+		check("a forged URI", get("/orders?poe=x"), 404, allowed)
+		check("another route's outcome", get(i.outcome), 200, "")
+		check("another route's URI", get(i.URI), 200, "")
+	}
+	b.advance(400 * store.Day)
+	if res := b.do("GET", i.outcome, "", "Origin: "+shop); res.StatusCode != 410 || res.Header.Get("Access-Control-Allow-Origin") != shop {
+		t.Errorf("what is gone: %d %v", res.StatusCode, res.Header)
+	}
+}
+
 // Whoever prefers to wait for a running action is answered when it has ended, or when the time is over.
 func TestPreferWait(t *testing.T) {
 	for _, tc := range []struct {

@@ -41,7 +41,7 @@ func (g *Gate) TakesBack(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	guardFront(w.Header())
-	g.write(w, r, g.problem(problemNotFound))
+	g.refuse(w, r, g.problem(problemNotFound))
 	return true
 }
 

@@ -18,17 +18,18 @@ type description struct {
 }
 
 // serveRoutes is GET /poe/routes.
-func (g *Gate) serveRoutes(w http.ResponseWriter, _ *http.Request) {
+func (g *Gate) serveRoutes(w http.ResponseWriter, r *http.Request) {
 	all := make([]description, 0, len(g.routes))
-	for _, r := range g.routes {
+	for _, c := range g.routes {
 		d := description{
-			Name: r.Name, Match: r.Match, Doors: r.Doors, Require: r.Require, ClientID: r.ClientID, Unique: r.Unique,
-			TTL: r.TTL.Seconds(), Repeats: r.Retention.Seconds(), Refused: r.Retention.Seconds(),
+			Name: c.Name, Match: c.Match, Doors: c.Doors, Require: c.Require, ClientID: c.ClientID, Unique: c.Unique,
+			TTL: c.TTL.Seconds(), Repeats: c.Retention.Seconds(), Refused: c.Retention.Seconds(),
 		}
-		if r.has(doorKey) {
-			d.KeyHeaders = r.KeyHeaders
+		if c.has(doorKey) {
+			d.KeyHeaders = c.KeyHeaders
 		}
 		all = append(all, d)
 	}
+	g.cors(w.Header(), r)
 	g.writeJSON(w, http.StatusOK, map[string]any{"routes": all})
 }

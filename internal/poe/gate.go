@@ -119,7 +119,7 @@ func (g *Gate) resources() http.Handler {
 	sub.HandleFunc("/outcomes/{ref}/receipt", g.serveReceipt)
 	sub.HandleFunc("/problems/{name}", g.serveProblem)
 	m.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		g.write(w, r, g.problem(problemNotFound))
+		g.refuse(w, r, g.problem(problemNotFound))
 	})
 	return m
 }
@@ -218,7 +218,7 @@ func (g *Gate) guards(w http.ResponseWriter, r *http.Request, at *entrance, exec
 	}
 	if g.renamed(target) {
 		guardFront(w.Header())
-		g.write(w, r, g.problem(problemNotFound))
+		g.refuse(w, r, g.problem(problemNotFound))
 		return true
 	}
 	rt, by := g.routes.protecting(r, target)

@@ -170,10 +170,26 @@ func (c *route) cors(h http.Header, r *http.Request) {
 	}
 	addField(h, "Vary", "Origin")
 	if c.lists(r) {
-		h.Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
-		h.Set("Access-Control-Allow-Credentials", "true")
-		addField(h, replay.Exposed, exposed)
+		allow(h, r)
 	}
+}
+
+// cors does that for what is about no route, or not known to be, such as a refusal, and says nothing that is for one client alone: every origin that any route
+// lists may read it, as it may ask.
+func (g *Gate) cors(h http.Header, r *http.Request) {
+	if !slices.ContainsFunc(g.routes, func(c *route) bool { return len(c.Origins) > 0 }) {
+		return
+	}
+	addField(h, "Vary", "Origin")
+	if slices.ContainsFunc(g.routes, func(c *route) bool { return c.lists(r) }) {
+		allow(h, r)
+	}
+}
+
+func allow(h http.Header, r *http.Request) {
+	h.Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
+	h.Set("Access-Control-Allow-Credentials", "true")
+	addField(h, replay.Exposed, exposed)
 }
 
 // lists tells whether a request comes from a page of an origin that the route lists.

@@ -157,7 +157,7 @@ func (g *Gate) refuseMint(w http.ResponseWriter, r *http.Request, err error) {
 	var bad *ParamError
 	switch {
 	case errors.Is(err, ErrUnknownTarget):
-		g.write(w, r, g.problem(problemUnknownTarget))
+		g.refuse(w, r, g.problem(problemUnknownTarget))
 	case errors.As(err, &bad):
 		k := problemBadParameter
 		if bad.Param == "callback" {
@@ -165,7 +165,7 @@ func (g *Gate) refuseMint(w http.ResponseWriter, r *http.Request, err error) {
 		}
 		p := g.problem(k)
 		p.Parameter, p.Detail = bad.Param, bad.Reason
-		g.write(w, r, p)
+		g.refuse(w, r, p)
 	default:
 		g.log.Error().Err(err).Msg("minting")
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)

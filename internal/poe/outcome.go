@@ -49,7 +49,7 @@ func (g *Gate) parseRef(s string) (store.ID, bool) {
 func (g *Gate) visit(w http.ResponseWriter, r *http.Request) (status, bool) {
 	id, ok := g.parseRef(mux.Vars(r)["ref"])
 	if !ok {
-		g.write(w, r, g.problem(problemNotFound))
+		g.refuse(w, r, g.problem(problemNotFound))
 		return status{}, false
 	}
 	s, err := g.stands(r.Context(), id)
@@ -58,14 +58,14 @@ func (g *Gate) visit(w http.ResponseWriter, r *http.Request) (status, bool) {
 		errors.Is(err, store.ErrNotFound) && (id.Shelf().Past(g.now()) || g.beforeRestore(id)):
 		s = status{phase: gone, record: store.Record{ID: id}}
 		s.setState(w.Header(), false)
-		g.write(w, r, g.problem(problemGone).about(g, &s))
+		g.refuse(w, r, g.problem(problemGone).about(g, &s))
 		return s, false
 	case errors.Is(err, store.ErrNotFound):
-		g.write(w, r, g.problem(problemNotFound))
+		g.refuse(w, r, g.problem(problemNotFound))
 		return s, false
 	case err != nil:
 		g.log.Error().Err(err).Stringer("id", id).Msg("asking the ledger")
-		g.write(w, r, g.problem(problemLedgerUnavailable))
+		g.refuse(w, r, g.problem(problemLedgerUnavailable))
 		return s, false
 	}
 	rt := g.routeOf(r.Context(), &s.record)
@@ -390,6 +390,7 @@ func (g *Gate) serveProblem(w http.ResponseWriter, r *http.Request) {
 	for _, k := range problems {
 		if k.name == name {
 			p := g.problem(k)
+			g.cors(w.Header(), r)
 			if prefersJSON(r) {
 				g.writeJSON(w, http.StatusOK, map[string]any{
 					"type": p.Type, "title": p.Title, "status": p.Status, "retry": p.Retry, "help": k.help,
@@ -400,5 +401,5 @@ func (g *Gate) serveProblem(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	g.write(w, r, g.problem(problemNotFound))
+	g.refuse(w, r, g.problem(problemNotFound))
 }

@@ -179,6 +179,12 @@ func (g *Gate) write(w http.ResponseWriter, r *http.Request, p *problem) {
 	g.writeDocument(w, doc, p.Status, "application/problem+json")
 }
 
+// refuse is write for a request that leads to no route.
+func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, p *problem) {
+	g.cors(w.Header(), r)
+	g.write(w, r, p)
+}
+
 // prefersHTML tells whether the client would rather have a page than JSON (RFC 9110, section 12.5.1).
 func prefersHTML(r *http.Request) bool {
 	accept := r.Header.Get("Accept")

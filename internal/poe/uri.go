@@ -28,7 +28,7 @@ func (g *Gate) door(c *call) {
 		}
 	}
 	if err != nil {
-		g.write(c.w, c.r, g.problem(problemNotFound))
+		g.refuse(c.w, c.r, g.problem(problemNotFound))
 		return
 	}
 	if c.r.Method == http.MethodOptions {
