@@ -2,6 +2,7 @@ package replay
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -40,6 +41,8 @@ func RecordWritten(rec *Recorder, src io.Reader) error {
 		return fmt.Errorf("%w: its content is still in chunks (write it as curl -i does, without --raw)", ErrNotAnAnswer)
 	case strings.HasPrefix(string(begins), "HTTP/"):
 		return fmt.Errorf("%w: there is more than one", ErrNotAnAnswer)
+	case len(begins) > 0 && !begunAs(begins, contentCodings(res.Header)):
+		return fmt.Errorf("%w: its content is not coded as Content-Encoding says (write it as curl -i does, without --compressed)", ErrNotAnAnswer)
 	}
 	for name, values := range res.Header {
 		rec.Header()[name] = values
@@ -57,6 +60,21 @@ func RecordWritten(rec *Recorder, src io.Reader) error {
 		return fmt.Errorf("%w: there are %d bytes of content, and Content-Length says %d", ErrNotAnAnswer, n, rec.declared)
 	}
 	return nil
+}
+
+// begunAs tells whether content may be what is left by codings, by its first bytes, as far as the last coding has a mark (RFC 1952, RFC 8878).
+func begunAs(begins []byte, codings []string) bool {
+	if len(codings) == 0 {
+		return true
+	}
+	switch codings[len(codings)-1] {
+	case "gzip":
+		return bytes.HasPrefix(begins, []byte{0x1f, 0x8b})
+	case "zstd":
+		return bytes.HasPrefix(begins, []byte{0x28, 0xb5, 0x2f, 0xfd})
+	default:
+		return true
+	}
 }
 
 // finalHead reads heads up to the one that is not interim, and returns it with the reader of what follows. Each is read as the answer to a

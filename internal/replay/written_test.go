@@ -32,6 +32,10 @@ func TestRecordWritten(t *testing.T) {
 		"that came in chunks": {
 			"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/plain\r\n\r\nmade", 200, http.Header{"Content-Type": {"text/plain"}}, "made",
 		},
+		"coded": {
+			"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Type: text/plain\r\n\r\n\x1f\x8b\x08", 200,
+			http.Header{"Content-Encoding": {"gzip"}, "Content-Type": {"text/plain"}}, "\x1f\x8b\x08",
+		},
 		"a failure":        {"HTTP/1.1 500 No\r\nContent-Type: a/b\r\n\r\nx", 500, http.Header{"Content-Type": {"a/b"}}, "x"},
 		"without content":  {"HTTP/1.1 204 No Content\r\nETag: \"1\"\r\n\r\n", 204, http.Header{"Etag": {`"1"`}}, ""},
 		"the status alone": {"HTTP/1.1 200 OK\r\n\r\n", 200, http.Header{}, ""},
@@ -80,6 +84,8 @@ func TestRecordWrittenRefuses(t *testing.T) {
 		"more than it says":      {"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmade\n", "more content than Content-Length says"},
 		"content where none is":  {"HTTP/1.1 204 No Content\r\n\r\nmade", "204 has no content"},
 		"content not modified":   {"HTTP/1.1 304 Not Modified\r\n\r\nmade", "304 has no content"},
+		"decoded by curl":        {"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n{\"id\":7}", "without --compressed"},
+		"decoded, over HTTP/2":   {"HTTP/2 200 \r\ncontent-encoding: zstd\r\n\r\n{\"id\":7}", "without --compressed"},
 		"a field that is no one": {"HTTP/1.1 200 OK\r\nnot a field\r\n\r\nmade", "malformed"},
 	} {
 		t.Run(name, func(t *testing.T) {
