@@ -50,7 +50,7 @@ var (
 	problemGone = &kind{"gone", 410, retryNever, "This is too long ago",
 		"The time for which the server remembers is over. Nothing will be executed with this link (again); whether it ever was is no longer known here."}
 	problemOutcomePurged = &kind{"outcome-purged", 410, retryNever, "The answer was not kept",
-		"The request was executed once, and will not be executed again. Its answer was too large to keep or was passed through while it was made; its status, times and digests are in the receipt."}
+		"The request was executed once, and will not be executed again. Its answer was too large to keep, was passed through while it was made, or is damaged or lost; its status, times and digests are in the receipt."}
 	problemTooLarge = &kind{"too-large", 413, retryNever, "The request is too large",
 		"Its body, or its target, is over the limit. Nothing was executed now: a link or key that came with it and was not used before is still unused. Send a smaller one."}
 	problemPOERequired = &kind{"poe-required", 428, retryNew, "This needs a single-use link",
