@@ -157,3 +157,22 @@ func TestContentTypeTakenOut(t *testing.T) {
 		}
 	}
 }
+
+// The language that a middleware has chosen for one client is that of the stored content, whichever it chooses for who asks again.
+func TestContentLanguageOfAMiddleware(t *testing.T) {
+	gate := openGate(t, poe.Config{})
+	once := gate.Once(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "content in "+w.Header().Get("Content-Language"))
+	}))
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Language", r.Header.Get("Accept-Language"))
+		once.ServeHTTP(w, r)
+	})
+	for _, language := range []string{"de", "en"} {
+		res := ask(h, "POST", "/a", "Idempotency-Key: k", "Accept-Language: "+language)
+		body, _ := io.ReadAll(res.Body)
+		if got := res.Header["Content-Language"]; len(got) != 1 || got[0] != "de" || string(body) != "content in de" {
+			t.Errorf("who prefers %s is told that it is %q: %s", language, got, body)
+		}
+	}
+}

@@ -44,7 +44,7 @@ func (a *Answer) Head() []byte {
 	for name, values := range a.Header {
 		had := a.Before[name]
 		switch {
-		case name == "Content-Type": // the content is kept, and it would not be known what it is
+		case name == "Content-Type", name == "Content-Language": // the content is kept, and it would not be known what it is
 		case Additive(name) && len(had) <= len(values) && slices.Equal(had, values[:len(had)]):
 			values = values[len(had):] // what is added to will be there again, and these after it
 		case slices.Equal(had, values):
