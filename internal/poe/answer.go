@@ -358,6 +358,7 @@ func (c *call) goUp(end *ending) {
 		return
 	}
 	c.endInterim()
+	defer limitWrite(c.w, c.g.cfg.Patience).Stop()
 	c.outcomeUnknown(end)
 	_ = http.NewResponseController(c.w).Flush() // best effort: the connection ends now
 }

@@ -199,6 +199,11 @@ func (u *untaken) Write([]byte) (int, error) {
 	return 0, os.ErrDeadlineExceeded
 }
 
+func (u *untaken) FlushError() error {
+	<-u.over
+	return os.ErrDeadlineExceeded
+}
+
 func (u *untaken) SetWriteDeadline(at time.Time) error {
 	if time.Now().After(at) {
 		u.gone()
@@ -214,6 +219,7 @@ func (b *bench) heldBy(r *http.Request) time.Duration {
 	w := &untaken{httptest.NewRecorder(), sync.OnceFunc(func() { close(over) }), over}
 	go func() {
 		defer close(ended)
+		defer func() { _ = recover() }() // as net/http does
 		b.handler.ServeHTTP(w, r)
 	}()
 	select {
@@ -259,4 +265,15 @@ func TestOwnAnswersThatAreNotTaken(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Nor does the client of a handler that panics, while the panic waits to go on up.
+func TestAnswerOfAPanicThatIsNotTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(c *core.Config) { c.Patience = time.Minute })
+		b.app = func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+		if held := b.heldBy(httptest.NewRequest(http.MethodPost, b.mint("/orders"), nil)); held != time.Minute {
+			t.Errorf("it is held for %v", held)
+		}
+	})
 }
