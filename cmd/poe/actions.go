@@ -195,7 +195,7 @@ type action struct {
 	Response *struct {
 		Status int
 		Digest string
-		Length int64
+		Length *int64 // nil: it was streamed
 		Body   string
 	}
 	History []struct {
@@ -279,8 +279,12 @@ func (a *action) rows() [][]string {
 	case a.Due != nil:
 		add("next look", "%s", shownTime(a.Due))
 	}
-	if a.Response != nil {
-		add("answer", "%d, %d bytes, %s", a.Response.Status, a.Response.Length, a.Response.Body)
+	switch {
+	case a.Response == nil:
+	case a.Response.Length == nil:
+		add("answer", "%d, %s", a.Response.Status, a.Response.Body)
+	default:
+		add("answer", "%d, %d bytes, %s", a.Response.Status, *a.Response.Length, a.Response.Body)
 	}
 	add("names", "%d", a.Names)
 	if a.Outcome != "" {
@@ -335,8 +339,8 @@ func (c *decisionFlags) decide(ctx context.Context, t terminal, verb string, f *
 // became says what a decision has made of an action.
 func (a *action) became() string {
 	switch {
-	case a.State == "done" && a.Response != nil:
-		return fmt.Sprintf("done, with status %d and %d bytes", a.Response.Status, a.Response.Length)
+	case a.State == "done" && a.Response != nil && a.Response.Length != nil:
+		return fmt.Sprintf("done, with status %d and %d bytes", a.Response.Status, *a.Response.Length)
 	case a.State == "accepted":
 		return "accepted again: a worker executes it"
 	case a.State == "unused":

@@ -319,8 +319,8 @@ type receipt struct {
 type receiptAnswer struct {
 	Status int    `json:"status"`
 	Digest string `json:"digest,omitempty"`
-	Length int64  `json:"length"`
-	Body   string `json:"body"` // kept, purged or streamed
+	Length *int64 `json:"length,omitempty"` // nil: it was streamed, and nobody has counted
+	Body   string `json:"body"`             // kept, purged or streamed
 }
 
 type receiptEvent struct {
@@ -357,8 +357,9 @@ func (g *Gate) receipt(s *status) receipt {
 		out.Compensation = string(g.appendOutcome(nil, rec.Undo))
 	}
 	if rec.State == store.Done {
-		out.Response = &receiptAnswer{
-			Status: rec.Status, Digest: digestText(rec.Response.Digest), Length: rec.Response.Size, Body: keptWord(rec.Response.Where),
+		out.Response = &receiptAnswer{Status: rec.Status, Digest: digestText(rec.Response.Digest), Body: keptWord(rec.Response.Where)}
+		if rec.Response.Where != store.Streamed {
+			out.Response.Length = &rec.Response.Size
 		}
 	}
 	for _, e := range rec.History {
