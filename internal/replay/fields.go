@@ -37,7 +37,7 @@ var perClient = namesOf("Content-Length",
 	"Age", "Alt-Svc", "Authentication-Info", "Clear-Site-Data", "Date", "Set-Cookie", "Set-Cookie2", "Www-Authenticate")
 
 // perClientPrefixes begin the names of whole families of such fields.
-var perClientPrefixes = []string{"Access-Control-", "Poe-", "Proxy-", "Ratelimit", "X-Ratelimit-"}
+var perClientPrefixes = []string{"Access-Control-", "Poe-", "Proxy-", "Ratelimit", "X-Ratelimit-", "X-Rate-Limit-"}
 
 // DropReserved removes from an answer's fields or trailers what only the gate may say of an action. Clients go by it: an answer without POE-State is one of
 // something that nobody guards.

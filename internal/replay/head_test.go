@@ -22,7 +22,7 @@ func TestStorable(t *testing.T) {
 		"Set-Cookie": {"a=1"}, "Date": {"x"}, "Age": {"1"}, "Www-Authenticate": {"Basic"}, "WWW-Authenticate": {"Basic"},
 		"Proxy-Status": {"x"}, "Proxy-Authenticate": {"Basic"}, "Authentication-Info": {"x"}, "Alt-Svc": {"h3"}, "Clear-Site-Data": {"*"},
 		"Access-Control-Allow-Origin": {"*"}, "access-control-expose-headers": {"x"}, "Ratelimit": {"1"}, "RateLimit-Policy": {"1"},
-		"X-Ratelimit-Remaining": {"1"}, "X-RateLimit-Limit": {"1"}, "Poe-State": {"done"}, "POE-Links": {`"/x"`}, "poe-id": {"x"}, "set-cookie": {"b=2"},
+		"X-Ratelimit-Remaining": {"1"}, "X-RateLimit-Limit": {"1"}, "X-Rate-Limit-Remaining": {"0"}, "Poe-State": {"done"}, "POE-Links": {`"/x"`}, "poe-id": {"x"}, "set-cookie": {"b=2"},
 		// Of one connection.
 		"Connection": {"X-Hop, keep-alive", "x-other"}, "X-Hop": {"1"}, "X-Other": {"1"}, "Keep-Alive": {"1"}, "Transfer-Encoding": {"chunked"},
 		"Te": {"trailers"}, "Trailer": {"X-Sum"}, "Upgrade": {"h2c"}, "Proxy-Connection": {"x"}, "Content-Length": {"5"},
