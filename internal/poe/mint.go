@@ -139,19 +139,39 @@ func (g *Gate) serveNew(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	m.Principal = g.whoIs(r, rt).proven
-	all := make([]Minted, 0, count)
-	for range count {
+	first := make([]Minted, 0, fewURIs)
+	for range min(count, fewURIs) {
 		one, err := g.mint(rt, &m)
 		if err != nil {
 			g.refuseMint(w, r, err)
 			return
 		}
-		all = append(all, one)
+		first = append(first, one)
 	}
 	rt.cors(w.Header(), r)
-	g.addLinks(w.Header(), all[:min(count, 10)])
-	g.writeMinted(w, r, &m, all)
+	g.addLinks(w.Header(), first)
+	g.writeMinted(w, r, &newPage{Method: m.Method, Target: m.Target, One: count == 1, URIs: func(yield func(Minted) bool) {
+		for _, one := range first {
+			if !yield(one) {
+				return
+			}
+		}
+		for range count - len(first) {
+			one, err := g.mint(rt, &m)
+			if err != nil {
+				g.log.Error().Err(err).Msg("minting")
+				panic(http.ErrAbortHandler) // some must not look like all
+			}
+			if !yield(one) {
+				return
+			}
+		}
+	}})
 }
+
+// fewURIs is how many URIs are minted before any is sent. Of more the rest is minted as the client takes it: a thousand can have megabytes, which
+// would lie in memory for each client that takes its time.
+const fewURIs = 10
 
 func (g *Gate) refuseMint(w http.ResponseWriter, r *http.Request, err error) {
 	var bad *ParamError
@@ -253,24 +273,57 @@ func (g *Gate) addLinks(h http.Header, all []Minted) {
 	h["Poe-Links"] = []string{strings.Join(quoted, ", ")}
 }
 
-func (g *Gate) writeMinted(w http.ResponseWriter, r *http.Request, m *MintRequest, all []Minted) {
+func (g *Gate) writeMinted(w http.ResponseWriter, r *http.Request, all *newPage) {
+	h := w.Header()
+	guardHeader(h)
+	h.Set("X-Content-Type-Options", "nosniff")
+	to, sent := unlessStalled(w, piece, g.cfg.Patience)
+	defer sent()
+	out := bufio.NewWriterSize(to, piece)
+	var err error
 	switch negotiateMint(r) {
 	case "text/plain":
-		h := w.Header()
 		h.Set("Content-Type", "text/plain; charset=utf-8")
-		h.Set("X-Content-Type-Options", "nosniff")
-		var list []byte
-		for i := range all {
-			list = append(append(list, all[i].URI...), '\n')
-		}
-		g.writeOwn(w, list)
+		err = all.list(out)
 	case "text/html":
-		g.writePage(w, http.StatusOK, "new.html", newPage{Method: m.Method, Target: m.Target, URIs: all})
+		h.Set("Content-Type", "text/html; charset=utf-8")
+		h.Set("Content-Security-Policy", pagePolicy)
+		err = pages.ExecuteTemplate(out, "new.html", all)
 	default:
-		g.writeJSON(w, http.StatusOK, struct {
-			URIs []Minted `json:"uris"`
-		}{all})
+		h.Set("Content-Type", "application/json")
+		err = all.document(out)
 	}
+	if err == nil {
+		err = out.Flush()
+	}
+	if err != nil {
+		g.log.Debug().Err(err).Msg("the client left before it had all URIs")
+	}
+}
+
+// list writes a URI a line.
+func (p *newPage) list(out *bufio.Writer) error {
+	for one := range p.URIs {
+		if _, err := out.WriteString(one.URI + "\n"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// document writes them as JSON.
+func (p *newPage) document(out *bufio.Writer) error {
+	begin := `{"uris":[`
+	for one := range p.URIs {
+		doc := encodeJSON(one)
+		_, _ = out.WriteString(begin) // as the next says
+		if _, err := out.Write(doc[:len(doc)-1]); err != nil {
+			return err
+		}
+		begin = ","
+	}
+	_, err := out.WriteString("]}\n")
+	return err
 }
 
 // withLinks passes a safe request on, asked without conditions and ranges, and adds a fresh POE URI to the answer.

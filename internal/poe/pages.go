@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"embed"
 	"html/template"
+	"iter"
 	"net/http"
 	"strconv"
 
@@ -32,7 +33,8 @@ type (
 	newPage struct {
 		Method string
 		Target string
-		URIs   []Minted
+		One    bool
+		URIs   iter.Seq[Minted]
 	}
 )
 
