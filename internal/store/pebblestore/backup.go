@@ -144,7 +144,9 @@ func copySecret(disk vfs.FS, from, to string) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(content)
+	if err = giveNew(disk, f); err == nil {
+		_, err = f.Write(content)
+	}
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return errors.Join(err, os.Remove(aside))
 	}

@@ -41,7 +41,7 @@ func Check(ctx context.Context, cfg Config, progress func(store.Progress)) (foun
 	if _, err := s.c.FS.Stat(dir); err != nil {
 		return found, errors.Join(s.guard.before(s, dir), err)
 	}
-	if err := s.enterFolder(); err != nil {
+	if err := s.enterFolder(s.c.Dir); err != nil {
 		return found, err
 	}
 	dir = s.c.FS.PathJoin(s.c.Dir, "ledger")

@@ -85,7 +85,7 @@ func (s *Store) open() (err error) {
 	if err := s.guard.before(s, dir); err != nil {
 		return err
 	}
-	if err := s.enterFolder(); err != nil {
+	if err := s.enterFolder(s.c.Dir); err != nil {
 		return err
 	}
 	if err := s.room.begin(s, s.c.FS); err != nil {
@@ -176,12 +176,13 @@ func (c *Config) hinted(err error) error {
 	return &store.HintError{Err: err, What: c.putBack()}
 }
 
-// enterFolder makes the folder, or finds it, and locks it.
-func (s *Store) enterFolder() (err error) {
+// enterFolder makes the folder, or finds it, and locks it. What root makes there from then on belongs to whom the folder belongs to that is named.
+func (s *Store) enterFolder(owns string) (err error) {
+	s.c.FS = giving(s.c.FS, owns, &s.c)
 	if err := mkdir(s.c.FS, s.c.Dir); err != nil {
 		return err
 	}
-	if s.c.FS == vfs.Default {
+	if vfs.Root(s.c.FS) == vfs.Default {
 		// The system locks a folder against other processes, Pebble a path against this one. So there is one path to a folder.
 		if s.c.Dir, err = realPath(s.c.Dir); err != nil {
 			return err
@@ -189,6 +190,7 @@ func (s *Store) enterFolder() (err error) {
 		if s.c.HighWater, err = filepath.Abs(s.c.HighWater); err != nil {
 			return fmt.Errorf("resolving the high-water file's path: %w", err)
 		}
+		lies(s.c.FS, &s.c)
 	}
 	if s.lock, err = s.c.FS.Lock(s.c.FS.PathJoin(s.c.Dir, "LOCK")); err != nil {
 		return lockError(err)

@@ -52,7 +52,7 @@ func (s *Store) putBack(ctx context.Context, r store.Restore) (did store.Copied,
 	} else if _, err := readReceipt(s.c.FS, r.From); err != nil { // before there is a folder for it
 		return did, err
 	}
-	if err := s.enterFolder(); err != nil {
+	if err := s.enterFolder(s.standing()); err != nil {
 		return did, err
 	}
 	if s.guard.known, err = s.lastMark(); err != nil {
@@ -86,6 +86,15 @@ func (s *Store) putBack(ctx context.Context, r store.Restore) (did store.Copied,
 		return did, fmt.Errorf("giving the ledger its name: %w", err)
 	}
 	return did, syncDir(s.c.FS, s.c.Dir)
+}
+
+// standing is the ledger's folder, or the nearest one above it that is there.
+func (s *Store) standing() string {
+	for at := s.c.Dir; ; at = s.c.FS.PathDir(at) {
+		if _, err := s.c.FS.Stat(at); err == nil || at == s.c.FS.PathDir(at) {
+			return at
+		}
+	}
 }
 
 // lastMark reads the high-water file; one that is damaged, or not there, says nothing.
