@@ -52,7 +52,7 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// TestSettingsFile reads every YAML block as a configuration.
+// TestSettingsFile reads every YAML block as a configuration; one for another program is called yml.
 func TestSettingsFile(t *testing.T) {
 	read := 0
 	for _, p := range pages(t) {

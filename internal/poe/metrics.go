@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/postonce/poe/internal/replay"
+	"github.com/postonce/poe/internal/store"
 )
 
 // metrics counts what operators ask first: is anything executed, refused, or unknown. No label ever comes from a
@@ -118,6 +119,12 @@ func newMetrics(g *Gate, reg prometheus.Registerer) (*metrics, error) {
 		gauge("clock_ahead_seconds", "By how much the clock is ahead of what is believed, while nothing is forgotten because of it.", func() float64 { return g.store.Health().Ahead.Seconds() }),
 		gauge("spool_memory_bytes", "Memory held by bodies on their way.", func() float64 { m, _ := g.cfg.Spool.Usage(); return float64(m) }),
 		gauge("spool_disk_bytes", "Disk held by bodies on their way.", func() float64 { _, d := g.cfg.Spool.Usage(); return float64(d) }),
+	}
+	for kind := range store.Kind(store.Kinds) {
+		all = append(all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "poe", Name: "left_to_person", ConstLabels: prometheus.Labels{"kind": kindWord(kind)},
+			Help: "Actions that wait for a person, by kind: requests and compensations whose end is unknown, callbacks that were not delivered.",
+		}, func() float64 { return float64(g.store.Health().Left[kind]) }))
 	}
 	if err := reg.Register(all); err != nil {
 		return nil, err

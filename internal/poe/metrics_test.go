@@ -178,10 +178,13 @@ func TestEveryMetric(t *testing.T) {
 	b.do("POST", b.mint("/orders"), "")
 	check(b, "poe_unstored_total", "", 1)
 	ledger.advance = nil
-	ledger.health = store.Health{Free: 1234, Low: true, Ahead: time.Hour}
+	ledger.health = store.Health{Free: 1234, Low: true, Ahead: time.Hour, Left: [store.Kinds]int64{3, 2, 1}}
 	check(b, "poe_disk_free_bytes", "", 1234)
 	check(b, "poe_disk_low", "", 1)
 	check(b, "poe_clock_ahead_seconds", "", 3600)
+	check(b, "poe_left_to_person", "request", 3)
+	check(b, "poe_left_to_person", "callback", 2)
+	check(b, "poe_left_to_person", "compensation", 1)
 	ledger.health = store.Health{}
 	check(b, "poe_disk_low", "", 0)
 

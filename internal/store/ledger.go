@@ -171,6 +171,8 @@ type Health struct {
 	Low  bool  // too little is left: new claims are ErrUnavailable, what runs is settled
 	// Ahead is by how much the wall clock is ahead of what the ledger believes, while that is so much that nothing is forgotten; see Clock.
 	Ahead time.Duration
+	// Left is how many open records are left to a person (their Due is Person), by Kind.
+	Left [Kinds]int64
 }
 
 // Upkeep is what a ledger needs over time, and what people ask of it.

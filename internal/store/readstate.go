@@ -32,6 +32,31 @@ func ReadState(id ID, b []byte) (State, error) {
 	return state, nil
 }
 
+// ReadKind is ReadState for the kind.
+func ReadKind(id ID, b []byte) (Kind, error) {
+	if len(b) == 0 || b[0] != Version {
+		return 0, fmt.Errorf("%w: record %s is not of version %d", ErrCorrupt, id, Version)
+	}
+	kind := Request
+	err := fields(b[1:], func(v value) error {
+		if v.n < fKind {
+			return nil
+		}
+		if v.n == fKind {
+			i, err := v.small(Kinds - 1)
+			if err != nil {
+				return err
+			}
+			kind = Kind(i) //nolint:gosec // limited above
+		}
+		return errEnough
+	})
+	if err != nil {
+		return 0, fmt.Errorf("%w: record %s: %w", ErrCorrupt, id, err)
+	}
+	return kind, nil
+}
+
 // A Trace is what a ledger remembers of a record that it forgets; see View.Forgotten.
 type Trace struct {
 	Door, Route []byte // which are those of the encoding

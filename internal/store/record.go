@@ -52,6 +52,8 @@ const (
 	Request      Kind = iota // a client's request
 	Callback                 // the delivery of an outcome to an address
 	Compensation             // the request that takes an unknown action back
+
+	Kinds = iota // how many there are
 )
 
 // Way is how an action's sending is secured. It is chosen with the claim and stays: what a state proves after a crash depends on it, and not

@@ -116,7 +116,17 @@ func (s *Store) Floor(ctx context.Context) (store.Floor, error) {
 }
 
 // Health implements store.Upkeep.
-func (s *Store) Health() store.Health { return store.Health{Free: -1, Ahead: s.clock.Ahead()} }
+func (s *Store) Health() store.Health {
+	h := store.Health{Free: -1, Ahead: s.clock.Ahead()}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for id, due := range s.agenda {
+		if due.Equal(store.Person) {
+			h.Left[s.records[id].Kind]++
+		}
+	}
+	return h
+}
 
 // ConfirmClock implements store.Upkeep.
 func (s *Store) ConfirmClock() { s.clock.Confirm() }

@@ -41,6 +41,7 @@ type Store struct {
 	pulse    pulse
 	guard    guard
 	room     room
+	left     left
 	house    sync.WaitGroup // the goroutines that watch
 	stop     chan struct{}  // ends them; nil: they were not started
 	ahead    time.Duration  // as watch has seen it last
@@ -127,6 +128,9 @@ func (s *Store) open() (err error) {
 	}
 	s.clock = store.NewClock(s.c.Clock, s.meta.floor)
 	if err := s.fresh.begin(s.db, uint64(s.clock.Raise().UnixMilli())+1); err != nil {
+		return err
+	}
+	if err := s.left.begin(s.db); err != nil {
 		return err
 	}
 	s.commits.begin(s)

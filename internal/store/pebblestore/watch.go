@@ -74,7 +74,7 @@ func (s *Store) refuses() error { return errors.Join(s.room.refuses(), s.guard.r
 
 // Health implements store.Upkeep.
 func (s *Store) Health() store.Health {
-	return store.Health{Free: s.room.free.Load(), Low: s.room.short.Load(), Ahead: s.clock.Ahead()}
+	return store.Health{Free: s.room.free.Load(), Low: s.room.short.Load(), Ahead: s.clock.Ahead(), Left: s.left.now()}
 }
 
 // ConfirmClock implements store.Upkeep.

@@ -143,6 +143,7 @@ func (w *writing) try(ctx context.Context, into *store.Record) error {
 		*into = store.Record{}
 		return fmt.Errorf("writing: %w", err)
 	}
+	s.left.follow(&w.change)
 	return nil
 }
 

@@ -56,6 +56,7 @@ func durableCases() []testCase {
 		{"everything", durableAll},
 		{"identity", durableIdentity},
 		{"terms", durableTerms},
+		{"left to a person", durableLeft},
 		{"floor", durableFloor},
 		{"swept", durableSwept},
 		{"how far it has forgotten", durableSince},
@@ -197,4 +198,50 @@ func durableTwice(_ *testing.T, k *kit, again func() bool) {
 	k.wants(r)
 	k.holds(r.Names[0], r.ID)
 	k.onAgenda(r.ID)
+}
+
+// durableLeft: how many are left to a person is known at any time, and by whoever opens the ledger.
+func durableLeft(t *testing.T, k *kit, again func() bool) {
+	wants := func(requests, callbacks, compensations int64) {
+		t.Helper()
+		if got, want := k.Health().Left, [store.Kinds]int64{requests, callbacks, compensations}; got != want {
+			t.Errorf("left to a person are %v, want %v", got, want)
+		}
+	}
+	left := func(r store.Record) store.Record {
+		next := k.next(r, store.Unknown)
+		if r.State == store.Queued {
+			next = k.next(r, store.Queued)
+		}
+		next.Due = store.Person
+		return k.mustAdvance(r.Term, next, store.Also{})
+	}
+	wants(0, 0, 0)
+	k.stand(store.Unknown) // somebody else looks after it
+	r := left(k.mustClaim(k.claim(store.Running)))
+	left(k.mustClaim(k.claim(store.Running)))
+	wants(2, 0, 0)
+	r = left(r) // a line more in its history
+	wants(2, 0, 0)
+	callback, undo := k.child(r), k.child(r)
+	undo.Kind, undo.Way = store.Compensation, store.Accepted
+	next := k.next(r, store.Unknown)
+	next.Due = store.Person
+	r = k.mustAdvance(r.Term, next, store.Also{Spawn: []store.Record{callback, undo}})
+	callback, undo = left(callback), left(k.mustMove(undo, store.Sent))
+	wants(2, 1, 1)
+	if again() {
+		wants(2, 1, 1)
+	}
+	if _, err := k.Advance(t.Context(), term(), k.next(r, store.Done), store.Also{}); err == nil {
+		t.Error("somebody else's write was taken")
+	}
+	wants(2, 1, 1)
+	k.mustMove(r, store.Done)
+	k.mustMove(callback, store.Queued) // to be sent again
+	k.mustMove(undo, store.Burned)
+	wants(1, 0, 0)
+	if again() {
+		wants(1, 0, 0)
+	}
 }
