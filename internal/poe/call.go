@@ -365,11 +365,7 @@ func lastStatus(r *store.Record) int {
 // claim failed, since nothing was sent, and unknown where not even the state could be read.
 func (c *call) ledgerTrouble(err error, p phase) {
 	g := c.g
-	said := g.log.Error().Err(err)
-	if !c.id.IsZero() { // otherwise the error has it, if there is one
-		said = said.Stringer("id", c.id)
-	}
-	said.Msg("asking the ledger")
+	g.sayTrouble(err, c.id)
 	s := status{phase: p, record: store.Record{ID: c.id}}
 	c.say(&s)
 	answer := g.problem(problemLedgerUnavailable)

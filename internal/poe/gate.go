@@ -42,6 +42,7 @@ type Gate struct {
 	nudged    chan struct{}            // wakes the workers
 	past      chan struct{}            // tells Run that something may be past
 	orphans   orphans
+	trouble   trouble   // of the ledger, for the log
 	macs      sync.Pool // of *mac, keyed with the ledger's secret
 	random    reservoir
 	own       http.Handler

@@ -64,7 +64,7 @@ func (g *Gate) visit(w http.ResponseWriter, r *http.Request) (status, bool) {
 		g.refuse(w, r, g.problem(problemNotFound))
 		return s, false
 	case err != nil:
-		g.log.Error().Err(err).Stringer("id", id).Msg("asking the ledger")
+		g.sayTrouble(err, id)
 		g.refuse(w, r, g.problem(problemLedgerUnavailable))
 		return s, false
 	}
