@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/postonce/poe/internal/killpoint"
+	"github.com/postonce/poe/internal/ledger"
 	"github.com/postonce/poe/internal/serve"
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/store/pebblestore"
@@ -146,7 +147,7 @@ func unusable(err error) error {
 	var open *serve.OpenAdminError
 	var file *serve.FileError
 	switch {
-	case errors.As(err, &keys), errors.As(err, &open), errors.As(err, &file), errors.Is(err, store.ErrCorrupt), errors.Is(err, pebblestore.ErrForeign),
+	case errors.As(err, &keys), errors.As(err, &open), errors.As(err, &file), errors.Is(err, ledger.ErrKeys), errors.Is(err, store.ErrCorrupt), errors.Is(err, pebblestore.ErrForeign),
 		errors.Is(err, store.ErrRolledBack), errors.Is(err, store.ErrAnother), errors.Is(err, pebblestore.ErrNoBackup):
 		return &configError{err}
 	case errors.Is(err, store.ErrLocked):

@@ -43,6 +43,9 @@ type Config struct {
 	Passes func(store.Name) bool
 }
 
+// ErrKeys is returned by Open, Restore and Check where the key file cannot be used, so that nobody knows which ledger is meant.
+var ErrKeys = errors.New("opening the keys")
+
 // ErrURL is returned by Open for a URL that names no kind of ledger.
 var ErrURL = errors.New("not a ledger's URL")
 
@@ -111,11 +114,11 @@ func meant(dir, keys string) (store.ID, error) {
 		return store.ID{}, nil
 	}
 	if err != nil {
-		return store.ID{}, fmt.Errorf("opening the keys: %w", err)
+		return store.ID{}, fmt.Errorf("%w: %w", ErrKeys, err)
 	}
 	id, err := store.ParseID(name)
 	if err != nil {
-		return store.ID{}, fmt.Errorf("opening the keys: %s names a ledger %.40q: %w", path, name, err)
+		return store.ID{}, fmt.Errorf("%w: %s names a ledger %.40q: %w", ErrKeys, path, name, err)
 	}
 	return id, nil
 }

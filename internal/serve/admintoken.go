@@ -126,7 +126,10 @@ func (s *server) loadToken() error {
 		return nil
 	}
 	s.token = &adminToken{path: s.cfg.AdminTokenFile}
-	return s.token.load()
+	if err := s.token.load(); err != nil {
+		return &FileError{err}
+	}
+	return nil
 }
 
 // reachable returns an error where a listener for operators can be reached from elsewhere without a token. What the address resolved to counts,
