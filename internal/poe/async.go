@@ -282,7 +282,7 @@ func (g *Gate) void(ctx context.Context, r store.Record, who, why string) (store
 	also := g.also(ctx, &r, &next)
 	got, err := g.writeAdvance(ctx, &r, next, also)
 	if err == nil {
-		g.metrics.rested[burned].Inc()
+		g.metrics.rests(burned)
 		g.front.Add(got)
 	}
 	return got, err

@@ -238,6 +238,7 @@ func (g *Gate) undone(ctx context.Context, parent store.Record, child *store.Rec
 	why := takenBackBy + statusText(child.Status)
 	next.Note(store.Event{At: now, From: parent.State, To: next.State, Who: "recovery", Why: why, Status: child.Status})
 	if g.replace(ctx, &parent, next, "settling what was taken back") {
+		g.metrics.rests(phaseOf(next.State))
 		g.sayRecovered(RecoveryCompensate, &status{phase: phaseOf(next.State), record: next}, why)
 	}
 }

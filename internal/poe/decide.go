@@ -113,9 +113,7 @@ func (g *Gate) Decide(ctx context.Context, d Decision) (Action, error) {
 // follow does what comes after a decision about an action that was asked of host: what a worker has to do, and what the end of an action does by itself.
 func (g *Gate) follow(ctx context.Context, host string, r *store.Record, also store.Also) {
 	g.front.Add(*r)
-	if c := g.metrics.rested[phaseOf(r.State)]; c != nil {
-		c.Inc()
-	}
+	g.metrics.rests(phaseOf(r.State))
 	if len(also.Spawn) > 0 || r.State == store.Queued {
 		g.nudge()
 	}

@@ -294,10 +294,8 @@ func (g *Gate) settle(ctx context.Context, a *action, end *ending, answer *repla
 		next.Finished = time.Time{}
 	}
 	end.status = g.advance(ctx, &claimed, next)
-	if c := g.metrics.rested[end.status.phase]; c != nil {
-		c.Inc()
-	} else { // where a late answer found it
-		g.metrics.settled.WithLabelValues(end.status.phase.word()).Inc()
+	if end.status.record.Term == next.Term { // otherwise it has come late
+		g.metrics.rests(end.status.phase)
 	}
 	if end.status.phase == unknown {
 		g.sayUnknown(&end.status.record, reason(end, answer))

@@ -51,6 +51,9 @@ func (g *Gate) late(ctx context.Context, claimed *store.Record, stands, next sto
 		r := g.afterwards(claimed, &stands, next)
 		was, also := stands, g.also(ctx, &stands, &r)
 		if stands, err = g.writeAdvance(ctx, &was, r, also); err == nil {
+			if stands.State != was.State {
+				g.metrics.rests(phaseOf(stands.State))
+			}
 			g.nudge()
 			break
 		}

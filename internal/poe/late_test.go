@@ -90,6 +90,10 @@ func TestLateAnswerToADecision(t *testing.T) {
 			if n := counter(t, b, "poe_late_answers_total", word); n != 1 {
 				t.Errorf("poe_late_answers_total{%s} is %v", word, n)
 			}
+			settled := map[bool]float64{true: 1}[word != tc.state] // by the answer, where that is what settled it
+			if n := counter(t, b, "poe_settled_total", ""); n != settled || counter(t, b, "poe_settled_total", tc.state) != settled {
+				t.Errorf("poe_settled_total is %v", n)
+			}
 			if !strings.Contains(log.String(), `"level":"error","id":"`+i.ID) || !strings.Contains(log.String(), "look at its history") {
 				t.Errorf("nobody is told: %s", &log)
 			}

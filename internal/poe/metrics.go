@@ -77,6 +77,13 @@ func (m *metrics) resolve() {
 	}
 }
 
+// rests counts an action that has come to rest; what goes on, such as one that was accepted and is to be tried again, has not.
+func (m *metrics) rests(at phase) {
+	if c := m.rested[at]; c != nil {
+		c.Inc()
+	}
+}
+
 // newMetrics makes them and registers them with reg, unless that is nil.
 func newMetrics(g *Gate, reg prometheus.Registerer) (*metrics, error) {
 	counter := func(name, help string) prometheus.Counter {

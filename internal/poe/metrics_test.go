@@ -250,6 +250,14 @@ func TestEveryMetric(t *testing.T) {
 	check(told, "poe_callbacks_total", "delivered", 1)
 	check(told, "poe_callbacks_total", "failed", 1)
 
+	off, _ := open(nil)
+	off.deferred()
+	off.app = answering(429)
+	off.do("POST", off.mint("/orders"), "x", later)
+	off.work()
+	check(off, "poe_execution_seconds", "complete", 1)
+	check(off, "poe_settled_total", "", 0) // it is tried again
+
 	late, _ := open(nil)
 	entered, leave = late.stopped()
 	i = late.issue("/orders")

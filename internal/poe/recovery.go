@@ -190,7 +190,7 @@ func (g *Gate) abandon(ctx context.Context, id store.ID, due time.Time) (bool, e
 		return false, fmt.Errorf("abandoning %s: %w", id, err)
 	}
 	killpoint.Hit("recovered")
-	g.metrics.rested[phaseOf(got.State)].Inc()
+	g.metrics.rests(phaseOf(got.State))
 	if got.State == store.Unknown {
 		g.sayUnknown(&got, why)
 	}

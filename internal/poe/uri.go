@@ -308,7 +308,7 @@ func (c *call) burn() {
 			c.ledgerTrouble(err, unknown) // whether it is burned now
 			return
 		}
-		g.metrics.rested[burned].Inc()
+		g.metrics.rests(burned)
 		g.front.Add(got)
 		if !got.Due.IsZero() {
 			g.tellBurned(ctx, got)
