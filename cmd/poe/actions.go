@@ -67,6 +67,9 @@ func (c *actionsListCmd) Run(ctx context.Context, t terminal) error {
 		if err := c.operator("poe actions list").get(ctx, "/actions?"+c.query(next, min(c.Limit-len(all), maxPage)), &page); err != nil {
 			return err
 		}
+		if page.Actions == nil {
+			return c.operator("poe actions list").another()
+		}
 		all, next = append(all, page.Actions...), page.Next
 		if next == "" || len(all) >= c.Limit {
 			break
@@ -205,6 +208,14 @@ type action struct {
 	}
 }
 
+// action reads an action.
+func (o operator) action(said string) (a action, err error) {
+	if err = o.read(said, &a); err == nil && (a.ID == "" || a.State == "") {
+		err = o.another()
+	}
+	return a, err
+}
+
 // actionsShowCmd is poe actions show.
 type actionsShowCmd struct {
 	adminFlags
@@ -219,12 +230,12 @@ func (c *actionsShowCmd) Run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return err
 	}
+	a, err := op.action(said)
+	if err != nil {
+		return err
+	}
 	if c.JSON {
 		return t.print("%s\n", escaped(said))
-	}
-	var a action
-	if err := op.read(said, &a); err != nil {
-		return err
 	}
 	if err := t.columns(a.rows()); err != nil {
 		return err
@@ -329,8 +340,8 @@ func (c *decisionFlags) decide(ctx context.Context, t terminal, verb string, f *
 	if err != nil {
 		return fmt.Errorf("deciding about %s: %w", c.ID, err)
 	}
-	var a action
-	if err := op.read(said, &a); err != nil {
+	a, err := op.action(said)
+	if err != nil {
 		return err
 	}
 	return t.print("%s is %s\n", shown(a.ID), shown(a.became()))

@@ -1,9 +1,6 @@
 package main
 
-import (
-	"context"
-	"net/http"
-)
+import "context"
 
 // clockCmd is poe clock.
 type clockCmd struct {
@@ -23,7 +20,7 @@ could be done again. Look at date first. A clock that was wrong needs no confirm
 
 // Run confirms the server's clock.
 func (c *clockConfirmCmd) Run(ctx context.Context, t terminal) error {
-	if _, err := c.operator("poe clock").ask(ctx, order{method: http.MethodPost, path: "/clock/confirm"}); err != nil {
+	if err := c.operator("poe clock").tell(ctx, "/clock/confirm"); err != nil {
 		return err
 	}
 	return t.print("the server believes its clock\n")

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -17,13 +18,17 @@ type healthCmd struct {
 
 // Run succeeds if the server says that it is well.
 func (c *healthCmd) Run(ctx context.Context, t terminal) error {
-	path := "/healthz"
+	path, well := "/healthz", "ok"
 	if c.Ready {
-		path = "/readyz"
+		path, well = "/readyz", "ready"
 	}
-	said, err := operator{admin: c.Admin, tokenFile: c.AdminTokenFile, timeout: c.Timeout, command: "poe health"}.ask(ctx, order{method: http.MethodGet, path: path})
+	op := operator{admin: c.Admin, tokenFile: c.AdminTokenFile, timeout: c.Timeout, command: "poe health"}
+	said, err := op.ask(ctx, order{method: http.MethodGet, path: path})
 	if err != nil {
 		return err
+	}
+	if first, _, _ := strings.Cut(said, "\n"); first != well {
+		return op.another()
 	}
 	return t.print("%s\n", escaped(said))
 }

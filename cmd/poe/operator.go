@@ -35,10 +35,10 @@ type order struct {
 
 // ask sends an order and returns the content of a 2xx.
 func (o operator) ask(ctx context.Context, what order) (string, error) {
-	if err := positive(o.command, map[string]time.Duration{"--timeout": o.timeout}); err != nil {
+	ctx, cancel, err := o.within(ctx)
+	if err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 	res, err := o.send(ctx, what)
 	if err != nil {
@@ -53,6 +53,15 @@ func (o operator) ask(ctx context.Context, what order) (string, error) {
 		return "", fmt.Errorf("%s answers with more than %s", o.admin, humanize.IBytes(maxSaid))
 	}
 	return strings.TrimSpace(string(said)), nil
+}
+
+// within is ctx with the time that an answer may take.
+func (o operator) within(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if err := positive(o.command, map[string]time.Duration{"--timeout": o.timeout}); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	return ctx, cancel, nil
 }
 
 // maxSaid is how much of an answer is read, in bytes.
@@ -110,6 +119,33 @@ func (o operator) refused(res *http.Response, text string) error {
 	default:
 		return &hinted{err: err, hint: "the token in " + o.tokenFile + " is not the server's"}
 	}
+}
+
+// another says that who has answered is not poe's admin listener. The listener for clients, a port beside it, passes on what is asked there, and many an application
+// answers with success whatever it is asked.
+func (o operator) another() error {
+	return &hinted{
+		fmt.Errorf("%s answers, and not as the admin listener of poe does", o.admin),
+		"its address is what poe serve says at its start as admin, 127.0.0.1:8081 where it is told nothing else",
+	}
+}
+
+// tell sends an order that is answered with nothing.
+func (o operator) tell(ctx context.Context, path string) error {
+	ctx, cancel, err := o.within(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	res, err := o.send(ctx, order{method: http.MethodPost, path: path})
+	if err != nil {
+		return err
+	}
+	_ = res.Body.Close() // nothing is read
+	if res.StatusCode != http.StatusNoContent {
+		return o.another()
+	}
+	return nil
 }
 
 // get asks for a document and reads it into doc.
@@ -171,9 +207,6 @@ func (c *callbacksListCmd) Run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return err
 	}
-	if c.JSON {
-		return t.print("%s\n", escaped(said))
-	}
 	var doc struct {
 		Undelivered []struct {
 			ID, Action, Host, Why string
@@ -184,7 +217,12 @@ func (c *callbacksListCmd) Run(ctx context.Context, t terminal) error {
 	if err := op.read(said, &doc); err != nil {
 		return err
 	}
-	if len(doc.Undelivered) == 0 {
+	switch {
+	case doc.Undelivered == nil:
+		return op.another()
+	case c.JSON:
+		return t.print("%s\n", escaped(said))
+	case len(doc.Undelivered) == 0:
 		return t.print("every callback was delivered, or is still being tried\n")
 	}
 	rows := [][]string{{"ID", "ACTION", "HOST", "TRIES", "SINCE", "LAST"}}
@@ -203,7 +241,7 @@ type callbacksRetryCmd struct {
 // Run sends them again.
 func (c *callbacksRetryCmd) Run(ctx context.Context, t terminal) error {
 	for _, id := range c.IDs {
-		if _, err := c.operator("poe callbacks").ask(ctx, order{method: http.MethodPost, path: "/callbacks/" + url.PathEscape(id) + "/retry"}); err != nil {
+		if err := c.operator("poe callbacks").tell(ctx, "/callbacks/"+url.PathEscape(id)+"/retry"); err != nil {
 			return fmt.Errorf("sending %s again: %w", id, err)
 		}
 		if err := t.print("%s is sent again\n", id); err != nil {
@@ -228,7 +266,7 @@ has it. After this another action can have it. The action itself, its outcome an
 // Run gives back what they guard.
 func (c *freeCmd) Run(ctx context.Context, t terminal) error {
 	for _, id := range c.IDs {
-		if _, err := c.operator("poe free").ask(ctx, order{method: http.MethodPost, path: "/actions/" + url.PathEscape(id) + "/free"}); err != nil {
+		if err := c.operator("poe free").tell(ctx, "/actions/"+url.PathEscape(id)+"/free"); err != nil {
 			return fmt.Errorf("freeing what %s guards: %w", id, err)
 		}
 		if err := t.print("%s guards nothing any more\n", id); err != nil {

@@ -108,6 +108,23 @@ func TestOperatorsTerminalIsNotWrittenTo(t *testing.T) {
 	}
 }
 
+// A port beside it is that of clients, behind which an application may answer everything with success. No verb takes that for poe's word.
+func TestOperatorAsksAnApplication(t *testing.T) {
+	for name, answer := range map[string]string{"a page": "<html>welcome</html>", "a document": `{"ok":true}`, "nothing": ""} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, answer) }))
+		for _, args := range [][]string{
+			{"actions", "list"}, {"actions", "list", "--json"}, {"actions", "show", "x"}, {"actions", "show", "x", "--json"}, {"actions", "burn", "x", "--reason", "r"},
+			{"callbacks", "list"}, {"callbacks", "list", "--json"}, {"callbacks", "retry", "x"}, {"free", "x"}, {"health"}, {"health", "--ready"}, {"clock", "confirm"},
+			{"backup", t.TempDir() + "/backup"},
+		} {
+			if code, out, said := operate(t.Context(), s.URL, args...); code != exitError || out != "" {
+				t.Errorf("%v, answered with %s: exit code %d, %q, %q", args, name, code, out, said)
+			}
+		}
+		s.Close()
+	}
+}
+
 // An answer that is longer than what is read is told as that, and not as one that is no JSON.
 func TestAnswerThatIsTooLong(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
