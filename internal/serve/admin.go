@@ -26,7 +26,7 @@ func (s *server) admin() *http.Server {
 				guarded.ServeHTTP(w, r)
 			}
 		}),
-		ErrorLog: serverLog(s.opt.Log), MaxHeaderBytes: 16 << 10,
+		ErrorLog: serverLog(s.opt.Log, s.opt.Clock), MaxHeaderBytes: 16 << 10,
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
 	}
 }

@@ -19,13 +19,13 @@ func ShareOut(files, wanted int) (clients, executing, bodies int) {
 
 // Public is the server that clients are answered by, with h in the place of the gateway.
 func Public(h http.Handler) *http.Server {
-	s := &server{opt: Options{Log: zerolog.Nop()}}
+	s := &server{opt: Options{Log: zerolog.Nop(), Clock: time.Now}}
 	return s.public(h)
 }
 
 // Front is the server that clients are answered by, of a gate with an application behind hop.
 func Front(gate *core.Gate, hop *gateway.Gateway) *http.Server {
-	s := &server{opt: Options{Log: zerolog.Nop()}, gate: gate, hop: hop}
+	s := &server{opt: Options{Log: zerolog.Nop(), Clock: time.Now}, gate: gate, hop: hop}
 	return s.public(s.handler())
 }
 

@@ -1,10 +1,12 @@
 package serve
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log"
 	"syscall"
+	"time"
 
 	"github.com/rs/zerolog"
 )
@@ -31,16 +33,36 @@ func (e *ListenError) Hint() string {
 }
 
 // serverLog hands what net/http has to say to our log, as warnings.
-func serverLog(l zerolog.Logger) *log.Logger { return log.New(lines{l}, "", 0) }
+func serverLog(l zerolog.Logger, clock func() time.Time) *log.Logger {
+	return log.New(&lines{log: l, clock: clock}, "", 0)
+}
 
-type lines struct{ log zerolog.Logger }
+// lines writes them. package log calls it from one goroutine at a time.
+type lines struct {
+	log   zerolog.Logger
+	clock func() time.Time
+	said  time.Time // when a handshake was told of last
+	left  int       // how many were not since
+}
+
+// handshakesEvery is how often it is logged at most that a handshake failed: whoever can reach the port can make that happen as often as they like, and those who look whether it is
+// open do.
+const handshakesEvery = time.Minute
 
 // Write logs one line.
-func (l lines) Write(p []byte) (int, error) {
-	n := len(p)
-	for len(p) > 0 && p[len(p)-1] == '\n' {
-		p = p[:len(p)-1]
+func (l *lines) Write(p []byte) (int, error) {
+	said := l.log.Warn()
+	if bytes.HasPrefix(p, []byte("http: TLS handshake error ")) {
+		now := l.clock()
+		if !l.said.IsZero() && now.Sub(l.said) < handshakesEvery {
+			l.left++
+			return len(p), nil
+		}
+		if l.left > 0 {
+			said = said.Int("left_out", l.left)
+		}
+		l.said, l.left = now, 0
 	}
-	l.log.Warn().Msg(string(p))
-	return n, nil
+	said.Msg(string(bytes.TrimRight(p, "\n")))
+	return len(p), nil
 }

@@ -182,7 +182,7 @@ func (s *server) open(ctx context.Context) (err error) {
 		return fmt.Errorf("reading the upstream's address: %w", err)
 	}
 	if s.hop, err = gateway.New(gateway.Config{
-		Upstream: upstream, MaxConns: s.share.executing, MaxPassing: s.share.passing, Trusted: s.cfg.trusted(), ErrorLog: serverLog(log), Clock: s.opt.Clock,
+		Upstream: upstream, MaxConns: s.share.executing, MaxPassing: s.share.passing, Trusted: s.cfg.trusted(), ErrorLog: serverLog(log, s.opt.Clock), Clock: s.opt.Clock,
 	}); err != nil {
 		return err
 	}
@@ -399,7 +399,7 @@ func (s *server) public(h http.Handler) *http.Server {
 		Handler: flushed(h), Protocols: protocols,
 		// Whoever waits for another's execution may find that the body is needed after that.
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: patience + s.cfg.MaxWait, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: serverLog(s.opt.Log),
+		ErrorLog: serverLog(s.opt.Log, s.opt.Clock),
 		// A client that takes nothing holds the streams of its connection, and an execution that passes an interim answer on.
 		HTTP2: &http.HTTP2Config{WriteByteTimeout: stalled},
 	}

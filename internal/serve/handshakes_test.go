@@ -1,0 +1,48 @@
+package serve_test
+
+import (
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/postonce/poe/internal/serve"
+)
+
+// Whoever can reach the port fills no log with handshakes that fail: a minute has one line of them, which says how many there were besides.
+func TestFailedHandshakesAreLoggedSeldom(t *testing.T) {
+	cfg := config(t, "http://127.0.0.1:9")
+	cfg.TLSCert, cfg.TLSKey, _ = certificate(t)
+	log, later := new(heard), new(atomic.Int64)
+	s := runWith(t, cfg, serve.Options{Log: zerolog.New(log), Clock: func() time.Time { return time.Now().Add(time.Duration(later.Load())) }})
+	fail := func() {
+		c, err := net.Dial("tcp", strings.TrimPrefix(s.at.URL, "https://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(c, "no handshake at all"); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, c) // the server hangs up when it has said so
+		_ = c.Close()
+	}
+	for range 20 {
+		fail()
+	}
+	if n := strings.Count(log.String(), "TLS handshake error"); n != 1 {
+		t.Errorf("20 that fail are %d lines", n)
+	}
+	later.Store(int64(2 * time.Minute))
+	fail()
+	for late := time.After(10 * time.Second); !strings.Contains(log.String(), `"left_out":19,`); {
+		select {
+		case <-late:
+			t.Fatalf("nobody is told how many there were:\n%s", log)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
