@@ -304,6 +304,7 @@ func TestMistakesOneByOne(t *testing.T) {
 		{"prefix of all", "prefix: /", `p:2:9: prefix: "/" must begin and end with a slash, like /poe/`},
 		{"param", "param: a=b", `p:2:8: param: "a=b" is not a name: a letter, then letters, digits, - and _, 32 at most`},
 		{"param that begins with a digit", "param: 1x", `p:2:8: param: "1x" is not a name: a letter, then letters, digits, - and _, 32 at most`},
+		{"brackets without end", "protect: " + strings.Repeat("[", 500_000), `p:2:110: there are more brackets in each other than a configuration has`},
 		{"cert alone", "tls_cert: a", `p:2:11: tls_cert: is here without tls_key`},
 		{"key alone", "tls_key: a", `p:2:10: tls_key: is here without tls_cert`},
 		{"log format", "log_format: xml", `p:2:13: log_format: "xml" is none of json, text`},

@@ -86,6 +86,26 @@ func afterEmptyDocument(tokens token.Tokens) *token.Token {
 	return nil
 }
 
+// maxDepth is how many brackets may be open at one place. The parser takes some kilobytes for each, and a damaged file could so take all memory.
+const maxDepth = 100
+
+// tooDeep returns the bracket that is beyond that; nil: there is none.
+func tooDeep(tokens token.Tokens) *token.Token {
+	depth := 0
+	for _, t := range tokens {
+		switch t.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			if depth++; depth > maxDepth {
+				return t
+			}
+		case token.SequenceEndType, token.MappingEndType:
+			depth--
+		default:
+		}
+	}
+	return nil
+}
+
 // parseYAML keeps the parser's panics, which a damaged file could reach, from ending the process.
 // Duplicate keys are let through: the walk reports them together with everything else.
 func parseYAML(text []byte) (file *ast.File, err error) {
@@ -97,6 +117,9 @@ func parseYAML(text []byte) (file *ast.File, err error) {
 	tokens := lexer.Tokenize(string(text))
 	if second := afterEmptyDocument(tokens); second != nil {
 		return nil, &yaml.SyntaxError{Message: oneDocument, Token: second}
+	}
+	if deep := tooDeep(tokens); deep != nil {
+		return nil, &yaml.SyntaxError{Message: "there are more brackets in each other than a configuration has", Token: deep}
 	}
 	return parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 }
