@@ -1,6 +1,8 @@
 package ledger_test
 
 import (
+	"context"
+	"crypto/rand"
 	"errors"
 	"path/filepath"
 	"strings"
@@ -93,5 +95,39 @@ func TestConfigReachesTheLedger(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// A restore that is broken off leaves no folder in which a server begins anew, with nothing of what was done.
+func TestRestoreThatIsBrokenOff(t *testing.T) {
+	dir := t.TempDir()
+	url, backup := "pebble:"+dir+"/a", dir+"/backup"
+	s, err := ledger.Open(t.Context(), url, ledger.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = ledger.OpenKeys(ledger.KeysConfig{URL: url, Store: s})
+	now := time.Now()
+	id, err2 := store.NewID(now, 31, rand.Reader)
+	r := store.Record{ID: id, State: store.Running, Term: store.Term{1}, Door: "key", Route: "default", Method: "POST", Target: "/orders", Claimed: now, Due: now.Add(time.Minute)}
+	r.Request = store.Blob{Where: store.Beside, Part: store.Part{Term: r.Term}, Size: 100_000}
+	_, err3 := s.Put(t.Context(), id, r.Request.Part, strings.NewReader(strings.Repeat("x", 100_000)))
+	_, err4 := s.Claim(t.Context(), r)
+	_, err5 := ledger.Backup(t.Context(), s, backup, nil)
+	if err := errors.Join(err, err2, err3, err4, err5, s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	at := "pebble:" + dir + "/another/machine"
+	_, err = ledger.Restore(ctx, at, ledger.Config{}, store.Restore{From: backup, Progress: func(store.Progress) { cancel() }})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("broken off after its first file: %v", err)
+	}
+	if s, err := ledger.Open(t.Context(), at, ledger.Config{}); !errors.Is(err, store.ErrRolledBack) {
+		t.Errorf("served after that: %v", err)
+		_ = s.Close()
+	}
+	if _, err := ledger.Restore(t.Context(), at, ledger.Config{}, store.Restore{From: backup}); err != nil {
+		t.Errorf("restored again: %v", err)
 	}
 }
