@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +21,7 @@ import (
 
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/tokens"
 	"github.com/postonce/poe/internal/webhook"
 )
 
@@ -583,4 +586,84 @@ func TestCallbackThatLeavesNoRoom(t *testing.T) {
 	got.want(t, problemReply(400, "bad-parameter", "never", members{
 		"parameter": "for", "detail": "is too long for a token together with the callback, of 1000 and 2000 bytes: make either shorter",
 	}))
+}
+
+// beginning is a client that looks, when the first of the answer comes, how far the server is.
+type beginning struct {
+	*httptest.ResponseRecorder
+	at   func() float64
+	seen float64
+	full error // of every write; nil: it takes them
+}
+
+func (w *beginning) Write(p []byte) (int, error) {
+	if w.seen == 0 {
+		w.seen = w.at()
+	}
+	if w.full != nil {
+		return 0, w.full
+	}
+	return w.ResponseRecorder.Write(p)
+}
+
+// A thousand URIs are sent as they are made: held for clients that take nothing, for each of their connections, they would be the end of the process. For one that has
+// gone no more are made.
+func TestLargeBatchesAreNotHeld(t *testing.T) {
+	for _, accept := range []string{"application/json", "text/plain", "text/html"} {
+		t.Run(accept, func(t *testing.T) {
+			b := newBench(t, nil)
+			minted := func() float64 { return counter(t, b, "poe_minted_total", "") }
+			ask := func(full error) *beginning {
+				w := &beginning{ResponseRecorder: httptest.NewRecorder(), at: minted, full: full}
+				r := httptest.NewRequest(http.MethodGet, "/poe/new?for=/orders?"+strings.Repeat("x", 2000)+"&count=1000", nil)
+				r.Header.Set("Accept", accept)
+				b.handler.ServeHTTP(w, r)
+				return w
+			}
+			w := ask(nil)
+			if w.seen > 20 {
+				t.Errorf("%v were there before the answer began", w.seen)
+			}
+			if n := strings.Count(w.Body.String(), "poe=eyJ"); n != 1000 && n != 2000 {
+				t.Errorf("%d URIs: %.300s", n, w.Body.String())
+			}
+			before := minted()
+			ask(errors.New("gone"))
+			if n := minted() - before; n > 20 {
+				t.Errorf("%v were made for a client that has gone", n)
+			}
+		})
+	}
+}
+
+// Where the keys can no longer sign in the middle of a batch the answer breaks off: some are not taken for all.
+func TestBatchThatBreaksOff(t *testing.T) {
+	dir := t.TempDir() + "/keys.json"
+	if _, err := tokens.CreateFile(dir, tokens.NewKey{}); err != nil {
+		t.Fatal(err)
+	}
+	var keys *tokens.File
+	b := newBench(t, func(c *core.Config) {
+		var err error
+		if keys, err = tokens.OpenFile(dir, tokens.Config{Audience: c.Store.Identity().String()}); err != nil {
+			t.Fatal(err)
+		}
+		c.Keys = keys.Ring()
+	})
+	w := &beginning{ResponseRecorder: httptest.NewRecorder(), at: func() float64 {
+		content, err := os.ReadFile(dir)
+		if err == nil {
+			err = os.WriteFile(dir, bytes.Replace(content, []byte(`"sign",`), nil, 1), 0o600)
+		}
+		if err := errors.Join(err, keys.Reload()); err != nil {
+			t.Error(err)
+		}
+		return 1
+	}}
+	defer func() {
+		if err, _ := recover().(error); !errors.Is(err, http.ErrAbortHandler) {
+			t.Errorf("it ends with %v: %.300s", err, w.Body.String())
+		}
+	}()
+	b.handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/poe/new?for=/orders&count=1000", nil))
 }
