@@ -24,7 +24,6 @@ func (c *call) attempt() (lost bool) {
 		return c.unprepared(s, p, err)
 	}
 	delete(c.w.Header(), "Poe-State") // it said unused
-	c.lent = true
 	ctx := context.WithoutCancel(c.r.Context())
 	defer end.release()
 	defer c.goUp(end)

@@ -55,7 +55,6 @@ type call struct {
 	new        bool  // the token was not here before, as far as is remembered
 	answering  bool  // no other interim answer is sent; guarded by interim
 
-	lent    bool       // somebody else has it, who may keep it
 	said    *[4]string // room for values of fields of the answer, which have it for longer than the call lasts
 	interim sync.Mutex // held while an interim answer is sent
 }
@@ -63,13 +62,11 @@ type call struct {
 // calls are those that can be used again. A request that is answered from memory needs little else.
 var calls = sync.Pool{New: func() any { return new(call) }}
 
-// giveBack gives c back when its request is answered, unless an execution has had it: a handler may have left somebody behind who still looks at it. After a panic it
-// is not called.
+// giveBack gives c back when its request is answered. Whom a handler has left behind has the execution's context, its own request and the recorder, which asks
+// nothing of a call any more when it was ended. After a panic it is not called.
 func (c *call) giveBack() {
-	if !c.lent {
-		*c = call{}
-		calls.Put(c)
-	}
+	*c = call{}
+	calls.Put(c)
 }
 
 // room returns the room for values of fields.
