@@ -65,11 +65,10 @@ func (c *serveCmd) Run(ctx context.Context, t terminal, parsed *kong.Context) er
 func (c *serveCmd) load(parsed *kong.Context) (serve.Config, error) {
 	src := serve.Source{File: c.File, Given: given(parsed)}
 	if c.File != "" {
-		text, err := os.ReadFile(c.File)
-		if err != nil {
+		var err error
+		if src.Text, err = readConfig(c.File); err != nil {
 			return serve.Config{}, &configError{fmt.Errorf("reading the configuration: %w", err)}
 		}
-		src.Text = text
 	}
 	cfg, err := serve.Load(src)
 	switch {
@@ -80,6 +79,16 @@ func (c *serveCmd) load(parsed *kong.Context) (serve.Config, error) {
 	default:
 		return cfg, &usageError{err: err, command: "poe serve"}
 	}
+}
+
+// readConfig reads a file, no further than tells that it is too long: it may be no file at all.
+func readConfig(path string) (text []byte, err error) {
+	f, err := os.Open(path) //nolint:gosec // the operator names it
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return io.ReadAll(io.LimitReader(f, serve.MaxConfig+1))
 }
 
 // typed tells whether a flag stands on the command line; chosen, whether it stands there or in the environment.

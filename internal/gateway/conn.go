@@ -36,7 +36,7 @@ type conn struct {
 	failure   error // what ended the reading of a head, if anything did
 	before    int64 // what was written before this exchange: earlier ones, the handshake
 	ear       *ear
-	ended     atomic.Bool // a deadline was set
+	ended     atomic.Bool // a deadline was set, or it can take no other request for another reason
 	expire    func()      // timeOut
 	reused    bool
 	idleSince time.Time
@@ -79,7 +79,8 @@ func (c *conn) framedTwice() (bool, error) {
 				return bytes.Contains(bytes.ToLower(before), []byte(field)), nil
 			}
 		}
-		if len(head) == c.reader.Size() { // the connection takes no other request
+		if len(head) == c.reader.Size() {
+			c.ended.Store(true) // no other request: what the reader below has read ahead would be of its answer
 			c.reader = bufio.NewReaderSize(c.reader, 4*len(head))
 			continue
 		}

@@ -67,6 +67,24 @@ func TestNoContentWithContent(t *testing.T) {
 	}
 }
 
+// A head of HTTP/1.0 that is longer than the reader's buffer gets a larger one, and what lies between the two would be of the next answer.
+func TestNoOtherRequestBehindALongOldHead(t *testing.T) {
+	u := listen(t, func(p *peer, _ int) {
+		for p.request() != nil {
+			p.say("HTTP/1.0 103 Early Hints\r\nX-Pad: " + strings.Repeat("x", 5000) + "\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		}
+	})
+	g := newGateway(t, u.address)
+	for n := range int64(3) {
+		if res := execute(t, within(t, patience), g, post(t, "x")); res.Proof != replay.Complete {
+			t.Fatalf("proof %v: %v", res.Proof, res.Err)
+		}
+		if made := u.conns.Load(); made != n+1 {
+			t.Fatalf("%d connections for %d requests", made, n+1)
+		}
+	}
+}
+
 // Where an answer of HTTP/1.0 ends is not known if it has a Transfer-Encoding, wherever in its head, and however that is written. Nor is that of a newer one with blanks before the colon.
 func TestFramedTwice(t *testing.T) {
 	for name, head := range map[string]string{

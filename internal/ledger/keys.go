@@ -84,6 +84,9 @@ func OpenKeys(cfg KeysConfig) (*Keys, error) {
 			return nil, fmt.Errorf("opening the keys: %w", err)
 		}
 	}
+	if !f.Ring().Signs() {
+		cfg.Log.Warn().Str("keys", path).Msg("no key of the file signs: POE URIs are verified, and none is made here. A route that requires one tells nobody where to get it")
+	}
 	return &Keys{Ring: f.Ring(), file: f}, nil
 }
 

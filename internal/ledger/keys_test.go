@@ -125,6 +125,31 @@ func TestKeysThatCannotBeBound(t *testing.T) {
 	}
 }
 
+// Keys that only verify are used, and that nothing can be minted with them is said.
+func TestKeysThatSignNothing(t *testing.T) {
+	dir := t.TempDir()
+	keys := filepath.Join(dir, "keys.json")
+	if _, err := tokens.CreateFile(keys, tokens.NewKey{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, signs := range []bool{true, false} {
+		var log bytes.Buffer
+		if err := serve(t, "pebble:"+dir+"/a", keys, zerolog.New(&log)); err != nil {
+			t.Fatal(err)
+		}
+		if signs == strings.Contains(log.String(), "no key of the file signs") {
+			t.Errorf("keys that sign: %v; the log says %q", signs, log.String())
+		}
+		text, err := os.ReadFile(keys)
+		if err == nil {
+			err = os.WriteFile(keys, bytes.Replace(text, []byte(`"sign",`), nil, 1), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A ledger from before whose keys are gone, or are elsewhere and were not named, gets a new file, and that is said: its POE URIs are worth nothing by it. Of a
 // new one, and of one that has its keys, nothing is said.
 func TestKeysThatWereMadeAgain(t *testing.T) {

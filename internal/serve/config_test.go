@@ -462,9 +462,16 @@ func TestNoDoorsAndAsync(t *testing.T) {
 	}
 }
 
+func TestByteOrderMark(t *testing.T) {
+	c, err := serve.Parse("p", []byte("\ufeffupstream: http://a\nlisten: :81"))
+	if err != nil || c.Upstream != "http://a" || c.Listen != ":81" {
+		t.Errorf("%v, %+v", err, c)
+	}
+}
+
 func TestTooLongFile(t *testing.T) {
 	_, err := serve.Parse("p", []byte(strings.Repeat("#", 1<<20+1)))
-	if err == nil || !strings.HasPrefix(err.Error(), "p: is 1048577 bytes long") {
+	if err == nil || !strings.HasPrefix(err.Error(), "p: is longer than 1048576 bytes") {
 		t.Error(err)
 	}
 }

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"bytes"
 	"encoding"
 	"errors"
 	"fmt"
@@ -17,8 +18,8 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// maxConfig bounds the file, in bytes, before anything is parsed.
-const maxConfig = 1 << 20
+// MaxConfig bounds the file, in bytes, before anything is parsed.
+const MaxConfig = 1 << 20
 
 // later are the words that this version does not have yet. They get an answer of their own, since ignoring one of them would leave somebody
 // less protected than the file says.
@@ -39,11 +40,11 @@ func newDecoder(name string) *decoder {
 // file decodes the whole text into the struct v. Where it returns false, nothing in v can be relied on, and what it
 // lacks is no mistake of its own.
 func (d *decoder) file(text []byte, v reflect.Value) bool {
-	if len(text) > maxConfig {
-		d.add(d.wholeFile(), "is %d bytes long, more than a configuration can be", len(text))
+	if len(text) > MaxConfig {
+		d.add(d.wholeFile(), "is longer than %d bytes, which a configuration can be at most", MaxConfig)
 		return false
 	}
-	file, err := parseYAML(text)
+	file, err := parseYAML(bytes.TrimPrefix(text, []byte("\ufeff"))) // a byte order mark, which editors put there (YAML 1.2.2, section 5.2)
 	if err != nil {
 		d.syntax(err)
 		return false

@@ -381,6 +381,10 @@ func (s *server) serve(ctx context.Context, public, admin *bounded) error {
 // stalled is how long a client of HTTP/2 may take nothing of what is ready for it.
 const stalled = 20 * time.Second
 
+// streams is how many requests a client may have under way on one connection of HTTP/2, the fewest that are recommended (RFC 9113, section 6.5.2): each takes
+// memory, also when its client takes nothing.
+const streams = 100
+
 func (s *server) accept(front *http.Server, l net.Listener) error {
 	if s.cert != nil {
 		return front.ServeTLS(l, "", "")
@@ -401,7 +405,7 @@ func (s *server) public(h http.Handler) *http.Server {
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: patience + s.cfg.MaxWait, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: serverLog(s.opt.Log, s.opt.Clock),
 		// A client that takes nothing holds the streams of its connection, and an execution that passes an interim answer on.
-		HTTP2: &http.HTTP2Config{WriteByteTimeout: stalled},
+		HTTP2: &http.HTTP2Config{WriteByteTimeout: stalled, MaxConcurrentStreams: streams},
 	}
 	if s.cert != nil {
 		front.TLSConfig = &tls.Config{Certificates: []tls.Certificate{*s.cert}, MinVersion: tls.VersionTLS12}

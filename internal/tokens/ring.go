@@ -108,6 +108,9 @@ func (r *Ring) use(keys Keys) error {
 	return nil
 }
 
+// Signs tells whether the ring can mint.
+func (r *Ring) Signs() bool { return r.keys.Load().signing != nil }
+
 // Mint signs c. Times are carried in whole seconds, rounded down; a zero NotBefore becomes Issued.
 //
 // Claims that Verify would refuse, and those that are too long for a token, are ErrClaims; a ring that cannot sign
