@@ -5,6 +5,7 @@ package poe_test
 import (
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -30,6 +31,7 @@ func TestAllocations(t *testing.T) {
 		w.WriteHeader(http.StatusCreated)
 		_, _ = w.Write(created)
 	}))
+	key := ""
 	do := func(h http.Handler, method, target string, want int) {
 		body.Reset(orderBody)
 		r, err := http.NewRequestWithContext(t.Context(), method, target, body)
@@ -37,6 +39,9 @@ func TestAllocations(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.RequestURI = target
+		if key != "" {
+			r.Header["Idempotency-Key"] = []string{key}
+		}
 		clear(w.header)
 		w.status = 0
 		h.ServeHTTP(w, r)
@@ -56,7 +61,7 @@ func TestAllocations(t *testing.T) {
 	for range n + n/alloctest.Rounds {
 		fresh = append(fresh, mint())
 	}
-	used := mint()
+	used, keys := mint(), 0
 	do(h, http.MethodPost, used, http.StatusCreated)
 	for name, tt := range map[string]struct {
 		limit alloctest.Limit
@@ -66,9 +71,15 @@ func TestAllocations(t *testing.T) {
 			do(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated) }), http.MethodPost, used, http.StatusCreated)
 		}},
 		"first POST": {alloctest.Limit{Allocs: 46, Bytes: 5900}, func() { do(h, http.MethodPost, fresh[0], http.StatusCreated); fresh = fresh[1:] }},
-		"405":        {alloctest.Limit{Allocs: 10, Bytes: 900}, func() { do(h, http.MethodPost, used, http.StatusMethodNotAllowed) }},
-		"outcome":    {alloctest.Limit{Allocs: 8, Bytes: 800}, func() { do(h, http.MethodGet, used, http.StatusOK) }},
-		"minting":    {alloctest.Limit{Allocs: 15, Bytes: 2300}, func() { mint() }},
+		"keyed POST": {alloctest.Limit{Allocs: 70, Bytes: 7200}, func() {
+			keys++
+			key = strconv.Itoa(keys) + "-0123456789abcdef"
+			do(h, http.MethodPost, "/orders", http.StatusCreated)
+			key = ""
+		}},
+		"405":     {alloctest.Limit{Allocs: 10, Bytes: 900}, func() { do(h, http.MethodPost, used, http.StatusMethodNotAllowed) }},
+		"outcome": {alloctest.Limit{Allocs: 8, Bytes: 800}, func() { do(h, http.MethodGet, used, http.StatusOK) }},
+		"minting": {alloctest.Limit{Allocs: 15, Bytes: 2300}, func() { mint() }},
 	} {
 		t.Run(name, func(t *testing.T) { alloctest.Check(t, n, tt.limit, tt.do) })
 	}

@@ -60,20 +60,27 @@ func TestLeftBehind(t *testing.T) {
 		clients.Go(func() {
 			for n := range 60 {
 				name := fmt.Sprintf("%d-%d", client, n)
-				one, err := gate.Mint(t.Context(), http.MethodPost, "/orders?n="+name)
-				if err != nil {
-					t.Error(err)
-					return
+				uri, keyed := "/orders?n="+name, client%2 == 1
+				if !keyed {
+					one, err := gate.Mint(t.Context(), http.MethodPost, uri)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					uri = one.URI
 				}
 				for turn := range 2 {
-					r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, one.URI, strings.NewReader("body of "+name))
+					r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, uri, strings.NewReader("body of "+name))
 					r.Header.Set("X-Name", name)
+					if keyed {
+						r.Header.Set("Idempotency-Key", "the-key-of-"+name)
+					}
 					w := httptest.NewRecorder()
 					mux.ServeHTTP(w, r)
 					switch {
-					case turn == 0 && (w.Code != http.StatusOK || w.Body.String() != "made "+name || w.Header().Get("X-Of") != name):
+					case (turn == 0 || keyed) && (w.Code != http.StatusOK || w.Body.String() != "made "+name || w.Header().Get("X-Of") != name):
 						t.Errorf("%s was told %d %v %s", name, w.Code, w.Header(), w.Body)
-					case turn == 1 && (w.Code != http.StatusMethodNotAllowed || !strings.Contains(w.Body.String(), `"request_matches":true`)):
+					case turn == 1 && !keyed && (w.Code != http.StatusMethodNotAllowed || !strings.Contains(w.Body.String(), `"request_matches":true`)):
 						t.Errorf("again, %s was told %d %s", name, w.Code, w.Body)
 					}
 				}

@@ -224,9 +224,13 @@ func (g *Gate) guards(w http.ResponseWriter, r *http.Request, at *entrance, exec
 	}
 	rt, by := g.routes.protecting(r, target)
 	if rt != nil {
-		c := &call{g: g, w: noteFront(w), r: r, target: target, route: rt, at: by, through: at, exec: exec, pass: pass}
-		if g.enter(c) {
-			return c.body == nil
+		c := calls.Get().(*call) //nolint:forcetypeassert // as above
+		c.g, c.w, c.r, c.target, c.route, c.at, c.through, c.exec, c.pass = g, noteFront(w), r, target, rt, by, at, exec, pass
+		entered := g.enter(c)
+		unread := c.body == nil
+		c.giveBack()
+		if entered {
+			return unread
 		}
 	}
 	g.metrics.viaNone.Inc()
