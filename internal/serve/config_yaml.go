@@ -87,21 +87,29 @@ func afterEmptyDocument(tokens token.Tokens) *token.Token {
 	return nil
 }
 
-// maxDepth is how many brackets may be open at one place. The parser takes some kilobytes for each, and a damaged file could so take all memory.
+// maxDepth is how many brackets, and dashes of lists in lists, may be open at one place. The parser takes kilobytes for each, and a damaged file could so take
+// all memory.
 const maxDepth = 100
 
-// tooDeep returns the bracket that is beyond that; nil: there is none.
+// tooDeep returns the bracket or dash that is beyond that; nil: there is none.
 func tooDeep(tokens token.Tokens) *token.Token {
-	depth := 0
+	brackets := 0
+	var dashes []int // the columns of those that are open, each further to the right than the one before
 	for _, t := range tokens {
 		switch t.Type {
 		case token.SequenceStartType, token.MappingStartType:
-			if depth++; depth > maxDepth {
-				return t
-			}
+			brackets++
 		case token.SequenceEndType, token.MappingEndType:
-			depth--
+			brackets--
+		case token.SequenceEntryType:
+			for len(dashes) > 0 && dashes[len(dashes)-1] >= t.Position.Column {
+				dashes = dashes[:len(dashes)-1]
+			}
+			dashes = append(dashes, t.Position.Column)
 		default:
+		}
+		if brackets+len(dashes) > maxDepth {
+			return t
 		}
 	}
 	return nil
@@ -120,7 +128,7 @@ func parseYAML(text []byte) (file *ast.File, err error) {
 		return nil, &yaml.SyntaxError{Message: oneDocument, Token: second}
 	}
 	if deep := tooDeep(tokens); deep != nil {
-		return nil, &yaml.SyntaxError{Message: "there are more brackets in each other than a configuration has", Token: deep}
+		return nil, &yaml.SyntaxError{Message: "there are more brackets, or lists, in each other than a configuration has", Token: deep}
 	}
 	return parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 }
