@@ -22,7 +22,7 @@ type trouble struct {
 func (t *trouble) says(now time.Time) (is bool, left int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.said.IsZero() && now.Sub(t.said) < sayTroubleEvery {
+	if !t.said.IsZero() && now.Sub(t.said).Abs() < sayTroubleEvery { // a clock that was ahead then may have been set back
 		t.left++
 		return false, 0
 	}
@@ -36,7 +36,7 @@ func (g *Gate) sayTrouble(err error, id store.ID) {
 	left := 0
 	if errors.Is(err, store.ErrUnavailable) {
 		var is bool
-		if is, left = g.trouble.says(g.now()); !is {
+		if is, left = g.trouble.says(g.cfg.Clock()); !is { // the ledger's time may stand still
 			return
 		}
 	}
