@@ -294,9 +294,6 @@ func (g *Gate) settle(ctx context.Context, a *action, end *ending, answer *repla
 		next.Finished = time.Time{}
 	}
 	end.status = g.advance(ctx, &claimed, next)
-	if end.status.record.Term == next.Term { // otherwise it has come late
-		g.metrics.rests(end.status.phase)
-	}
 	if end.status.phase == unknown {
 		g.sayUnknown(&end.status.record, reason(end, answer))
 	}
@@ -341,6 +338,9 @@ func (g *Gate) advance(ctx context.Context, claimed *store.Record, next store.Re
 	case err == nil:
 		killpoint.Hit("settled")
 		g.front.Add(got)
+		if got.State != claimed.State {
+			g.metrics.rests(phaseOf(got.State))
+		}
 		if len(also.Spawn) > 0 {
 			g.nudge()
 		}

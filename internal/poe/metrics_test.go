@@ -279,3 +279,22 @@ func TestEveryMetric(t *testing.T) {
 		}
 	}
 }
+
+// An end that could not be stored is no rest: the action comes to it when recovery finds that nobody executes it any more.
+func TestSettledWhenItIsStored(t *testing.T) {
+	b, ledger := newTampered(t, nil)
+	ledger.advance = func() error { return store.ErrUnavailable }
+	i := b.issue("/orders")
+	b.do("POST", i.URI, "")
+	ledger.advance = nil
+	if n := counter(t, b, "poe_settled_total", ""); n != 0 {
+		t.Errorf("poe_settled_total is %v while the ledger says %v", n, b.lookup(i.ID).State)
+	}
+	b.advance(time.Hour)
+	if err := b.gate.Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := counter(t, b, "poe_settled_total", "unknown"); n != 1 || b.lookup(i.ID).State != store.Unknown {
+		t.Errorf("poe_settled_total is %v when the ledger says %v", n, b.lookup(i.ID).State)
+	}
+}

@@ -168,9 +168,6 @@ func (g *Gate) conclude(ctx context.Context, a *action, end *ending, answer *rep
 	e.To = next.State
 	noteTry(&next, e)
 	end.status = g.advance(ctx, &leased, next)
-	if next.State != leased.State && end.status.record.Term == next.Term { // otherwise it has come late
-		g.metrics.rests(end.status.phase)
-	}
 	g.sayRecovered(a.rescue.policy, &end.status, e.Why)
 }
 
