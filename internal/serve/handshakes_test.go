@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -43,6 +44,37 @@ func TestFailedHandshakesAreLoggedSeldom(t *testing.T) {
 		case <-late:
 			t.Fatalf("nobody is told how many there were:\n%s", log)
 		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// Nor with errors of HTTP/2, which need no more than a connection and some bytes.
+func TestErrorsOfHTTP2AreLoggedSeldom(t *testing.T) {
+	log := new(heard)
+	s := runWith(t, config(t, "http://127.0.0.1:9"), serve.Options{Log: zerolog.New(log), Clock: time.Now})
+	const begin = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00" // with SETTINGS
+	for what, frame := range map[string]string{
+		"server connection error": "\x00\x00\x01\x00\x00\x00\x00\x00\x00x",                                // DATA of no stream
+		"received GOAWAY":         "\x00\x00\x08\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01", // with an error
+	} {
+		var all sync.WaitGroup
+		for range 20 {
+			all.Go(func() {
+				c, err := net.Dial("tcp", strings.TrimPrefix(s.at.URL, "http://"))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := io.WriteString(c, begin+frame); err != nil {
+					t.Error(err)
+				}
+				_, _ = io.Copy(io.Discard, c) // the server hangs up a second after it has said so
+				_ = c.Close()
+			})
+		}
+		all.Wait()
+		if n := strings.Count(log.String(), what); n != 1 {
+			t.Errorf("%s 20 times is %d lines", what, n)
 		}
 	}
 }

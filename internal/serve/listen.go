@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"strings"
 	"syscall"
 	"time"
 
@@ -34,35 +35,49 @@ func (e *ListenError) Hint() string {
 
 // serverLog hands what net/http has to say to our log, as warnings.
 func serverLog(l zerolog.Logger, clock func() time.Time) *log.Logger {
-	return log.New(&lines{log: l, clock: clock}, "", 0)
+	return log.New(&lines{log: l, clock: clock, told: make(map[string]told)}, "", 0)
 }
 
 // lines writes them. package log calls it from one goroutine at a time.
 type lines struct {
 	log   zerolog.Logger
 	clock func() time.Time
-	said  time.Time // when a handshake was told of last
-	left  int       // how many were not since
+	told  map[string]told // by what is in provoked
 }
 
-// handshakesEvery is how often it is logged at most that a handshake failed: whoever can reach the port can make that happen as often as they like, and those who look whether it is
-// open do.
-const handshakesEvery = time.Minute
+// told says of lines that begin alike when one was written last, and how many were left out since.
+type told struct {
+	at   time.Time
+	left int
+}
+
+// provoked begin the lines that whoever can reach the port can have written as often as they like, by a handshake that fails, or by frames of HTTP/2, of which
+// one connection takes many. Those who look whether the port is open do so, too.
+var provoked = []string{
+	"http: TLS handshake error ", "http2: server connection error ", "http2: server closing client connection: ", "http2: received GOAWAY ", "timeout waiting for ",
+}
+
+// provokedEvery is how often one of a kind is logged at most.
+const provokedEvery = time.Minute
 
 // Write logs one line.
 func (l *lines) Write(p []byte) (int, error) {
-	said := l.log.Warn()
-	if bytes.HasPrefix(p, []byte("http: TLS handshake error ")) {
-		now := l.clock()
-		if !l.said.IsZero() && now.Sub(l.said) < handshakesEvery {
-			l.left++
+	said, text := l.log.Warn(), string(bytes.TrimRight(p, "\n"))
+	for _, kind := range provoked {
+		if !strings.HasPrefix(text, kind) {
+			continue
+		}
+		now, before := l.clock(), l.told[kind]
+		if !before.at.IsZero() && now.Sub(before.at) < provokedEvery {
+			before.left++
+			l.told[kind] = before
 			return len(p), nil
 		}
-		if l.left > 0 {
-			said = said.Int("left_out", l.left)
+		if before.left > 0 {
+			said = said.Int("left_out", before.left)
 		}
-		l.said, l.left = now, 0
+		l.told[kind] = told{at: now}
 	}
-	said.Msg(string(bytes.TrimRight(p, "\n")))
+	said.Msg(text)
 	return len(p), nil
 }
