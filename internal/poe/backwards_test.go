@@ -162,9 +162,9 @@ func TestWhatAClockAheadHasExecuted(t *testing.T) {
 	}
 }
 
-// Where the ledger does not answer, a token from the future is not called unknown.
+// Where the ledger does not answer, a token from the future is not called unknown, also where a page asks.
 func TestEarlyAndTheLedgerIsAway(t *testing.T) {
-	b, ledger := newTampered(t, nil)
+	b, ledger := newTampered(t, one(core.Route{Origins: []string{"https://shop.example"}}))
 	at := b.clock().Add(time.Minute)
 	id, err := store.NewID(at, 31, rand.Reader)
 	if err != nil {
@@ -176,5 +176,9 @@ func TestEarlyAndTheLedgerIsAway(t *testing.T) {
 	}
 	wantProblem(t, b.do("POST", "/orders?poe="+token, "apples"), 404, "not-found")
 	ledger.lookup = func() error { return store.ErrUnavailable }
-	wantProblem(t, b.do("POST", "/orders?poe="+token, "apples"), 503, "ledger-unavailable")
+	res := b.do("POST", "/orders?poe="+token, "apples", "Origin: https://shop.example")
+	wantProblem(t, res, 503, "ledger-unavailable")
+	if got := res.Header.Get("Access-Control-Allow-Origin"); got != "https://shop.example" {
+		t.Errorf("it can be read by %q", got)
+	}
 }

@@ -23,6 +23,7 @@ func (g *Gate) door(c *call) {
 	err := c.identify()
 	if errors.Is(err, tokens.ErrEarly) {
 		if err = c.metBefore(); err != nil && !errors.Is(err, errNotOurs) {
+			c.route.cors(c.w.Header(), c.r)
 			c.ledgerTrouble(err, unknown)
 			return
 		}
