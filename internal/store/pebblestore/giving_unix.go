@@ -77,11 +77,15 @@ func below(dir, path string) bool {
 }
 
 // give makes f, which was just made, his. Where the system does not let even root do that it stays what it is.
-func (d *givingDisk) give(f *os.File) error {
-	if err := f.Chown(d.uid, d.gid); err != nil && !errors.Is(err, os.ErrPermission) {
-		return err
+func (d *givingDisk) give(f *os.File) error { return unlessBarred(f.Chown(d.uid, d.gid)) }
+
+// unlessBarred is err, unless it says that nothing can be given away there, or not to him: a disk may have no owners, and a container that has few users of its own
+// sees a folder of any other as nobody's (EINVAL).
+func unlessBarred(err error) error {
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // giveNew gives a file that was made past the disk.
@@ -98,7 +102,7 @@ func (d *givingDisk) Create(name string, c vfs.DiskWriteCategory) (vfs.File, err
 	if err != nil || !d.his(name) {
 		return f, err
 	}
-	if err := syscall.Fchown(int(f.Fd()), d.uid, d.gid); err != nil && !errors.Is(err, os.ErrPermission) {
+	if err := unlessBarred(syscall.Fchown(int(f.Fd()), d.uid, d.gid)); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
