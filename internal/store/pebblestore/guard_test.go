@@ -1,13 +1,20 @@
 package pebblestore_test
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"github.com/rs/zerolog"
 
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/store/pebblestore"
@@ -323,4 +330,35 @@ func TestHighWaterOpenedLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	used(t, disk, 1)
+}
+
+// While the file cannot be written, as on a disk that is full, the log has one line when that begins and one when it ends, and none each second: the log may lie on that disk.
+func TestHighWaterFailsInTwoLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var full atomic.Bool
+		disk := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if full.Load() && op.Kind == errorfs.OpFileWriteAt && op.Path == highWater {
+				return syscall.ENOSPC
+			}
+			return nil
+		}))
+		var said bytes.Buffer
+		s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: dir, FS: disk, Log: zerolog.New(&said).Level(zerolog.WarnLevel)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			full.Store(true)
+			<-time.After(5 * time.Minute)
+			full.Store(false)
+			<-time.After(5 * time.Second)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		lines := strings.Split(strings.TrimSpace(said.String()), "\n")
+		if len(lines) != 4 || !strings.Contains(lines[2], "nothing new is taken") || !strings.Contains(lines[3], "can be written again") {
+			t.Errorf("it has said %d lines, the first of them %q", len(lines), lines[:min(len(lines), 4)])
+		}
+	})
 }

@@ -29,8 +29,13 @@ func (s *Store) every(pause time.Duration, do func()) {
 
 // watch does what is due every second.
 func (s *Store) watch() {
-	if err := s.guard.mark(); err != nil {
+	switch err := s.guard.mark(); { // a line each second would fill the disk that is full
+	case err != nil && !s.unmarked:
 		s.c.Log.Error().Err(err).Msg("nothing new is taken until that can be written")
+		s.unmarked = true
+	case err == nil && s.unmarked:
+		s.c.Log.Warn().Msg("the high-water file can be written again")
+		s.unmarked = false
 	}
 	was := s.ahead
 	s.ahead = s.clock.Ahead()
