@@ -28,7 +28,13 @@ func (l *left) begin(db *pebble.DB) (err error) {
 	defer func() { err = errors.Join(err, records.Close()) }()
 	for ok := entries.First(); ok; ok = entries.Next() {
 		id, fits := agendaID(entries.Key())
-		if !fits || !records.SeekGE(recordKey(id)) || !bytes.Equal(records.Key(), recordKey(id)) {
+		if !fits {
+			continue
+		}
+		if !records.SeekGE(recordKey(id)) || !bytes.Equal(records.Key(), recordKey(id)) {
+			if err := records.Error(); err != nil { // the next look forgets it
+				return readError(err)
+			}
 			continue // it leads to nothing
 		}
 		value, err := records.ValueAndErr()
@@ -39,7 +45,7 @@ func (l *left) begin(db *pebble.DB) (err error) {
 			l[kind].Add(1)
 		}
 	}
-	if err := errors.Join(entries.Error(), records.Error()); err != nil {
+	if err := entries.Error(); err != nil {
 		return readError(err)
 	}
 	return nil
