@@ -17,6 +17,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"github.com/rs/zerolog"
 
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/store/pebblestore"
@@ -402,5 +403,42 @@ func TestDiskFailsWhileOpening(t *testing.T) {
 				t.Error("it waits for ever")
 			}
 		})
+	}
+}
+
+// While the disk takes no tables the log has one line a minute: it may lie on that disk.
+func TestUpkeepThatFailsIsOneLineAMinute(t *testing.T) {
+	var full atomic.Bool
+	var later atomic.Int64
+	disk := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if full.Load() && op.Kind == errorfs.OpFileWrite && strings.HasSuffix(op.Path, ".sst") {
+			return syscall.EDQUOT
+		}
+		return nil
+	}))
+	var said lockedBuffer
+	c := config(disk)
+	c.Clock = func() time.Time { return at.Add(time.Duration(later.Load())) }
+	c.Log = zerolog.New(&said).Level(zerolog.WarnLevel)
+	s, err := pebblestore.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+		t.Fatal(err)
+	}
+	full.Store(true)
+	flushed := make(chan error, 1)
+	go func() { flushed <- s.Flush() }()
+	<-time.After(2500 * time.Millisecond)
+	later.Store(int64(time.Minute))
+	<-time.After(500 * time.Millisecond)
+	full.Store(false)
+	if err := errors.Join(<-flushed, s.Close()); err != nil {
+		t.Error(err)
+	}
+	lines := strings.Split(strings.TrimSpace(said.String()), "\n")
+	if len(lines) != 2 || !strings.Contains(lines[0], "upkeep failed") || strings.Contains(lines[1], `"left_out":0`) {
+		t.Errorf("it has said %d lines: %.2000s", len(lines), said.String())
 	}
 }

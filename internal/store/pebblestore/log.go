@@ -46,10 +46,13 @@ const upkeepPause = 50 * time.Millisecond
 // openingTries is how often upkeep is tried that a ledger waits for while it is opened: for a second.
 const openingTries = int(time.Second / upkeepPause)
 
-// upkeepFailed tells of upkeep that fails, once a second at most. Before the ledger is open nothing else would end the wait: a disk that is full stays so, since
+// sayUpkeepEvery is how often it is logged at most that upkeep fails: the log may lie on the disk that is full.
+const sayUpkeepEvery = time.Minute
+
+// upkeepFailed tells of upkeep that fails. Before the ledger is open nothing else would end the wait: a disk that is full stays so, since
 // nobody is there yet to give up the reserve, and one that fails for a second is not waited for.
 func (c *Config) upkeepFailed() func(error) {
-	failed := 0 // Pebble calls it under a lock
+	failed, left, said := 0, 0, time.Time{} // Pebble calls it under a lock
 	return func(err error) {
 		failed++
 		switch opening := c.opening.Load(); {
@@ -58,8 +61,11 @@ func (c *Config) upkeepFailed() func(error) {
 		case opening && failed >= openingTries && !pebble.IsCorruptionError(err): // of damage who opens it is told by an error
 			c.fatal(fmt.Sprintf("the ledger cannot be opened, since its disk fails: %v", err))
 		}
-		if failed%openingTries == 1 {
-			c.Log.Error().Err(err).Msg("the ledger's upkeep failed and is tried again")
+		if now := c.Clock(); said.IsZero() || now.Sub(said).Abs() >= sayUpkeepEvery {
+			c.Log.Error().Err(err).Int("left_out", left).Msg("the ledger's upkeep failed and is tried again")
+			left, said = 0, now
+		} else {
+			left++
 		}
 		pause := time.NewTimer(upkeepPause)
 		defer pause.Stop()
