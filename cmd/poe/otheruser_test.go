@@ -69,6 +69,15 @@ func TestRootLeavesLedgersToTheirOwners(t *testing.T) {
 		}
 		served(step.args[0])
 	}
+	if err := os.Remove(folder + "/keys.json"); err != nil {
+		t.Fatal(err)
+	}
+	s := launchAs(t, os.Getuid(), bin, "serve", "--upstream", app.URL, "--listen", "127.0.0.1:0", "--admin", "", "--store", store)
+	s.served(t)
+	if code := s.end(t); code != 0 {
+		t.Errorf("served by root: exit code %d:\n%s", code, s.said)
+	}
+	served("served-by-root")
 }
 
 // reachable lets everybody into a folder, and returns the command there.

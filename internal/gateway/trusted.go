@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/postonce/poe/internal/replay"
 )
 
 // A hearsay is what a connection says of the client: by itself, or in the words of a proxy that is believed.
@@ -27,14 +29,17 @@ func (g *Gateway) heard(remote, host string, secure bool, h http.Header) hearsay
 	if !g.trusts(said.addresses) {
 		return said
 	}
-	if before := h["X-Forwarded-For"]; len(before) > 0 {
-		said.addresses = strings.Join(append(slices.Clip(before), said.addresses), ", ")
-	}
-	if v := h["X-Forwarded-Host"]; len(v) == 1 && v[0] != "" && httpguts.ValidHostHeader(v[0]) && !strings.ContainsAny(v[0], " \t") {
-		said.host = v[0]
-	}
-	if v := h["X-Forwarded-Proto"]; len(v) == 1 && (strings.EqualFold(v[0], "http") || strings.EqualFold(v[0], "https")) {
-		said.proto = strings.ToLower(v[0])
+	for name, v := range replay.EndToEnd(h) {
+		switch {
+		case len(v) == 0:
+		case name == "X-Forwarded-For":
+			said.addresses = strings.Join(append(slices.Clip(v), said.addresses), ", ")
+		case len(v) > 1:
+		case name == "X-Forwarded-Host" && v[0] != "" && httpguts.ValidHostHeader(v[0]) && !strings.ContainsAny(v[0], " \t"):
+			said.host = v[0]
+		case name == "X-Forwarded-Proto" && (strings.EqualFold(v[0], "http") || strings.EqualFold(v[0], "https")):
+			said.proto = strings.ToLower(v[0])
+		}
 	}
 	return said
 }

@@ -39,6 +39,7 @@ func TestTrustedProxies(t *testing.T) {
 		{name: "two words of one thing", trusted: []string{"127.0.0.1/32"}, say: http.Header{"X-Forwarded-Host": {"a", "b"}, "X-Forwarded-Proto": {"https", "http"}}, want: mine},
 		{name: "no host and no scheme", trusted: []string{"127.0.0.1/32"}, say: http.Header{"X-Forwarded-Host": {"a b"}, "X-Forwarded-Proto": {"https,http"}}, want: mine},
 		{name: "empty", trusted: []string{"127.0.0.1/32"}, say: http.Header{"X-Forwarded-Host": {""}, "X-Forwarded-Proto": {""}}, want: mine},
+		{name: "of the connection alone", trusted: []string{"127.0.0.1/32"}, say: http.Header{"Connection": {"x-forwarded-for"}, "X-Forwarded-For": {"203.0.113.9"}, "X-Forwarded-Proto": {"https"}}, want: "127.0.0.1|shop.example|https"},
 		{name: "names that only look like it", trusted: []string{"127.0.0.1/32"}, say: http.Header{"X_forwarded_for": {"203.0.113.9"}, "X_forwarded_proto": {"https"}}, want: mine},
 	}
 	heard := func(r *seen) string {

@@ -126,7 +126,7 @@ func (cfg *KeysConfig) createKeys(path string) error {
 		clock = time.Now
 	}
 	now := clock()
-	_, err := tokens.CreateFile(path, tokens.NewKey{Now: now})
+	_, err := tokens.CreateFile(path, tokens.NewKey{Now: now, InLedger: true})
 	switch {
 	case errors.Is(err, tokens.ErrExists), errors.Is(err, fs.ErrExist):
 		return nil

@@ -33,6 +33,8 @@ type NewKey struct {
 	Alg    Alg       // HS256 in a new file, otherwise that of the key which signs now
 	Now    time.Time // when it is made; zero: not recorded
 	Random io.Reader // crypto/rand.Reader
+	// InLedger says that a new file lies in a ledger's folder. Made by root it is the folder's owner's, as all else there is.
+	InLedger bool
 }
 
 // CreateFile writes a new key file with one new key that signs, readable by its owner only, and returns once it is durable.
@@ -45,12 +47,17 @@ func CreateFile(path string, n NewKey) (KeyInfo, error) {
 	if err != nil {
 		return KeyInfo{}, fmt.Errorf("creating %s: %w", path, err)
 	}
-	err = change(path, func(*os.File) (*jwkSet, error) {
+	err = change(path, func(file *os.File) (*jwkSet, error) {
 		switch _, err := os.Lstat(path); {
 		case err == nil:
 			return nil, ErrExists
 		case !errors.Is(err, fs.ErrNotExist):
 			return nil, err
+		}
+		if n.InLedger {
+			if err := giveAway(file, filepath.Dir(path)); err != nil {
+				return nil, err
+			}
 		}
 		return &jwkSet{Keys: []jwk{k}}, nil
 	})
