@@ -77,9 +77,10 @@ func TestAllocations(t *testing.T) {
 			do(h, http.MethodPost, "/orders", http.StatusCreated)
 			key = ""
 		}},
-		"405":     {alloctest.Limit{Allocs: 10, Bytes: 900}, func() { do(h, http.MethodPost, used, http.StatusMethodNotAllowed) }},
-		"outcome": {alloctest.Limit{Allocs: 8, Bytes: 800}, func() { do(h, http.MethodGet, used, http.StatusOK) }},
-		"minting": {alloctest.Limit{Allocs: 15, Bytes: 2300}, func() { mint() }},
+		"405":               {alloctest.Limit{Allocs: 10, Bytes: 900}, func() { do(h, http.MethodPost, used, http.StatusMethodNotAllowed) }},
+		"outcome":           {alloctest.Limit{Allocs: 8, Bytes: 800}, func() { do(h, http.MethodGet, used, http.StatusOK) }},
+		"minting over HTTP": {alloctest.Limit{Allocs: 50, Bytes: 6600}, func() { do(gate, http.MethodGet, "/poe/new?for=/orders", http.StatusOK) }},
+		"minting":           {alloctest.Limit{Allocs: 15, Bytes: 2300}, func() { mint() }},
 	} {
 		t.Run(name, func(t *testing.T) { alloctest.Check(t, n, tt.limit, tt.do) })
 	}
@@ -96,8 +97,13 @@ type sink struct {
 	status int
 }
 
-func (s *sink) Header() http.Header         { return s.header }
-func (s *sink) WriteHeader(status int)      { s.status = status }
-func (s *sink) Write(p []byte) (int, error) { return len(p), nil }
+func (s *sink) Header() http.Header    { return s.header }
+func (s *sink) WriteHeader(status int) { s.status = status }
+func (s *sink) Write(p []byte) (int, error) {
+	if s.status == 0 {
+		s.status = http.StatusOK
+	}
+	return len(p), nil
+}
 
 var _ io.Writer = (*sink)(nil)

@@ -139,18 +139,23 @@ func (g *Gate) serveNew(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	m.Principal = g.whoIs(r, rt).proven
-	first := make([]Minted, 0, fewURIs)
-	for range min(count, fewURIs) {
+	few := min(count, fewURIs)
+	first, size := make([]Minted, 0, few), 0
+	for range few {
 		one, err := g.mint(rt, &m)
 		if err != nil {
 			g.refuseMint(w, r, err)
 			return
 		}
 		first = append(first, one)
+		size += len(one.URI) + len(one.ID) + aroundURI
+	}
+	if few < count {
+		size = piece
 	}
 	rt.cors(w.Header(), r)
 	g.addLinks(w.Header(), first)
-	g.writeMinted(w, r, &newPage{Method: m.Method, Target: m.Target, One: count == 1, URIs: func(yield func(Minted) bool) {
+	g.writeMinted(w, r, size, &newPage{Method: m.Method, Target: m.Target, One: count == 1, URIs: func(yield func(Minted) bool) {
 		for _, one := range first {
 			if !yield(one) {
 				return
@@ -172,6 +177,9 @@ func (g *Gate) serveNew(w http.ResponseWriter, r *http.Request) {
 // fewURIs is how many URIs are minted before any is sent. Of more the rest is minted as the client takes it: a thousand can have megabytes, which
 // would lie in memory for each client that takes its time.
 const fewURIs = 10
+
+// aroundURI is more than what the document says of a URI beside itself and its id, in bytes.
+const aroundURI = 160
 
 func (g *Gate) refuseMint(w http.ResponseWriter, r *http.Request, err error) {
 	var bad *ParamError
@@ -273,24 +281,30 @@ func (g *Gate) addLinks(h http.Header, all []Minted) {
 	h["Poe-Links"] = []string{strings.Join(quoted, ", ")}
 }
 
-func (g *Gate) writeMinted(w http.ResponseWriter, r *http.Request, all *newPage) {
+// writeMinted answers with all of them, of which the document has about that size, or pieces of it.
+func (g *Gate) writeMinted(w http.ResponseWriter, r *http.Request, size int, all *newPage) {
 	h := w.Header()
 	guardHeader(h)
-	h.Set("X-Content-Type-Options", "nosniff")
-	to, sent := unlessStalled(w, piece, g.cfg.Patience)
+	form := negotiateMint(r)
+	v := []string{form, "nosniff"} // in one piece
+	if form != "application/json" {
+		v[0] += "; charset=utf-8"
+	}
+	h["Content-Type"], h["X-Content-Type-Options"] = v[0:1:1], v[1:2:2]
+	if form == "text/html" {
+		h.Set("Content-Security-Policy", pagePolicy)
+		size = piece
+	}
+	to, sent := unlessStalled(w, int64(size), g.cfg.Patience)
 	defer sent()
-	out := bufio.NewWriterSize(to, piece)
+	out := bufio.NewWriterSize(to, size)
 	var err error
-	switch negotiateMint(r) {
+	switch form {
 	case "text/plain":
-		h.Set("Content-Type", "text/plain; charset=utf-8")
 		err = all.list(out)
 	case "text/html":
-		h.Set("Content-Type", "text/html; charset=utf-8")
-		h.Set("Content-Security-Policy", pagePolicy)
 		err = pages.ExecuteTemplate(out, "new.html", all)
 	default:
-		h.Set("Content-Type", "application/json")
 		err = all.document(out)
 	}
 	if err == nil {

@@ -2,6 +2,7 @@ package core
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"html/template"
 	"iter"
@@ -65,7 +66,7 @@ func negotiateMint(r *http.Request) string {
 	if accept == "" {
 		return "application/json"
 	}
-	return goautoneg.Negotiate(accept, []string{"application/json", "text/plain", "text/html"})
+	return cmp.Or(goautoneg.Negotiate(accept, []string{"application/json", "text/plain", "text/html"}), "application/json")
 }
 
 // prefersJSON is prefersHTML for a page whose default is HTML.
