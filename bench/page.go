@@ -42,7 +42,7 @@ func (b *bench) text(ctx context.Context, m measured, args []string) string {
 		say("\n")
 	}
 	say("CPU time is that of all processes of a server, databases included, application and load generator not. The first ratio of a row is its requests a\n")
-	say("second, the second its CPU time, over those of the base: the bare application for what is embedded and for Fiber, PostgreSQL and Restate,\n")
+	say("second, the second its CPU time, over those of the base, each the median of the ratios of the rounds: the bare application for what is embedded and for Fiber, PostgreSQL and Restate,\n")
 	say("`httputil.ReverseProxy` for what stands in front of an application. GET, then POST counts as one. Memory is the sum of the peaks of its\n")
 	say("processes, pages that they share counted for each. Disk is what the files of the store\n")
 	say("grew by over all rounds, after a stop, logs included, with answers of %d bytes.\n\n", len(orderBody))

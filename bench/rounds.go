@@ -79,7 +79,8 @@ func (b *bench) measure(ctx context.Context, all []subject) (report.Rows, error)
 			if err := b.servers.missing[subject.server]; err != nil {
 				row.Missing = err.Error()
 			} else {
-				row.Figures = report.Median(s.rounds[subject.name])
+				row.Rounds = s.rounds[subject.name]
+				row.Figures = report.Median(row.Rounds)
 			}
 			rows = append(rows, row)
 		}

@@ -41,10 +41,27 @@ type Row struct {
 	Name        string
 	Base        string // the row whose figures are 1; "": none
 	Connections int
-	Figures
-	Disk    int64  // bytes for one action, over all rounds; 0: it keeps nothing
-	Missing string // why it was not measured
+	Figures               // the medians of the rounds
+	Rounds      []Figures // in their order, which is that of all rows
+	Disk        int64     // bytes for one action, over all rounds; 0: it keeps nothing
+	Missing     string    // why it was not measured
 }
+
+// Against returns what a figure is in parts of the base's: the median of what it was in each round. A machine that is slow for a while is slow for
+// both of a round, mostly, and not for both medians.
+func (r Row) Against(base Row, of func(Figures) float64) float64 {
+	pairs := make([]float64, 0, len(r.Rounds))
+	for i := range min(len(r.Rounds), len(base.Rounds)) {
+		pairs = append(pairs, of(r.Rounds[i])/of(base.Rounds[i]))
+	}
+	if len(pairs) == 0 {
+		return 0
+	}
+	return Middle(pairs, func(p float64) float64 { return p })
+}
+
+func perSecond(f Figures) float64 { return f.PerSecond }
+func cpu(f Figures) float64       { return float64(f.CPU) }
 
 // Rows are all that was measured.
 type Rows []Row

@@ -17,12 +17,12 @@ func (r Rows) Table(w io.Writer, connections int) {
 		case row.Missing != "":
 			say(w, "| %s | missing: %s | | | | | | | |\n", row.Name, row.Missing)
 		default:
-			perSecond, cpu := "", ""
+			requests, time := "", ""
 			if base, ok := r.Find(row.Base, connections); ok {
-				perSecond = ratio(row.PerSecond, base.PerSecond)
-				cpu = ratio(float64(row.CPU), float64(base.CPU))
+				requests = fmt.Sprintf("%.2f", row.Against(base, perSecond))
+				time = fmt.Sprintf("%.2f", row.Against(base, cpu))
 			}
-			say(w, "| %s | %.0f | %s | %s | %s | %s | %s | %d | %s |\n", row.Name, row.PerSecond, perSecond, micros(row.CPU), cpu,
+			say(w, "| %s | %.0f | %s | %s | %s | %s | %s | %d | %s |\n", row.Name, row.PerSecond, requests, micros(row.CPU), time,
 				millis(row.P50), millis(row.P99), row.Peak>>20, disk(row.Disk))
 		}
 	}
@@ -55,10 +55,10 @@ func (r Rows) reached(g Goal, connections int) string {
 	if !ok1 || !ok2 {
 		return "not measured | "
 	}
-	got := row.PerSecond / base.PerSecond
+	got := row.Against(base, perSecond)
 	missed, below := got < g.AtLeast, got < g.Best
 	if g.CPU {
-		got = float64(row.CPU) / float64(base.CPU)
+		got = row.Against(base, cpu)
 		missed, below = got > g.AtLeast, got > g.Best
 	}
 	return fmt.Sprintf("%.2f × | %s", got, verdict(missed, below))
@@ -96,13 +96,6 @@ func PacedGoal(w io.Writer, of, base Paced, sync time.Duration) {
 	limit := 2*base.P99 + 2*sync
 	say(w, "p99 of %s at %.0f requests/s: %s ms; at most 2 × %s (%s ms) + 2 syncs (%s ms each) = %s ms: %s.\n", of.Name, of.At, millis(of.P99), base.Name,
 		millis(base.P99), millis(sync), millis(limit), verdict(of.P99 > limit, true))
-}
-
-func ratio(a, b float64) string {
-	if b == 0 {
-		return ""
-	}
-	return fmt.Sprintf("%.2f", a/b)
 }
 
 func micros(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d.Nanoseconds())/1e3) }
