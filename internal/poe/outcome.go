@@ -179,21 +179,13 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code in
 		body, err := g.store.Open(r.Context(), rec.ID, rec.Response.Part)
 		if err != nil {
 			g.log.Error().Err(err).Stringer("id", rec.ID).Msg("opening a stored answer")
-			if errors.Is(err, store.ErrNotFound) {
-				g.purged(w, r, s)
-				return
-			}
-			g.unreadable(w, r, s)
+			g.unrepeated(w, r, s, errors.Is(err, store.ErrNotFound))
 			return
 		}
 		defer func() { _ = body.Close() }() // read only: nothing can be lost
 		if err := intact(body, &rec.Response); err != nil {
 			g.log.Error().Err(err).Stringer("id", rec.ID).Msg("a stored answer cannot be repeated")
-			if errors.Is(err, store.ErrCorrupt) {
-				g.purged(w, r, s)
-				return
-			}
-			g.unreadable(w, r, s) // a disk that does not answer says nothing of what is on it
+			g.unrepeated(w, r, s, errors.Is(err, store.ErrCorrupt))
 			return
 		}
 		content = body
@@ -233,17 +225,23 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code in
 		if delete(h, policy); front != nil {
 			h[policy] = front
 		}
-		if lost { // what is stored is not all there
-			g.purged(w, r, s)
-		} else {
-			g.unreadable(w, r, s)
-		}
+		g.unrepeated(w, r, s, lost)
 		return
 	}
 	g.metrics.replayed.Inc()
 	if err != nil {
 		g.log.Debug().Err(err).Stringer("id", rec.ID).Msg("repeating an answer")
 	}
+}
+
+// unrepeated answers where a stored answer could not be repeated: it is lost, or not all there; or it cannot be read now, as where a disk does not answer, which says
+// nothing of what is on it.
+func (g *Gate) unrepeated(w http.ResponseWriter, r *http.Request, s *status, lost bool) {
+	if lost {
+		g.purged(w, r, s)
+		return
+	}
+	g.unreadable(w, r, s)
 }
 
 // storedHead returns the stored answer without its content.
