@@ -27,14 +27,10 @@ func (b *bench) text(ctx context.Context, m measured, args []string) string {
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(&t, format, args...) } // a buffer takes it
 	say("`%s`\n\n", strings.TrimSpace("cd bench && go run . "+strings.Join(args, " ")))
 	say("%s\n", report.Machine(ctx, root, b.clock()))
-	say("Load, application and server share the cores. Rounds of %s, interleaved, medians of %d at %d connections and of %d at others (of two the lower);\n",
+	say("Load, application and server share the cores; servers that only wait are stopped meanwhile. Rounds of %s, interleaved, medians of %d at %d connections and of %d at others (of two the lower);\n",
 		b.duration, b.rounds, b.compared(), min(b.rounds, forThePlot))
 	say("load by %s, its latencies corrected by it for what it did not send while it waited. A sync (4 KiB appended, `fdatasync`) takes %.2f ms at the median.\n\n",
 		b.wrk.Version(ctx), float64(m.sync.Microseconds())/1e3)
-	if len(b.beside) > 0 {
-		slices.Sort(b.beside)
-		say("Servers that only waited took %.1f %% of the processors during a round at the median, and %.0f %% at most.\n\n", 100*b.beside[len(b.beside)/2], 100*b.beside[len(b.beside)-1])
-	}
 	m.rows.Goals(&t, goals(), b.compared())
 	say("\n%s", pacedText(m.rates, m.sync))
 	for _, c := range b.connections {

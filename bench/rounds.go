@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"regexp"
-	"runtime"
 	"slices"
 	"syscall"
 	"time"
@@ -37,7 +36,6 @@ type bench struct {
 	client   *http.Client // prepares rounds and confirms them
 	clock    func() time.Time
 	progress io.Writer
-	beside   []float64 // processor time of the servers that only waited, in parts of all processors, of each round
 }
 
 // A round that is too short measures little.
@@ -127,8 +125,8 @@ func (s *series) run(ctx context.Context, all []subject) error {
 			if err != nil {
 				return fmt.Errorf("%s: %w", subject.name, err)
 			}
-			_, _ = fmt.Fprintf(s.progress, "%d connections, round %d: %s: %.0f/s, %.1f µs; others %.1f %%\n",
-				s.connections, round, subject.name, f.PerSecond, float64(f.CPU.Nanoseconds())/1e3, 100*s.beside[len(s.beside)-1])
+			_, _ = fmt.Fprintf(s.progress, "%d connections, round %d: %s: %.0f/s, %.1f µs\n",
+				s.connections, round, subject.name, f.PerSecond, float64(f.CPU.Nanoseconds())/1e3)
 			if round >= warm {
 				s.rounds[subject.name] = append(s.rounds[subject.name], f)
 			}
@@ -182,20 +180,12 @@ func (s *series) try(ctx context.Context, of *subject, on *server, how wrk.Load,
 	if err != nil {
 		return report.Figures{}, wrk.Result{}, err
 	}
-	others := s.servers.idle(on)
-	idled, err := proc.Measure(others)
-	if err != nil {
-		return report.Figures{}, wrk.Result{}, err
-	}
 	profiled := s.profiling(ctx, of, on, l.Duration)
 	r, err := s.wrk.Run(ctx, l)
 	if err := errors.Join(err, profiled()); err != nil {
 		return report.Figures{}, r, err
 	}
 	after, err := proc.Measure(on.PIDs())
-	if err == nil {
-		err = s.noteBeside(others, idled, r.Took)
-	}
 	if err == nil {
 		err = errors.Join(of.expected(r), on.Alive())
 	}
@@ -217,16 +207,6 @@ func (s *series) try(ctx context.Context, of *subject, on *server, how wrk.Load,
 	return report.Figures{
 		PerSecond: perSecond, CPU: (after.CPU - before.CPU) / time.Duration(done), P50: r.P50, P99: r.P99, Peak: after.Peak,
 	}, r, nil
-}
-
-// noteBeside notes what others took of the processors since they were measured.
-func (b *bench) noteBeside(others []int, before proc.Usage, took time.Duration) error {
-	after, err := proc.Measure(others)
-	if err != nil {
-		return err
-	}
-	b.beside = append(b.beside, (after.CPU-before.CPU).Seconds()/took.Seconds()/float64(runtime.NumCPU()))
-	return nil
 }
 
 // expected checks what wrk has counted.

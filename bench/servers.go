@@ -10,7 +10,7 @@ import (
 )
 
 // servers are the servers that run, by the names that subjects know them by. Each is started when it is first asked for, and
-// runs until the end, so that rounds can be interleaved.
+// stays until the end, so that rounds can be interleaved. What is not asked for is paused meanwhile: some take a good part of a processor when they only wait.
 type servers struct {
 	host    peers.Host
 	running map[string]*server
@@ -81,10 +81,13 @@ func (s *servers) apart() servers {
 	return servers{host: s.host, running: map[string]*server{}, missing: map[string]error{}}
 }
 
-// get returns a server that runs. One that is not installed is an error each time, and tried once.
+// get returns a server that runs, and pauses others. One that is not installed is an error each time, and tried once.
 func (s *servers) get(ctx context.Context, name string) (*server, error) {
+	if err := s.turn(name); err != nil {
+		return nil, err
+	}
 	if r, ok := s.running[name]; ok {
-		return r, r.Alive()
+		return r, nil
 	}
 	if err, ok := s.missing[name]; ok {
 		return nil, err
@@ -104,14 +107,17 @@ func (s *servers) get(ctx context.Context, name string) (*server, error) {
 	return r, err
 }
 
-// idle are the processes of those that wait while on is measured. The application may be what it stands in front of.
-func (s *servers) idle(on *server) (pids []int) {
+// turn pauses all but a server and the application, which may be what it stands in front of.
+func (s *servers) turn(to string) error {
+	var errs []error
 	for name, r := range s.running {
-		if r != on && name != "bare" {
-			pids = append(pids, r.PIDs()...)
+		if name == to || name == "bare" {
+			errs = append(errs, r.Resume())
+		} else {
+			errs = append(errs, r.Pause())
 		}
 	}
-	return pids
+	return errors.Join(errs...)
 }
 
 // stop ends all of them, and returns how many bytes of disk each took for an action.

@@ -52,19 +52,21 @@ func (s *Server) PIDs() []int {
 }
 
 // Alive is an error if one of its processes has ended by itself.
-func (s *Server) Alive() error {
-	var errs []error
-	for _, p := range append(s.counted, s.beside...) {
-		errs = append(errs, p.Alive())
-	}
-	return errors.Join(errs...)
-}
+func (s *Server) Alive() error { return s.each((*proc.Process).Alive) }
+
+// Pause keeps it from taking anything of the processors until Resume.
+func (s *Server) Pause() error { return s.each((*proc.Process).Pause) }
+
+// Resume ends a pause. Without one it does nothing.
+func (s *Server) Resume() error { return s.each((*proc.Process).Resume) }
 
 // Stop ends it.
-func (s *Server) Stop() error {
+func (s *Server) Stop() error { return s.each((*proc.Process).Stop) }
+
+func (s *Server) each(do func(*proc.Process) error) error {
 	var errs []error
 	for _, p := range append(s.counted, s.beside...) {
-		errs = append(errs, p.Stop())
+		errs = append(errs, do(p))
 	}
 	return errors.Join(errs...)
 }

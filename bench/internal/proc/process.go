@@ -102,9 +102,25 @@ func (p *Process) Alive() error {
 	}
 }
 
+// Pause takes the processor from it, and from its children that are in its group, until Resume. If this process dies without Stop, the kernel resumes them.
+func (p *Process) Pause() error { return p.signalGroup(syscall.SIGSTOP) }
+
+// Resume ends a pause. Without one it does nothing.
+func (p *Process) Resume() error { return p.signalGroup(syscall.SIGCONT) }
+
+func (p *Process) signalGroup(s syscall.Signal) error {
+	if err := p.Alive(); err != nil {
+		return err
+	}
+	if err := syscall.Kill(-p.PID(), s); err != nil {
+		return fmt.Errorf("sending %s to %s: %w", s, p.spec.Name, err)
+	}
+	return nil
+}
+
 // Stop ends it, and returns when it has ended. One that had ended before, or does not end in time, is an error.
 func (p *Process) Stop() error {
-	if err := p.Alive(); err != nil {
+	if err := p.Resume(); err != nil {
 		return err
 	}
 	if err := p.cmd.Process.Signal(p.spec.Stop); err != nil && !errors.Is(err, os.ErrProcessDone) {

@@ -44,3 +44,46 @@ func TestStop(t *testing.T) {
 		t.Error("it runs still")
 	}
 }
+
+func TestPause(t *testing.T) {
+	p, err := proc.Start(proc.Spec{Name: "busy", Path: "/bin/sh", Args: []string{"-c", "while :; do :; done"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	worked := func() bool {
+		before, err := proc.Measure([]int{p.PID()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 20 {
+			<-time.After(50 * time.Millisecond)
+			if now, err := proc.Measure([]int{p.PID()}); err != nil {
+				t.Fatal(err)
+			} else if now.CPU > before.CPU+10*time.Millisecond { // a tick may belong to the time before
+				return true
+			}
+		}
+		return false
+	}
+	if !worked() {
+		t.Fatal("it does nothing")
+	}
+	if err := p.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	if worked() {
+		t.Error("it works while it is paused")
+	}
+	if err := p.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	if !worked() {
+		t.Error("it does nothing any more")
+	}
+	if err := p.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Stop(); err != nil {
+		t.Errorf("stopping what is paused: %v", err)
+	}
+}

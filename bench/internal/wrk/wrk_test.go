@@ -148,7 +148,7 @@ func TestThreadsBeginTogether(t *testing.T) {
 	for i := range targets {
 		targets[i] = fmt.Sprintf("/orders?x=%0330d", i)
 	}
-	r, err := w.Run(ctx, wrk.Load{Mode: wrk.Again, URL: srv.URL, Targets: targets, Body: "{}", Connections: 2, Duration: 50 * time.Millisecond})
+	r, err := w.Run(ctx, wrk.Load{Mode: wrk.Again, URL: srv.URL, Targets: targets, Body: "{}", Connections: 2, Duration: 500 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
