@@ -77,6 +77,7 @@ func TestMintingForms(t *testing.T) {
 		{"text/plain", "text/plain; charset=utf-8"}, {"text/plain, application/json;q=0.5", "text/plain; charset=utf-8"},
 		{"text/html,application/xhtml+xml,*/*;q=0.8", "text/html; charset=utf-8"},
 		{"application/json, text/html;q=0.9", "application/json"},
+		{"text/plain;q=0", "application/json"}, {"*/*, application/json;q=0", "text/plain; charset=utf-8"}, {"text/*;q=0.9, text/plain;q=0.1", "text/html; charset=utf-8"},
 	} {
 		t.Run(tc.accept, func(t *testing.T) {
 			b := newBench(t, nil)

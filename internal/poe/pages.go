@@ -8,8 +8,7 @@ import (
 	"iter"
 	"net/http"
 	"strconv"
-
-	"github.com/munnerz/goautoneg"
+	"strings"
 )
 
 //go:embed pages/*.html
@@ -62,15 +61,10 @@ func (g *Gate) writePage(w http.ResponseWriter, code int, name string, data any)
 
 // negotiateMint picks the form of a minting answer: JSON unless the client asks for something else.
 func negotiateMint(r *http.Request) string {
-	accept := r.Header.Get("Accept")
-	if accept == "" {
-		return "application/json"
-	}
-	return cmp.Or(goautoneg.Negotiate(accept, []string{"application/json", "text/plain", "text/html"}), "application/json")
+	return cmp.Or(preferred(r.Header, "application/json", "text/plain", "text/html"), "application/json")
 }
 
 // prefersJSON is prefersHTML for a page whose default is HTML.
 func prefersJSON(r *http.Request) bool {
-	accept := r.Header.Get("Accept")
-	return accept != "" && goautoneg.Negotiate(accept, []string{"text/html", "application/json", "application/problem+json"}) != "text/html"
+	return strings.Join(r.Header["Accept"], "") != "" && preferred(r.Header, "text/html", "application/json", "application/problem+json") != "text/html"
 }

@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
-
-	"github.com/munnerz/goautoneg"
 )
 
 // retry says what a client may do after a problem.
@@ -187,9 +185,8 @@ func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, p *problem) {
 
 // prefersHTML tells whether the client would rather have a page than JSON (RFC 9110, section 12.5.1).
 func prefersHTML(r *http.Request) bool {
-	accept := r.Header.Get("Accept")
-	if accept == "" || accept == "*/*" {
+	if accept := r.Header["Accept"]; len(accept) == 0 || is(accept, "*/*") {
 		return false
 	}
-	return goautoneg.Negotiate(accept, []string{"application/json", "application/problem+json", "text/html"}) == "text/html"
+	return preferred(r.Header, "application/json", "application/problem+json", "text/html") == "text/html"
 }

@@ -252,6 +252,14 @@ func TestProblemForms(t *testing.T) {
 		"application/problem+json, text/html;q=0.5": "application/problem+json", "application/json, text/html": "application/problem+json",
 		"text/html": "text/html; charset=utf-8", "text/html, application/json;q=0.9": "text/html; charset=utf-8",
 		"text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8": "text/html; charset=utf-8",
+		// RFC 9110, sections 12.4.2 and 12.5.1: what has a weight of 0 is not wanted, and the closest range decides.
+		"text/html;q=0": "application/problem+json", "*/*, text/html;q=0": "application/problem+json", "application/*, text/html;q=0.5": "application/problem+json",
+		"text/*;q=0.9, text/html;q=0.1, application/json;q=0.5": "application/problem+json", "*/*;q=0.1, text/html;q=0.01": "application/problem+json",
+		"application/json;q=0, text/*;q=0.1": "text/html; charset=utf-8", "*/*;q=0.5, application/*;q=0.1": "text/html; charset=utf-8",
+		// Neither types nor the weight have a case, and blanks may be tabs.
+		"text/html;Q=0.1, application/json": "application/problem+json", "Text/HTML": "text/html; charset=utf-8", "text/html\t;\tq=0.1\t,\tapplication/json": "application/problem+json",
+		"text/html, */*": "text/html; charset=utf-8", "text/html, application/json": "text/html; charset=utf-8",
+		`text/plain;x="a, text/html", application/json`: "application/problem+json", "text/html;q=NaN": "application/problem+json", "text/html;q=": "application/problem+json",
 	} {
 		t.Run(accept, func(t *testing.T) {
 			b := newBench(t, nil)
@@ -263,6 +271,16 @@ func TestProblemForms(t *testing.T) {
 				t.Errorf("%s, want %s", got, want)
 			}
 		})
+	}
+}
+
+// A list may be on several lines (RFC 9110, section 5.3).
+func TestAcceptOnTwoLines(t *testing.T) {
+	b := newBench(t, nil)
+	r := httptest.NewRequest("POST", "/orders?poe=x", nil)
+	r.Header["Accept"] = []string{"application/json;q=0.5", "text/html"}
+	if got := b.send(r).Header.Get("Content-Type"); got != "text/html; charset=utf-8" {
+		t.Errorf("%s: the second line says that a page is preferred", got)
 	}
 }
 
