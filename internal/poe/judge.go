@@ -32,10 +32,11 @@ func (c *route) judge(status int, retryAfter bool) store.State {
 	}
 }
 
-// gatewaysWord tells whether status is what a gateway says about somebody else: it does not know either.
+// gatewaysWord tells whether status is what a gateway says about somebody else: it does not know either. 511 is that of one between us and the network that the
+// application is on, and not for applications to say (RFC 6585, section 6).
 func gatewaysWord(status int) bool {
 	switch status {
-	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusNetworkAuthenticationRequired:
 		return true
 	default:
 		return status >= 520 && status <= 527

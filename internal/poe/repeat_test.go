@@ -127,7 +127,7 @@ func TestRepeatJudged(t *testing.T) {
 		{412, nil, success, store.Unknown}, {421, nil, success, store.Unknown}, {425, nil, success, store.Unknown}, {429, nil, success, store.Unknown},
 		{431, nil, success, store.Unknown}, {401, nil, any, store.Unknown}, {409, nil, any, store.Unknown}, {429, nil, any, store.Unknown},
 		{418, nil, success, store.Unknown}, // which the route releases
-		{502, nil, success, store.Unknown}, {504, nil, any, store.Unknown}, {520, nil, any, store.Unknown}, {503, nil, any, store.Unknown}, {503, nil, success, store.Unknown}, {503, []string{"Retry-After: 1"}, any, store.Unknown},
+		{502, nil, success, store.Unknown}, {504, nil, any, store.Unknown}, {511, nil, success, store.Unknown}, {511, nil, any, store.Unknown}, {520, nil, any, store.Unknown}, {503, nil, any, store.Unknown}, {503, nil, success, store.Unknown}, {503, []string{"Retry-After: 1"}, any, store.Unknown},
 		{520, nil, success, store.Unknown}, {299, []string{"Content-Type: text/event-stream"}, success, store.Done},
 		{422, []string{"Content-Type: text/event-stream"}, success, store.Unknown},
 	} {
