@@ -221,7 +221,17 @@ func TestAsyncCancelled(t *testing.T) {
 	}
 	wantProblem(t, b.do("GET", at, ""), 410, "burned")
 
+	// Other methods are told that there is this one, as long as it is.
+	allows := func(want string) {
+		t.Helper()
+		for _, method := range []string{"POST", "PUT", "PATCH", "OPTIONS"} {
+			if res := b.do(method, at, ""); res.StatusCode != 405 || res.Header.Get("Allow") != want {
+				t.Errorf("%s: %d, Allow: %s, want %s", method, res.StatusCode, res.Header.Get("Allow"), want)
+			}
+		}
+	}
 	at = monitor(t, b.do("POST", b.issue("/orders").URI, "apples", later))
+	allows("GET, HEAD, DELETE")
 	entered, leave := b.stopped()
 	var all sync.WaitGroup
 	all.Go(b.work)
@@ -233,6 +243,7 @@ func TestAsyncCancelled(t *testing.T) {
 	if wantProblem(t, p, 405, "consumed"); p.Header.Get("Allow") != "GET, HEAD" {
 		t.Errorf("done: %v", p.Header)
 	}
+	allows("GET, HEAD")
 	if b.executed.Load() != 1 {
 		t.Errorf("executed %d times", b.executed.Load())
 	}

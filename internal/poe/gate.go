@@ -111,12 +111,11 @@ type mac struct {
 func (g *Gate) resources() http.Handler {
 	m := mux.NewRouter().SkipClean(true).UseEncodedPath()
 	sub := m.PathPrefix(g.cfg.Prefix).Subrouter()
-	sub.HandleFunc("/outcomes/{ref}", g.serveCancel).Methods(http.MethodDelete)
+	sub.HandleFunc("/outcomes/{ref}", g.serveAtOutcome)
 	sub = sub.NewRoute().Subrouter()
 	sub.Use(readOnly)
 	sub.HandleFunc("/new", g.serveNew)
 	sub.HandleFunc("/routes", g.serveRoutes)
-	sub.HandleFunc("/outcomes/{ref}", g.serveOutcome)
 	sub.HandleFunc("/outcomes/{ref}/receipt", g.serveReceipt)
 	sub.HandleFunc("/problems/{name}", g.serveProblem)
 	m.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -129,12 +128,16 @@ func (g *Gate) resources() http.Handler {
 func readOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
-			http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
+			notAllowed(w, "GET, HEAD")
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+func notAllowed(w http.ResponseWriter, allow string) {
+	w.Header().Set("Allow", allow)
+	http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
 }
 
 // ServeHTTP serves what lies under the prefix: minting, outcomes, receipts, problem pages.

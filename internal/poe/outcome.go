@@ -141,6 +141,26 @@ func (g *Gate) readFront(s *status, h *held, now time.Time) {
 	s.held, s.link, s.ready = h, "", nil
 }
 
+// serveAtOutcome is /poe/outcomes/<ref>. What it allows is told as it is at that moment (RFC 9110, section 10.2.1): what is done cannot be cancelled.
+func (g *Gate) serveAtOutcome(w http.ResponseWriter, r *http.Request) {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		g.serveOutcome(w, r)
+		return
+	case http.MethodDelete:
+		g.serveCancel(w, r)
+		return
+	}
+	s, ok := g.visit(w, r)
+	switch {
+	case !ok:
+	case s.phase == done, s.phase == unused, s.record.Kind != store.Request:
+		notAllowed(w, "GET, HEAD")
+	default:
+		notAllowed(w, "GET, HEAD, DELETE")
+	}
+}
+
 // serveOutcome is GET /poe/outcomes/<ref>.
 func (g *Gate) serveOutcome(w http.ResponseWriter, r *http.Request) {
 	s, ok := g.visit(w, r)
