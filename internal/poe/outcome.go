@@ -169,7 +169,7 @@ func (g *Gate) serveOutcome(w http.ResponseWriter, r *http.Request) {
 	}
 	switch s.phase {
 	case done:
-		g.repeat(w, r, &s, replay.OutcomeStatus(s.record.Status))
+		g.repeatAt(w, r, &s, "GET, HEAD")
 	case unused, running, accepted, sent, unknown:
 		g.writeState(w, r, &s)
 	default:
@@ -177,6 +177,15 @@ func (g *Gate) serveOutcome(w http.ResponseWriter, r *http.Request) {
 		c.naming = byOutcome{byNothing{c}}
 		c.refuse(&s)
 	}
+}
+
+// repeatAt is repeat at an address that the stored answer is not from. What that said of methods (RFC 9110, section 10.2.1) is so of its target, and not here.
+func (g *Gate) repeatAt(w http.ResponseWriter, r *http.Request, s *status, allow string) {
+	g.keepReady(s)
+	if stored, err := storedHead(s); err == nil && stored.Header["Allow"] != nil { // an error is met again
+		w.Header().Set("Allow", allow)
+	}
+	g.repeat(w, r, s, replay.OutcomeStatus(s.record.Status))
 }
 
 // repeat answers with the stored outcome, or says that it was not kept.

@@ -503,6 +503,30 @@ func TestReceiptOfWhatIsNotKept(t *testing.T) {
 	}
 }
 
+// What an application says of methods (RFC 9110, section 10.2.1), as some do with each answer, is so of its own address: a POST that was executed
+// is not allowed again at the POE URI, and never was at the outcome's.
+func TestOutcomeAllows(t *testing.T) {
+	b := methodsBench(t)
+	b.app = answering(201, "Allow: GET, POST, PUT, OPTIONS")
+	for _, tc := range []struct{ method, target, at string }{{"POST", "/orders", "GET, HEAD"}, {"PUT", "/things/1", "GET, HEAD, PUT"}} {
+		i := b.issueOf(tc.method, tc.target)
+		outcome := i.outcomeOf(t, b.do(tc.method, i.URI, "apples"))
+		for at, want := range map[string]string{i.URI: tc.at, outcome: "GET, HEAD"} {
+			for _, method := range []string{"GET", "HEAD"} {
+				if res := b.do(method, at, ""); res.StatusCode != 200 || res.Header.Get("Allow") != want || len(res.Header["Allow"]) != 1 {
+					t.Errorf("%s of what %s has done: %d, Allow: %q, want %s", method, tc.method, res.StatusCode, res.Header["Allow"], want)
+				}
+			}
+		}
+	}
+	b.app = answering(201)
+	i := b.issue("/orders")
+	b.do("POST", i.URI, "apples")
+	if got := b.do("GET", i.URI, "").Header["Allow"]; got != nil {
+		t.Errorf("Allow: %q, where the application said nothing of it", got)
+	}
+}
+
 // Our own resources are read, and nothing else.
 func TestOwnResourcesAreRead(t *testing.T) {
 	b := newBench(t, nil)

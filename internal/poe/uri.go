@@ -217,7 +217,11 @@ func (c *call) show() {
 	c.link(s)
 	switch s.phase {
 	case done:
-		g.repeat(c.w, c.r, s, replay.OutcomeStatus(s.record.Status))
+		allow := "GET, HEAD"
+		if c.claims.Method != http.MethodPost {
+			allow = c.permitted()
+		}
+		g.repeatAt(c.w, c.r, s, allow)
 	case unused:
 		c.w.Header().Set("Allow", c.permitted())
 		g.writeState(c.w, c.r, s)
