@@ -37,6 +37,7 @@ func (s Stored) Prepared() Stored {
 		return s
 	}
 	s.Header, s.Trailer, s.prepared = Storable(s.Header), Storable(s.Trailer), true
+	delete(s.Header, "Accept-Ranges") // whoever repeats serves none (RFC 9110, section 14.3)
 	s.Header["X-Content-Type-Options"] = []string{"nosniff"}
 	resolveLinks(s.Header, s.Target)
 	s.fields, s.codings = fieldsOf(s.Header), contentCodings(s.Header)

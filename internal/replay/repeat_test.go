@@ -83,6 +83,11 @@ func TestRepeat(t *testing.T) {
 			want:   response{Status: 200, Header: http.Header{"X-Part": {"3", "1", "2"}, "Content-Length": {"0"}, nosniff: {"nosniff"}}},
 		},
 		{
+			name:   "ranges are not promised",
+			stored: stored(200, http.Header{"Accept-Ranges": {"bytes"}}, []byte("x")),
+			want:   response{Status: 200, Header: http.Header{"Content-Length": {"1"}, nosniff: {"nosniff"}}, Length: 1, Body: "x"},
+		},
+		{
 			name:   "what is not for others is not repeated, even if it was stored",
 			stored: stored(200, http.Header{"Set-Cookie": {"a=1"}, "Www-Authenticate": {"Basic"}, "Connection": {"X-Hop"}, "X-Hop": {"1"}, "Content-Length": {"9"}, "Poe-State": {"forged"}}, []byte("x")),
 			want:   response{Status: 200, Header: http.Header{"Content-Length": {"1"}, nosniff: {"nosniff"}}, Length: 1, Body: "x"},
