@@ -336,7 +336,11 @@ func (g *Gate) serveCancel(w http.ResponseWriter, r *http.Request) {
 	}
 	c := &call{g: g, w: w, r: r, id: s.record.ID, route: g.routeOf(r.Context(), &s.record), method: s.record.Method}
 	c.naming = byOutcome{byNothing{c}}
-	if c.route == nil || c.route.origin.Check(r) != nil {
+	origin := new(http.CrossOriginProtection) // of no route, which lists none
+	if c.route != nil {
+		origin = c.route.origin
+	}
+	if origin.Check(r) != nil {
 		g.write(w, r, g.problem(problemCrossOrigin))
 		return
 	}

@@ -195,6 +195,22 @@ func TestAsyncSecondIsRefused(t *testing.T) {
 	wantProblem(t, b.do("POST", "/gifts/ann", "a cup", "Prefer: wait=20"), 409, "duplicate")
 }
 
+// What was accepted for a route that was taken out since can be cancelled, and its client is not taken for a page of another site.
+func TestAsyncCancelledWithoutItsRoute(t *testing.T) {
+	b := deferring(t, func(c *core.Config) { c.Routes = []core.Route{{Name: "orders", Match: "POST /orders"}} })
+	doneAt := b.issue("/orders").outcomeOf(t, b.do("POST", b.mint("/orders"), "apples"))
+	at := monitor(t, b.do("POST", b.mint("/orders"), "apples", later))
+	after := newBench(t, func(c *core.Config) {
+		c.Store, c.Keys = b.store, b.keys
+		c.Routes = []core.Route{{Name: "other", Match: "POST /other"}}
+	})
+	wantProblem(t, after.do("DELETE", at, "", "Sec-Fetch-Site: cross-site"), 403, "cross-origin")
+	if res := after.do("DELETE", at, ""); res.StatusCode != 204 {
+		t.Errorf("%d %s", res.StatusCode, text(t, res))
+	}
+	wantProblem(t, after.do("DELETE", doneAt, ""), 405, "consumed")
+}
+
 // Cancelled before it is sent it is never sent.
 func TestAsyncCancelled(t *testing.T) {
 	b := deferring(t, nil)
