@@ -74,7 +74,9 @@ func (x *exchange) finalHead() (*http.Response, error) {
 			return nil, errMalformed
 		case resp.StatusCode == http.StatusSwitchingProtocols:
 			return nil, errSwitched
-		case resp.StatusCode >= 200:
+		}
+		x.conn.restoreConnection(resp)
+		if resp.StatusCode >= 200 {
 			return resp, nil
 		}
 		x.inform(resp)

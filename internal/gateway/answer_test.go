@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -85,6 +86,50 @@ func TestAnswer(t *testing.T) {
 				t.Errorf("%d connections, want 1", n)
 			}
 		})
+	}
+}
+
+// Fields that Connection names beside "close" are those of the connection too, wherever the head is cut on its way and however long it is. They are not the
+// client's, and above all they are not stored for others.
+func TestFieldsOfTheLastAnswer(t *testing.T) {
+	const interim = "HTTP/1.1 103 Early Hints\r\nConnection: close, X-Hint\r\nX-Hint: 1\r\nLink: </a.css>\r\n\r\n"
+	for name, answer := range map[string]string{
+		"on one line":     "HTTP/1.1 200 OK\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nX-Kept: 1\r\nContent-Length: 2\r\n\r\nok",
+		"on two":          "HTTP/1.1 200 OK\r\nX-Hop: 1\r\nconnection: X-Hop\r\nX-Kept: 1\r\nConnection: Close\r\nContent-Length: 2\r\n\r\nok",
+		"on a folded one": "HTTP/1.1 200 OK\r\nConnection: close,\r\n\tx-hop\r\nX-Hop: 1\r\nX-Kept: 1\r\nContent-Length: 2\r\n\r\nok",
+		"in a long head":  "HTTP/1.1 200 OK\r\nX-Long: " + strings.Repeat("x", 9000) + "\r\nConnection: X-Hop, close, X-Long\r\nX-Hop: 1\r\nX-Kept: 1\r\nContent-Length: 2\r\n\r\nok",
+		"after others":    strings.Repeat(interim, 3) + "HTTP/1.1 200 OK\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nX-Kept: 1\r\nContent-Length: 2\r\n\r\nok",
+		"up to its end":   "HTTP/1.1 200 OK\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nX-Kept: 1\r\n\r\nConnection: X-Kept\r\n\r\nok",
+	} {
+		for _, cut := range []int{len(answer), 1, 40} {
+			t.Run(fmt.Sprintf("%s, cut at %d", name, cut), func(t *testing.T) {
+				u := listen(t, func(p *peer, _ int) {
+					p.request()
+					for piece := range slices.Chunk([]byte(answer), cut) {
+						p.say(string(piece))
+					}
+				})
+				var hints []http.Header
+				rec := replay.NewRecorder(replay.RecorderConfig{Spool: newSpool(t), Inform: func(_ int, h http.Header) { hints = append(hints, h) }})
+				defer rec.Release()
+				if proof, err := newGateway(t, u.address).Execute(within(t, patience), post(t, "x"), rec); proof != replay.Complete {
+					t.Fatal(proof, err)
+				}
+				a, err := rec.Finish()
+				if err != nil {
+					t.Fatal(err)
+				}
+				delete(a.Header, "Content-Type")
+				if want := (http.Header{"X-Kept": {"1"}}); !maps.EqualFunc(a.Header, want, slices.Equal) {
+					t.Errorf("%.200v, want %v", a.Header, want)
+				}
+				for _, h := range hints {
+					if want := (http.Header{"Link": {"</a.css>"}}); !maps.EqualFunc(h, want, slices.Equal) {
+						t.Errorf("%v before it, want %v", h, want)
+					}
+				}
+			})
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/textproto"
 	"os"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,7 @@ type conn struct {
 	reader *bufio.Reader
 	asked  http.Request // what net/http is told of the request
 	head   int64        // how much of an answer's head may still be read; negative: no limit
+	seen   []byte       // what was read meanwhile, as it came, from where the head begins
 
 	failure   error // what ended the reading of a head, if anything did
 	before    int64 // what was written before this exchange: earlier ones, the handshake
@@ -59,10 +61,31 @@ type ending interface {
 func (c *conn) begin(ctx context.Context) (stop func() bool) {
 	c.before = c.wire.accepted.Load()
 	c.head, c.failure = headLimit, nil
+	if c.seen = c.seen[:0]; cap(c.seen) > seenKept {
+		c.seen = nil
+	}
 	if e, ok := ctx.(ending); ok {
 		return e.AfterFunc(c.expire)
 	}
 	return context.AfterFunc(ctx, c.expire)
+}
+
+// seenKept is the room for heads that a connection keeps for its next exchange, in bytes.
+const seenKept = 8 << 10
+
+// restoreConnection gives the head that was read last its Connection back: net/http takes it out where it says "close", with the names of other fields beside
+// that, which are not for the client either (RFC 9110, section 7.6.1).
+func (c *conn) restoreConnection(resp *http.Response) {
+	end := max(len(c.seen)-c.reader.Buffered(), 0)
+	defer func() { c.seen = append(c.seen[:0], c.seen[end:]...) }() // where the next head begins
+	if !resp.Close || !resp.ProtoAtLeast(1, 1) {
+		return
+	}
+	_, fields, _ := bytes.Cut(c.seen[:end], []byte("\n"))
+	h, _ := textproto.NewReader(bufio.NewReader(bytes.NewReader(fields))).ReadMIMEHeader() // net/http could read it
+	if said := h["Connection"]; said != nil {
+		resp.Header["Connection"] = said
+	}
 }
 
 // framedTwice tells whether an answer of HTTP/1.0 begins here that has a Transfer-Encoding, which there is none in that version: whoever wrote it says where
@@ -144,6 +167,7 @@ func (l *limited) Read(p []byte) (int, error) {
 	}
 	n, err := l.stream.Read(p[:min(int64(len(p)), l.head)])
 	l.head -= int64(n)
+	l.seen = append(l.seen, p[:n]...)
 	l.failure = err
 	return n, err
 }
