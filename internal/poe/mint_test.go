@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -114,12 +115,17 @@ func TestMintingForms(t *testing.T) {
 // The page shows the URIs as links that lead there.
 func TestMintingPage(t *testing.T) {
 	b := newBench(t, nil)
-	res := b.do("GET", "/poe/new?for=/o'rders%3Fx=1%26y=2", "", "Accept: text/html")
-	uri := mintedLinks(t, res.Header)[0]
-	body := text(t, res)
-	escaped := strings.NewReplacer("&", "&amp;", "'", "%27").Replace(uri)
-	if !strings.Contains(body, `<a href="`+escaped+`"`) {
-		t.Errorf("no %s in %s", escaped, body)
+	for _, target := range []string{"/o'rders%3Fx=1%26y=2", "/Orders(7)/pay%3Fx=(1)*!$,;=:@"} {
+		res := b.do("GET", "/poe/new?for="+target, "", "Accept: text/html")
+		uri := mintedLinks(t, res.Header)[0]
+		_, link, _ := strings.Cut(text(t, res), `<a href="`)
+		link, _, _ = strings.Cut(link, `"`)
+		if link = html.UnescapeString(link); link != uri {
+			t.Errorf("the link is %s, and the URI %s", link, uri)
+		}
+		if res := b.do("GET", link, ""); res.StatusCode != 200 {
+			t.Errorf("%s leads to %d", link, res.StatusCode)
+		}
 	}
 }
 

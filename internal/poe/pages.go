@@ -14,7 +14,12 @@ import (
 //go:embed pages/*.html
 var pageFiles embed.FS
 
-var pages = template.Must(template.ParseFS(pageFiles, "pages/*.html"))
+var pages = template.Must(template.New("").Funcs(template.FuncMap{"href": href}).ParseFS(pageFiles, "pages/*.html"))
+
+// href is the attribute of a link to a POE URI. A template encodes parentheses and apostrophes in it, and then it is another target than the one that was signed.
+func href(uri string) template.HTMLAttr {
+	return template.HTMLAttr(`href="` + template.HTMLEscapeString(uri) + `"`) //nolint:gosec // it is escaped, and a path (validTarget)
+}
 
 // What the pages are made from.
 type (
