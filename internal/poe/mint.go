@@ -53,6 +53,7 @@ func (g *Gate) mintable(m *MintRequest) (*route, error) {
 	if hasParam(m.Target, g.cfg.Param) { // it is most likely a POE URI, and no problem ever repeats a token
 		return nil, badParam("for", "has a %q parameter already", g.cfg.Param)
 	}
+	m.Target = asBrowsersSend(m.Target)
 	if !validTarget(m.Target) {
 		return nil, badParam("for", "%q is not a path with an optional query, percent-encoded and without a fragment", m.Target)
 	}

@@ -143,6 +143,7 @@ func TestMintingParameters(t *testing.T) {
 		{"for with an encoded space in it", "for=/orders%3Fq=a%2520b", "/orders?q=a%20b", time.Hour},
 		{"for with an encoded slash in it", "for=/orders%252F1", "/orders%2F1", time.Hour},
 		{"for as it is", "for=/orders?x=1", "/orders?x=1", time.Hour},
+		{"for with apostrophes, as browsers send them", "for=/o'rders%3Fname=O'Brien%26'x'=%27", "/o'rders?name=O%27Brien&%27x%27=%27", time.Hour},
 		{"empty parameters between", "&&for=/orders&", "/orders", time.Hour},
 		{"method", "for=/orders&method=POST", "/orders", time.Hour},
 		{"ttl", "for=/orders&ttl=10m", "/orders", 10 * time.Minute},

@@ -126,6 +126,16 @@ func isHex(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
 }
 
+// asBrowsersSend returns the target that a browser sends where it is given this one: it is the apostrophe of a query that it encodes (URL standard, special-query
+// percent-encode set), and only that of what a target can have. A POE URI with one would be another target, and 404, each time.
+func asBrowsersSend(target string) string {
+	path, query, _ := strings.Cut(target, "?")
+	if strings.IndexByte(query, '\'') < 0 {
+		return target
+	}
+	return path + "?" + strings.ReplaceAll(query, "'", "%27")
+}
+
 // targetPath returns the decoded path of a valid target.
 func targetPath(target string) (string, bool) {
 	p, _, _ := strings.Cut(target, "?")
