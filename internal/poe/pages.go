@@ -9,6 +9,15 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/postonce/poe/internal/accept"
+)
+
+// The forms that answers have, by what is preferred where the client has not said.
+var (
+	mintForms    = accept.Offer("application/json", "text/plain", "text/html")
+	pageForms    = accept.Offer("text/html", "application/json", "application/problem+json")
+	problemForms = accept.Offer("application/json", "application/problem+json", "text/html")
 )
 
 //go:embed pages/*.html
@@ -66,10 +75,10 @@ func (g *Gate) writePage(w http.ResponseWriter, code int, name string, data any)
 
 // negotiateMint picks the form of a minting answer: JSON unless the client asks for something else.
 func negotiateMint(r *http.Request) string {
-	return cmp.Or(preferred(r.Header, "application/json", "text/plain", "text/html"), "application/json")
+	return cmp.Or(mintForms.Preferred(r), "application/json")
 }
 
 // prefersJSON is prefersHTML for a page whose default is HTML.
 func prefersJSON(r *http.Request) bool {
-	return strings.Join(r.Header["Accept"], "") != "" && preferred(r.Header, "text/html", "application/json", "application/problem+json") != "text/html"
+	return strings.Join(r.Header["Accept"], "") != "" && pageForms.Preferred(r) != "text/html"
 }

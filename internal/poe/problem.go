@@ -185,8 +185,5 @@ func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, p *problem) {
 
 // prefersHTML tells whether the client would rather have a page than JSON (RFC 9110, section 12.5.1).
 func prefersHTML(r *http.Request) bool {
-	if accept := r.Header["Accept"]; len(accept) == 0 || is(accept, "*/*") {
-		return false
-	}
-	return preferred(r.Header, "application/json", "application/problem+json", "text/html") == "text/html"
+	return problemForms.Preferred(r) == "text/html"
 }

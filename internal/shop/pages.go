@@ -9,7 +9,7 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/munnerz/goautoneg"
+	"github.com/postonce/poe/internal/accept"
 )
 
 //go:embed pages/*.html
@@ -68,11 +68,12 @@ func refuse(w http.ResponseWriter, r *http.Request, status int, why error) {
 	}{why.Error()}})
 }
 
+var forms = accept.Offer("application/json", "text/html")
+
 // answer sends JSON, or the page to whoever prefers one.
 func answer(w http.ResponseWriter, r *http.Request, p page) {
 	w.Header().Set("Vary", "Accept")
-	accept := r.Header.Get("Accept")
-	if accept != "" && goautoneg.Negotiate(accept, []string{"application/json", "text/html"}) == "text/html" {
+	if forms.Preferred(r) == "text/html" {
 		render(w, p)
 		return
 	}
