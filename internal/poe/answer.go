@@ -40,6 +40,9 @@ func (c *call) attempt() (lost bool) {
 		c.action = action{route: c.route, client: c, exec: c.exec, keep: c.route.Recovery == RecoveryRepeat}
 		c.g.execute(c.r.Context(), ctx, &c.action, end)
 	}
+	if end.refused != nil && len(c.guards) > 0 && !c.blind && turnedAway(end.refused) {
+		c.beforehand(ctx, end)
+	}
 	switch {
 	case end.lost:
 		return c.lostTo(s, stands.Names)
@@ -49,6 +52,21 @@ func (c *call) attempt() (lost bool) {
 	default:
 		c.answer(end)
 		return false
+	}
+}
+
+// turnedAway tells whether a claim was not even tried, whatever it is for.
+func turnedAway(why error) bool {
+	return errors.Is(why, errBusy) || errors.Is(why, errDraining) || errors.Is(why, errNobodyExecutes)
+}
+
+// beforehand looks for what a claim that was not tried would have met: the action that has a name of a guard may be this very request, executed long ago.
+func (c *call) beforehand(ctx context.Context, end *ending) {
+	switch holder, err := c.g.holder(ctx, &end.status.record); {
+	case errors.Is(err, store.ErrTaken):
+		end.refused, end.lost, end.status = nil, true, status{phase: phaseOf(holder.State), record: holder}
+	case err != nil:
+		end.refused = err
 	}
 }
 
@@ -142,7 +160,7 @@ func (c *call) unclaimed(s *status, why error) (lost bool) {
 		return true // the next look says what that means
 	case errors.Is(why, store.ErrInvalid) && c.blind:
 		return true // with all that earlier attempts have left, which that look shows, it is more than a record holds
-	case errors.Is(why, errBusy), errors.Is(why, errDraining), errors.Is(why, errNobodyExecutes):
+	case turnedAway(why):
 		if c.blind {
 			return true // it may have been done long ago: that it is unused is not said before that look
 		}

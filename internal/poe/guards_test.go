@@ -389,3 +389,40 @@ func TestBurnOfWhatWasTakenOver(t *testing.T) {
 		t.Errorf("the last write: %d %v", res.StatusCode, res.Header)
 	}
 }
+
+// A request that is refused for want of room, or since the gate drains, may have been executed before: where only its guard tells that, the guard is asked, and it is
+// not told that nothing was done.
+func TestGuardedAndNoRoom(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.MaxRunning, c.Front = 1, 1
+		c.Routes = []core.Route{
+			{Name: "users", Match: "POST /users", Unique: []string{"header:X-Email"}},
+			{Name: "things", Match: "PUT /things/{id}", Doors: []string{"if-match"}},
+			{Name: "default", Match: "POST *"},
+		}
+	})
+	user := func(fields ...string) *http.Response {
+		return b.do("POST", "/users", "ann", append(fields, "X-Email: ann@example.com")...)
+	}
+	thing := func() *http.Response { return b.do("PUT", "/things/7", "blue", alice, `If-Match: "v1"`) }
+	user(alice)
+	thing()
+	b.runningIssue()
+	executed := b.executed.Load()
+	check := func() {
+		t.Helper()
+		for name, res := range map[string]*http.Response{"a business key": user(alice), "a tag": thing()} {
+			if state := res.Header.Get("POE-State"); res.StatusCode != 201 || !strings.HasSuffix(state, ";replayed") {
+				t.Errorf("%s: %d %q: %s", name, res.StatusCode, state, text(t, res))
+			}
+		}
+		wantProblem(t, user("Authorization: Basic Ym9iOng="), 409, "duplicate")
+		wantProblem(t, b.do("POST", "/users", "ben", alice, "X-Email: ben@example.com"), 503, "not-executed")
+	}
+	check()
+	b.gate.Drain()
+	check()
+	if n := b.executed.Load(); n != executed {
+		t.Errorf("executed %d times", n-executed)
+	}
+}
