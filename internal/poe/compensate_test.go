@@ -333,3 +333,28 @@ func TestCompensationAfterAChangeToHold(t *testing.T) {
 	b2.decide(decision(i.ID, core.AsUnused))
 	b2.wantState(i.ID, store.Unused)
 }
+
+// A client's request to the path that takes actions back is not executed, though a route has that path too: the handler could not tell it from the gate's. The gate's own
+// comes through.
+func TestClientsTakeNothingBack(t *testing.T) {
+	orders := compensating
+	orders.Match = "POST /orders"
+	b := newBench(t, func(c *core.Config) { c.Routes = []core.Route{orders, {Match: "POST *"}} })
+	i := b.issue("/orders")
+	for _, field := range []string{"Idempotency-Key: k", later, "X-None: 1"} {
+		wantProblem(t, b.do("POST", "/orders/compensate/"+i.ID, "{}", field), 404, "not-found")
+		wantProblem(t, b.do("POST", "/orders//compensate/%30"+i.ID[1:], "{}", field), 404, "not-found")
+	}
+	if n := b.executed.Load(); n != 0 {
+		t.Errorf("executed %d times", n)
+	}
+	b.gate.Defer(core.HandlerExecutor{Handler: b.handler})
+	b.app = answering(502)
+	b.do("POST", i.URI, "apples")
+	b.app = answering(204)
+	b.work()
+	b.wantState(i.ID, store.Done)
+	if n := b.executed.Load(); n != 2 {
+		t.Errorf("executed %d times", n)
+	}
+}

@@ -226,6 +226,9 @@ func (g *Gate) guards(w http.ResponseWriter, r *http.Request, at *entrance, exec
 		return true
 	}
 	rt, by := g.routes.protecting(r, target)
+	if rt != nil && g.TakesBack(w, r) { // executed for a client it would have an id, as a compensation has
+		return true
+	}
 	if rt != nil {
 		c := calls.Get().(*call) //nolint:forcetypeassert // as above
 		c.g, c.w, c.r, c.target, c.route, c.at, c.through, c.exec, c.pass = g, noteFront(w), r, target, rt, by, at, exec, pass
