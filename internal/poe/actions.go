@@ -48,7 +48,7 @@ type Line struct {
 	ClaimedAt  *time.Time `json:"claimed_at,omitempty"`
 	FinishedAt *time.Time `json:"finished_at,omitempty"`
 	WaitsFor   string     `json:"waits_for,omitempty"`
-	Why        string     `json:"why,omitempty"` // the last line of its history
+	Why        string     `json:"why,omitempty"` // the last line of its history; of what is done only one that is about that, and not about a former attempt
 	Version    string     `json:"version"`
 }
 
@@ -258,7 +258,7 @@ func (g *Gate) line(s *status) Line {
 		Attempts: r.Attempts(), Status: r.Status, ClaimedAt: timePointer(r.Claimed), FinishedAt: timePointer(r.Finished),
 		WaitsFor: waitsFor(r), Version: version(r.Term),
 	}
-	if n := len(r.History); n > 0 {
+	if n := len(r.History); n > 0 && (r.State != store.Done || r.History[n-1].To == store.Done) {
 		l.Why = r.History[n-1].Why
 	}
 	return l

@@ -131,6 +131,25 @@ func TestActionsAreListed(t *testing.T) {
 	}
 }
 
+// A list says of an action what brought it where it stands, and not what an earlier attempt was answered.
+func TestListSaysWhatIsSo(t *testing.T) {
+	b := newBench(t, nil)
+	b.app = answering(422)
+	i := b.issue("/orders")
+	b.do("POST", i.URI, "bad")
+	want := func(state, why string) {
+		t.Helper()
+		page, err := b.gate.Actions(t.Context(), core.Filter{})
+		if err != nil || len(page.Actions) != 1 || page.Actions[0].State != state || page.Actions[0].Why != why {
+			t.Errorf("listed is %+v, %v, want %s because of %q", page.Actions, err, state, why)
+		}
+	}
+	want("unused", "answered 422 Unprocessable Entity")
+	b.app = nil
+	b.do("POST", i.URI, "apples")
+	want("done", "")
+}
+
 // One page reads a bounded number of records, and what it has not reached the next one lists.
 func TestListingIsBounded(t *testing.T) {
 	reads := 0
