@@ -126,7 +126,7 @@ var (
 )
 
 const (
-	mintLine  = "GET /poe/new?for=%2Forders%3Fx%3D1"
+	mintLine  = "GET /poe/new?for=%2Forders%3Fx%3D1&method=POST"
 	postLine  = "POST /orders?x=1&poe=T data"
 	fetchLine = "GET /orders?x=1&poe=T"
 	probeLine = "HEAD /orders?x=1&poe=T"

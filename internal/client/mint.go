@@ -14,7 +14,7 @@ import (
 // MintRequest is what is to be minted.
 type MintRequest struct {
 	URL    string        // of the target, absolute
-	Method string        // "": POST
+	Method string        // "": the first that the route lists, POST before others
 	Count  int           // 0: one
 	TTL    time.Duration // 0: as long as the route allows
 }

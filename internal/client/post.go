@@ -121,7 +121,7 @@ func (p *posting) what() string {
 
 // mint gets a POE URI. It is repeated where the server is away, since minting leaves no trace.
 func (p *posting) mint(ctx context.Context) verdict {
-	uris, err := p.c.Mint(ctx, MintRequest{URL: p.request.URL})
+	uris, err := p.c.Mint(ctx, MintRequest{URL: p.request.URL, Method: http.MethodPost})
 	if err != nil {
 		return p.mintFailed(err)
 	}
