@@ -64,7 +64,7 @@ func (s *Sender) parse(address string) (*url.URL, error) {
 		return nil, refused("the host is not a name")
 	}
 	if !slices.ContainsFunc(s.allow, func(h host) bool { return h.matches(name, port, usual) }) {
-		return nil, refused("the host is not on the list")
+		return nil, refused("port " + port + " of the host is not on the list")
 	}
 	return u, nil
 }

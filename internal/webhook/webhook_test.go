@@ -76,6 +76,18 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// A host that is listed, and called at a port that is not, is not told to be missing.
+func TestCheckTellsThePort(t *testing.T) {
+	for address, want := range map[string]string{
+		"https://hooks.example.com:8443/": "port 8443 of the host is not on the list",
+		"https://ports.example.com/":      "port 443 of the host is not on the list",
+	} {
+		if err := newSender(t, nil).Check(address); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", address, err, want)
+		}
+	}
+}
+
 // No connection is made to the own network, whatever name leads there: the address that is dialled decides.
 func TestDialledAddress(t *testing.T) {
 	for _, address := range []string{
