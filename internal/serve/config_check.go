@@ -234,7 +234,7 @@ func checkState(c *Config, d *decoder) {
 	case scheme == "postgres" || scheme == "postgresql":
 		d.wrong("store", "a ledger in PostgreSQL is not in this version of poe")
 	case c.Store != "memory:" && (scheme != "pebble" || dir == ""):
-		d.wrong("store", "is not a ledger (write pebble:DIR, or memory: for one that forgets)") // it may hold a password
+		d.wrong("store", "is not a ledger (write pebble:DIR, or \"memory:\" for one that forgets)") // it may hold a password
 	case strings.TrimSpace(dir) != dir:
 		d.wrong("store", "has a blank before or behind its folder, and would be another folder than it looks like")
 	}

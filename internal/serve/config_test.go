@@ -284,9 +284,9 @@ func TestMistakesOneByOne(t *testing.T) {
 		{"proxy of a zone", "trusted_proxies: ['fe80::1%eth0']", `p:2:19: trusted_proxies: "fe80::1%eth0" is neither an address nor a network (write 10.0.0.7 or 10.0.0.0/8)`},
 		{"proxy of both kinds", "trusted_proxies: ['::ffff:10.0.0.7']", `p:2:19: trusted_proxies: "::ffff:10.0.0.7" is an address of IPv4 in the form of IPv6 (write 10.0.0.7 or 10.0.0.0/8)`},
 		{"proxies that are no network", "trusted_proxies: [10.0.0.7/8]", `p:2:19: trusted_proxies: "10.0.0.7/8" is no network, since it goes on behind its 8 bits (write 10.0.0.0/8, or the address alone)`},
-		{"store", "store: ./data", `p:2:8: store: is not a ledger (write pebble:DIR, or memory: for one that forgets)`},
-		{"store nowhere", "store: 'pebble:'", `p:2:8: store: is not a ledger (write pebble:DIR, or memory: for one that forgets)`},
-		{"store with a password", "store: mysql://a:secret@b", `p:2:8: store: is not a ledger (write pebble:DIR, or memory: for one that forgets)`},
+		{"store", "store: ./data", `p:2:8: store: is not a ledger (write pebble:DIR, or "memory:" for one that forgets)`},
+		{"store nowhere", "store: 'pebble:'", `p:2:8: store: is not a ledger (write pebble:DIR, or "memory:" for one that forgets)`},
+		{"store with a password", "store: mysql://a:secret@b", `p:2:8: store: is not a ledger (write pebble:DIR, or "memory:" for one that forgets)`},
 		// What is another thing than it looks like.
 		{"store with a line break", `store: "pebble:/var/lib/poe/ledger\n"`, `p:2:8: store: has a blank before or behind its folder, and would be another folder than it looks like`},
 		{"store with a blank", "store: 'pebble: ./poe-data'", `p:2:8: store: has a blank before or behind its folder, and would be another folder than it looks like`},
