@@ -100,6 +100,38 @@ func TestGo(t *testing.T) {
 	}
 }
 
+// TestCode looks for the functions that a page shows in the program: they are shown as they are.
+func TestCode(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(filepath.Join(root, "internal", "poe", "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var program strings.Builder
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		program.Write(text)
+	}
+	shown := 0
+	for _, p := range pages(t) {
+		for _, b := range p.blocks() {
+			if b.language != "go" || !strings.HasPrefix(b.text, "func ") {
+				continue
+			}
+			shown++
+			if !strings.Contains(program.String(), b.text) {
+				t.Errorf("%s:%d: there is no such function", p.name, b.line)
+			}
+		}
+	}
+	if shown == 0 {
+		t.Error("found no function: the search must be broken")
+	}
+}
+
 func compile(t *testing.T, p page, b block) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "main.go")
