@@ -362,6 +362,9 @@ func TestAsyncNeverSent(t *testing.T) {
 		t.Errorf("%s after %d tries", r.State, tries)
 	}
 	wantProblem(t, b.do("GET", at, ""), 410, "burned")
+	if page := text(t, b.do("GET", at, "", "Accept: text/html")); !strings.Contains(page, "cancelled, or not done in the time for that") {
+		t.Errorf("a person is told that somebody cancelled it: %s", page)
+	}
 }
 
 // Without a worker the preference is ignored; without the door too.

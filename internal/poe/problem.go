@@ -44,7 +44,7 @@ var (
 	problemExpired = &kind{"expired", 410, retryNew, "The link has expired",
 		"It was tried, and each time the application, or somebody who looked, said that nothing was done. Nothing will be executed with it any more. It is safe to start again with a new one."}
 	problemBurned = &kind{"burned", 410, retryNew, "The link was cancelled",
-		"It was cancelled, and nothing will be executed with it any more. Unless the detail says otherwise, nothing ever was."}
+		"It was cancelled, or not done in the time for that, and nothing will be executed with it any more. Unless the detail says otherwise, nothing ever was."}
 	problemGone = &kind{"gone", 410, retryNever, "This is too long ago",
 		"The time for which the server remembers is over. Nothing will be executed with this link (again); whether it ever was is no longer known here."}
 	problemOutcomePurged = &kind{"outcome-purged", 410, retryNever, "The answer was not kept",
