@@ -314,6 +314,9 @@ func TestAsyncTriesAgain(t *testing.T) {
 		t.Fatalf("after 429: %s, due %s, executed %d times", r.State, r.Due, b.executed.Load())
 	}
 	wantProblem(t, b.do("POST", i.URI, "apples"), 409, "running")
+	if page := text(t, b.do("GET", at, "", "Accept: text/html")); strings.Contains(page, "Nothing was sent") || !strings.Contains(page, "was sent before, and not done then") {
+		t.Errorf("after 429 a person is told %s", page)
+	}
 	b.advance(7 * time.Second)
 	b.app = answering(201)
 	b.work()

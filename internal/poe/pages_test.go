@@ -45,6 +45,15 @@ func TestPagesSayWhatToDo(t *testing.T) {
 			}
 		}
 	})
+	t.Run("what was tried is not called unused", func(t *testing.T) {
+		b := newBench(t, nil)
+		b.app = answering(422)
+		i := b.issue("/orders")
+		b.do("POST", i.URI, "bad")
+		if got := text(t, b.do("GET", i.URI, "", "Accept: text/html")); !strings.Contains(got, "can still be used") || strings.Contains(got, "not been used") {
+			t.Errorf("%s", got)
+		}
+	})
 	t.Run("a 405 leads to the outcome", func(t *testing.T) {
 		b := newBench(t, nil)
 		i := b.doneIssue()
