@@ -16,8 +16,8 @@ func TestPagesSayWhatToDo(t *testing.T) {
 		"running":              {"being done right now", "Reload", "address of its outcome"},
 		"sent":                 {"being done right now"},
 		"unknown":              {"Nobody knows yet", "may have been executed, or not", "receipt"},
-		"burned":               {"was cancelled", "Only a new link"},
-		"expired, never sent":  {"was never used", "Only a new link", "safe to start again"},
+		"burned":               {"was cancelled", "Only a new request, with a link or key of its own"},
+		"expired, never sent":  {"was never used", "Only a new request", "safe to start again"},
 		"expired, tried":       {"has expired", "Attempts", "Last answer", "422"},
 		"past retention, done": {"too long ago", "Repeating does not help"},
 	} {
@@ -43,6 +43,12 @@ func TestPagesSayWhatToDo(t *testing.T) {
 			if !strings.Contains(body, w) {
 				t.Errorf("no %q in %s", w, body)
 			}
+		}
+	})
+	t.Run("no link is spoken of alone where a key is wanted", func(t *testing.T) {
+		got := text(t, newBench(t, nil).do("GET", "/poe/problems/key-reused", "", "Accept: text/html"))
+		if strings.Contains(got, "Only a new link") || !strings.Contains(got, "with a link or key of its own") {
+			t.Errorf("%s", got)
 		}
 	})
 	t.Run("what was tried is not called unused", func(t *testing.T) {
