@@ -51,6 +51,15 @@ func TestPagesSayWhatToDo(t *testing.T) {
 			t.Errorf("%s", got)
 		}
 	})
+	t.Run("the command for a file of JSON says that it is JSON", func(t *testing.T) {
+		b := newBench(t, func(c *core.Config) { c.Routes = []core.Route{{Match: "POST,DELETE /orders"}} })
+		for method, want := range map[string]string{"POST": "curl -i -H 'Content-Type: application/json' -d @order.json 'THE-ADDRESS'", "DELETE": "curl -i -X DELETE 'THE-ADDRESS'"} {
+			got := html.UnescapeString(text(t, b.do("GET", "/poe/new?for=/orders&method="+method, "", "Accept: text/html")))
+			if !strings.Contains(got, "<code>"+want+"</code>") {
+				t.Errorf("no %q in %s", want, got)
+			}
+		}
+	})
 	t.Run("what was tried is not called unused", func(t *testing.T) {
 		b := newBench(t, nil)
 		b.app = answering(422)
