@@ -31,7 +31,7 @@ type Config struct {
 	Routes    []Route // which requests are protected; none: every POST, as route "default"
 	Prefix    string  // of our own resources; "/poe/"
 	Param     string  // the query parameter that carries the token; "poe"
-	PublicURL string  // scheme and host that problem types are made absolute with; "": relative
+	PublicURL string  // scheme and host that problem types, and outcomes in callbacks, are made absolute with; "": relative
 
 	TTL       time.Duration // how long a POE URI may wait for its POST; 1 h
 	Retention time.Duration // how long after that everything about it is remembered; 720 h

@@ -14,7 +14,7 @@ import (
 type Config struct {
 	Listen         string   `yaml:"listen" usual:":8080" placeholder:"ADDR" group:"where" help:"Address that clients use."`
 	Upstream       string   `yaml:"upstream" placeholder:"URL" group:"where" help:"The application: http://host:port."`
-	PublicURL      string   `yaml:"public_url" placeholder:"URL" group:"where" help:"Scheme and host that clients see, for the addresses in problems."`
+	PublicURL      string   `yaml:"public_url" placeholder:"URL" group:"where" help:"Scheme and host that clients see, for the addresses in problems and callbacks."`
 	TrustedProxies []string `yaml:"trusted_proxies" placeholder:"ADDR" group:"where" help:"Proxies in front whose X-Forwarded-For, -Host and -Proto are believed and passed on: addresses or networks (10.0.0.0/8); repeatable."`
 	Admin          string   `yaml:"admin" usual:"127.0.0.1:8081" placeholder:"ADDR" group:"where" help:"Address of /healthz, /readyz, /metrics and what operators do; empty: none."`
 	AdminTokenFile string   `yaml:"admin_token_file" placeholder:"FILE" group:"where" help:"File with the token that guards it; needed unless it is on loopback."`
