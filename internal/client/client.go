@@ -214,10 +214,15 @@ func parse(text string) (*url.URL, error) {
 type URLError struct {
 	Why   string
 	Given bool // it is the caller's own, and not one that the server gave
+
+	hint string
 }
 
 // Error says what is wrong.
 func (e *URLError) Error() string { return "the address " + e.Why }
+
+// Hint says what to look at; "": nothing.
+func (e *URLError) Hint() string { return e.hint }
 
 // Guarded tells whether a URL carries a POE token, so that nothing needs to be minted for it.
 func (c *Client) Guarded(text string) bool {

@@ -88,7 +88,7 @@ func (c *Client) absolute(target *url.URL, text string) (string, error) {
 	}
 	u.User = target.User
 	if u.Scheme != target.Scheme || u.Host != target.Host || !c.hasToken(u) {
-		return "", &URLError{Why: "that was minted is no POE URI of that server"}
+		return "", &URLError{Why: "that was minted is no POE URI of that server", hint: "is --param the same as there?"}
 	}
 	return u.String(), nil
 }
