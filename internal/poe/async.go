@@ -309,12 +309,14 @@ func (g *Gate) later(rt *route, next *store.Record, answer *replay.Answer) {
 		if asked, ok := retryAfter(answer); ok && asked > 0 {
 			pause = asked
 		}
-		next.Attempt = oneMore(next.Attempt)
 	}
 	due := next.Finished.Add(pause)
 	if answer != nil && !due.Before(next.Claimed.Add(rt.retries(next))) {
-		next.State = store.Done
+		next.State = store.Done // the attempt that it ends with is not one more: Attempts counts it
 		return
+	}
+	if answer != nil {
+		next.Attempt = oneMore(next.Attempt)
 	}
 	next.State, next.Due = store.Queued, due
 }

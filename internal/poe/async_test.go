@@ -335,11 +335,12 @@ func TestAsyncTriesAgain(t *testing.T) {
 		b.work()
 		b.advance(time.Second)
 	}
-	if r := b.lookup(i.ID); r.State != store.Done || r.Status != 422 {
-		t.Errorf("in the end: %s %d", r.State, r.Status)
-	}
-	if n := b.executed.Load() - before; n < 5 || n > 7 {
+	n := int(b.executed.Load() - before)
+	if n < 5 || n > 7 {
 		t.Errorf("tried %d times in a minute", n)
+	}
+	if r := b.lookup(i.ID); r.State != store.Done || r.Status != 422 || r.Attempts() != n {
+		t.Errorf("in the end: %s %d, after %d attempts of %d", r.State, r.Status, r.Attempts(), n)
 	}
 	if res := b.do("GET", at, ""); res.StatusCode != 422 {
 		t.Errorf("the outcome: %d", res.StatusCode)
