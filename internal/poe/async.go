@@ -321,6 +321,16 @@ func (g *Gate) later(rt *route, next *store.Record, answer *replay.Answer) {
 	next.State, next.Due = store.Queued, due
 }
 
+// notDoneInTime begins the line of history of an accepted action whose outcome is an answer that means "not done".
+const notDoneInTime = "not done in the time for it: "
+
+// endedUndone tells whether r is such a one: whatever its status is, nothing was left behind.
+func endedUndone(r *store.Record) bool {
+	return r.State == store.Done && slices.ContainsFunc(r.History, func(e store.Event) bool {
+		return e.To == store.Done && strings.HasPrefix(e.Why, notDoneInTime)
+	})
+}
+
 // retryAfter is how long an answer asks to wait (RFC 9110, section 10.2.3), an hour at most; a date is not looked at.
 func retryAfter(answer *replay.Answer) (time.Duration, bool) {
 	s, err := strconv.Atoi(answer.Header.Get("Retry-After"))

@@ -272,9 +272,10 @@ func (g *Gate) settle(ctx context.Context, a *action, end *ending, answer *repla
 	if answer != nil {
 		next.Status = answer.Status
 	}
-	if next.State == store.Unused && promised(&claimed) {
+	undone := next.State == store.Unused
+	if undone && promised(&claimed) {
 		g.later(a.route, &next, answer) // a client was told that it will be executed
-	} else if next.State == store.Unused && answer != nil {
+	} else if undone && answer != nil {
 		next.Attempt = oneMore(next.Attempt)
 	}
 	switch next.State {
@@ -287,8 +288,11 @@ func (g *Gate) settle(ctx context.Context, a *action, end *ending, answer *repla
 		g.unresolved(&next)
 	default:
 	}
-	if next.State != store.Done {
+	switch {
+	case next.State != store.Done:
 		next.Note(event(&claimed, &next, "engine", reason(end, answer)))
+	case undone:
+		next.Note(event(&claimed, &next, "engine", notDoneInTime+reason(end, answer)))
 	}
 	if next.State == store.Queued { // it has not come to rest
 		next.Finished = time.Time{}

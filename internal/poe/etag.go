@@ -156,7 +156,8 @@ func (g *Gate) takes(ctx context.Context, claimed, next *store.Record) []store.N
 	}
 	var names []store.Name
 	fresh := claimed.State == store.Running || claimed.State == store.Sent
-	wrote := next.State == store.Unknown || next.State == store.Done && (next.Status < 400 || next.Status >= 500)
+	undone := endedUndone(next)
+	wrote := next.State == store.Unknown || next.State == store.Done && (next.Status < 400 || next.Status >= 500) && !undone
 	if fresh && wrote && rt.has(doorMatch) {
 		n := g.resource(lastWrite, hostAsked(claimed), pathOf(next.Target))
 		names = append(names, n)
@@ -166,7 +167,7 @@ func (g *Gate) takes(ctx context.Context, claimed, next *store.Record) []store.N
 			}
 		}
 	}
-	if len(rt.FreeOn) > 0 && next.State == store.Done && next.Status < 400 {
+	if len(rt.FreeOn) > 0 && next.State == store.Done && next.Status < 400 && !undone {
 		if at, ok := createdAt(claimed, next); ok {
 			if n := g.resource(location, hostAsked(claimed), at); fresh || !g.held(ctx, n) {
 				names = append(names, n)
@@ -198,7 +199,7 @@ func (g *Gate) wroteLast(ctx context.Context, host string, r *store.Record) (boo
 			break
 		}
 		var next store.Record
-		if next, err = g.store.Lookup(ctx, store.ByName(g.name(nextWrite, at.String()))); err == nil && next.State != store.Unused && (next.State != store.Burned || burnedInDoubt(&next)) {
+		if next, err = g.store.Lookup(ctx, store.ByName(g.name(nextWrite, at.String()))); err == nil && !wasNone(&next) {
 			return false, nil
 		}
 		at = next.ID

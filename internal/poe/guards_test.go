@@ -426,3 +426,57 @@ func TestGuardedAndNoRoom(t *testing.T) {
 		t.Errorf("executed %d times", n-executed)
 	}
 }
+
+// An accepted action whose outcome is an answer that means "not done" guards nothing, whatever the status of that answer is: nothing was left behind.
+func TestAcceptedThatWasNotDoneInTimeGuardsNothing(t *testing.T) {
+	for name, app := range map[string]http.HandlerFunc{
+		"come again": answering(503, "Retry-After: 1"), "listed": answering(507), "elsewhere": answering(308, "Location: /notes/cup"), "refused": answering(422),
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := deferring(t, func(c *core.Config) {
+				c.Routes = []core.Route{{
+					Name: "notes", Match: "POST,DELETE /notes/{id}", Doors: []string{"key", "async", "if-match"}, Unique: []string{"header:X-Item"},
+					FreeOn: []string{http.MethodDelete}, Release: []int{507}, RetryFor: 10 * time.Second,
+				}}
+			})
+			b.app = app
+			id, _ := readState(t, b.do("POST", "/notes/tea", "one", `If-Match: "v1"`, "Idempotency-Key: one", "X-Item: cup", alice, later).Header)
+			b.pass(time.Minute, time.Second)
+			r := b.wantState(id, store.Done)
+			if last := r.History[len(r.History)-1]; !strings.HasPrefix(last.Why, "not done in the time for it: answered ") || last.To != store.Done {
+				t.Errorf("%v", r.History)
+			}
+			b.app = nil
+			if res := b.do("POST", "/notes/tea", "another", `If-Match: "v1"`, "Idempotency-Key: another", "X-Item: cup", alice); res.StatusCode != 201 {
+				t.Errorf("another one under the same business key and tag: %d %s", res.StatusCode, text(t, res))
+			}
+		})
+	}
+}
+
+// Nor was it the last write, whether its last attempt was the only one, or an earlier one was released.
+func TestLastWriteBeforeAnAcceptedOneThatWasNotDoneInTime(t *testing.T) {
+	for name, doubted := range map[string]bool{"at once": false, "after a doubt": true} {
+		t.Run(name, func(t *testing.T) {
+			b := deferring(t, func(c *core.Config) {
+				c.Routes = []core.Route{{Name: "notes", Match: "PUT /notes/{id}", Doors: []string{"key", "if-match", "async"}, RetryFor: 10 * time.Second}}
+			})
+			put := func(tag string, f ...string) *http.Response {
+				return b.do("PUT", "/notes/tea", "green", append([]string{"If-Match: " + tag, alice}, f...)...)
+			}
+			put(`"v1"`)
+			id, _ := readState(t, put(`"v2"`, later).Header)
+			if doubted {
+				b.app = answering(502)
+				b.work()
+				b.decide(decision(id, core.AsUnused))
+			}
+			b.app = answering(503, "Retry-After: 1")
+			b.pass(time.Minute, time.Second)
+			b.wantState(id, store.Done)
+			if res := put(`"v1"`); !strings.HasSuffix(res.Header.Get("POE-State"), ";replayed") {
+				t.Errorf("the retry: %d %v", res.StatusCode, res.Header)
+			}
+		})
+	}
+}

@@ -120,9 +120,14 @@ func freedBy(r *store.Record) []store.Name {
 	return free
 }
 
+// wasNone tells whether an action that has come to rest as r says surely did nothing.
+func wasNone(r *store.Record) bool {
+	return r.State == store.Unused || r.State == store.Burned && !burnedInDoubt(r) || endedUndone(r)
+}
+
 func freesAt(u use, r *store.Record) bool {
 	inDoubt := r.State == store.Burned && burnedInDoubt(r)
-	ended := r.State == store.Unused || r.State == store.Burned && !inDoubt
+	ended := wasNone(r)
 	refused := r.State == store.Done && r.Status >= 400 && r.Status < 500
 	failed := r.State == store.Done && r.Status >= 500 || inDoubt
 	switch u {
