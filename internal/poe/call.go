@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -345,13 +346,13 @@ func burnedInDoubt(r *store.Record) bool {
 	})
 }
 
-// lastStatus returns the last answer that there was, which may be that of an attempt before the latest.
+// lastStatus returns the last answer that there was, which may be that of an attempt before the latest. What a probe or a compensation was answered is none.
 func lastStatus(r *store.Record) int {
 	if r.Status != 0 {
 		return r.Status
 	}
 	for _, e := range slices.Backward(r.History) {
-		if e.Status != 0 {
+		if e.Status != 0 && (e.Who != "recovery" || strings.HasPrefix(e.Why, sentAgain)) {
 			return e.Status
 		}
 	}

@@ -231,7 +231,7 @@ func (g *Gate) undone(ctx context.Context, parent store.Record, child *store.Rec
 	next.Term = g.newTerm()
 	if rt != nil && rt.Compensated == CompensatedUnused {
 		notDone(&next, now)
-		next.Status = child.Status
+		next.Status = 0 // the child's answer is not its own
 	} else {
 		g.refuseUndone(ctx, &next, now)
 	}

@@ -81,6 +81,9 @@ func TestCompensation(t *testing.T) {
 			if n := len(u.sent()); n != 2 {
 				t.Errorf("sent %d times", n)
 			}
+			if res := b.do("GET", i.URI, "", alice); tc.state != store.Done && strings.Contains(res.Header.Get("POE-State"), ";status=") {
+				t.Errorf("the compensation's answer is told as the action's: %s", res.Header.Get("POE-State"))
+			}
 			switch tc.state {
 			case store.Done:
 				wantProblem(t, b.do("POST", i.URI, "apples", alice), 405, "consumed")
@@ -356,5 +359,30 @@ func TestClientsTakeNothingBack(t *testing.T) {
 	b.wantState(i.ID, store.Done)
 	if n := b.executed.Load(); n != 2 {
 		t.Errorf("executed %d times", n)
+	}
+}
+
+// Nobody is told of the answer to a compensation, or to a probe, as of the last that the action got.
+func TestLastStatusIsTheActionsOwn(t *testing.T) {
+	undoing := compensating
+	undoing.Compensated = core.CompensatedUnused
+	for name, tc := range map[string]struct {
+		route  core.Route
+		answer func(int, sending, *replay.Recorder) (replay.Proof, error)
+	}{
+		"taken back": {undoing, answers(204, "")}, "probed": {fencing, answers(404, "")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, u := recovering(t, tc.route)
+			u.says(breaks)
+			i := b.issue("/orders")
+			b.do("POST", i.URI, "apples")
+			u.says(tc.answer)
+			b.pass(2*time.Hour, time.Minute)
+			res := b.do("GET", i.URI, "")
+			if p := wantProblem(t, res, 410, "expired"); p["last_status"] != nil || p["attempts"] != 1.0 || strings.Contains(res.Header.Get("POE-State"), ";status=") {
+				t.Errorf("%s: %v", res.Header.Get("POE-State"), p)
+			}
+		})
 	}
 }

@@ -82,7 +82,7 @@ func (g *Gate) afterwards(claimed, stands *store.Record, next store.Record) stor
 	r.Term = g.newTerm()
 	why := "a late answer arrived"
 	if next.Status == 0 {
-		why = "late word: nothing was sent"
+		why = "late word: it was not done"
 	}
 	r.Note(store.Event{At: g.now(), From: stands.State, To: r.State, Who: "engine", Why: why, Status: next.Status})
 	return r

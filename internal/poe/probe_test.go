@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -161,5 +162,32 @@ func TestRecoveredDeletion(t *testing.T) {
 	u.says(answers(201, "", "Location: /users/2"))
 	if third := user(); third != 201 {
 		t.Errorf("after the deletion: %d", third)
+	}
+}
+
+// Who frees an action's guards while it is probed changes nothing of what the probe finds, and the history does not say of what was sent that it was not.
+func TestProbeBesideAFree(t *testing.T) {
+	route := fencing
+	route.Unique = []string{"header:X-Item"}
+	b, u := recovering(t, route)
+	u.says(breaks)
+	i := b.issue("/orders")
+	b.do("POST", i.URI, "apples", "X-Item: cup")
+	entered, leave := make(chan struct{}), make(chan struct{})
+	u.says(func(n int, s sending, rec *replay.Recorder) (replay.Proof, error) {
+		close(entered)
+		<-leave
+		return answers(404, "")(n, s, rec)
+	})
+	b.advance(5 * time.Second)
+	var all sync.WaitGroup
+	all.Go(b.work)
+	<-entered
+	err := b.gate.Free(t.Context(), i.ID, "ada")
+	close(leave)
+	all.Wait()
+	r := b.wantState(i.ID, store.Unused)
+	if last := r.History[len(r.History)-1]; err != nil || last.Why != "late word: it was not done" {
+		t.Errorf("%v: %v", err, r.History)
 	}
 }

@@ -12,6 +12,9 @@ import (
 // The policy of repeating: the request is sent again as it was, under the same POE-Id and the same Idempotency-Key, to an application that
 // recognises them. It executes the request if it has not yet, and gives the answer that there is if it has.
 
+// sentAgain begins the line of history of a repeat.
+const sentAgain = "sent again"
+
 // repeating prepares a repeat.
 func (g *Gate) repeating(ctx context.Context, a *action, r *store.Record) (*action, *replay.Body, error) {
 	q, err := g.storedRequest(ctx, r)
@@ -23,7 +26,7 @@ func (g *Gate) repeating(ctx context.Context, a *action, r *store.Record) (*acti
 		return q
 	}
 	promised := promised(r)
-	a.rescue = &rescue{policy: RecoveryRepeat, did: "sent again", verdict: func(end *ending, answer *replay.Answer) rescued {
+	a.rescue = &rescue{policy: RecoveryRepeat, did: sentAgain, verdict: func(end *ending, answer *replay.Answer) rescued {
 		return rescued{a.route.judgeRepeat(answer, promised), reason(end, answer)}
 	}}
 	return a, q.Body, nil

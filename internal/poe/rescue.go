@@ -161,7 +161,9 @@ func (g *Gate) conclude(ctx context.Context, a *action, end *ending, answer *rep
 		next.Response = g.keep(ctx, &next, answer)
 	case store.Unused:
 		notDone(&next, now)
-		next.Status = e.Status
+		if next.Status = 0; a.rescue.policy == RecoveryRepeat { // what a probe is answered is not the action's
+			next.Status = e.Status
+		}
 	default:
 		next.Due = g.nextTry(a.route, &leased, answer)
 	}
