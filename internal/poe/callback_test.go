@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
@@ -16,6 +17,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	core "github.com/postonce/poe/internal/poe"
+	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/webhook"
 )
@@ -387,5 +389,53 @@ func TestBurnedCompensationIsToldOnce(t *testing.T) {
 	}
 	if n := counter(t, b, "poe_recoveries_total", "compensate/person"); n != 1 {
 		t.Errorf("left to a person %v times", n)
+	}
+}
+
+// What a retry of an accepted action came to is told without the answer to the try before it.
+func TestCallbackOfTheUnknownAfterAnAnswer(t *testing.T) {
+	for name, crash := range map[string]bool{"broken off": false, "after a crash": true} {
+		t.Run(name, func(t *testing.T) {
+			h := newHook(t)
+			b := calling(t, h)
+			b.app = answering(429, "Retry-After: 1")
+			i := b.issue("/orders")
+			monitor(t, b.do("POST", i.URI, "x", later, "Callback-URL: "+h.URL))
+			b.work()
+			b.advance(time.Second)
+			b.gate.Defer(executing(func(context.Context, *replay.Request, *replay.Recorder) (replay.Proof, error) {
+				return replay.Unsent, io.EOF
+			}))
+			b.work()
+			if r := b.wantState(i.ID, store.Queued); r.Status != 429 || r.History[len(r.History)-1].Status != 0 {
+				t.Errorf("not sent: status %d: %v", r.Status, r.History)
+			}
+			b.deferred()
+			b.advance(time.Minute)
+			if crash {
+				entered, leave := b.stopped()
+				var all sync.WaitGroup
+				all.Go(b.work)
+				<-entered
+				next := callingAs(t, h, b, func(*core.Config) {})
+				next.of = b
+				next.work()
+				next.work()
+				defer all.Wait()
+				defer close(leave)
+			} else {
+				b.app = func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+				b.work()
+				b.work()
+			}
+			r := b.wantState(i.ID, store.Unknown)
+			if last := r.History[len(r.History)-1]; r.Status != 0 || last.Status != 0 {
+				t.Errorf("status %d: %v", r.Status, r.History)
+			}
+			data, _ := h.events[0]["data"].(map[string]any)
+			if data["state"] != "unknown" || data["status"] != nil {
+				t.Errorf("%v", h.events)
+			}
+		})
 	}
 }

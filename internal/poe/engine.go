@@ -269,8 +269,11 @@ func (g *Gate) settle(ctx context.Context, a *action, end *ending, answer *repla
 	next := claimed
 	next.Term, next.Finished, next.Due = g.newTerm(), g.now(), time.Time{}
 	next.State = a.route.verdict(end, answer)
-	if answer != nil {
+	switch {
+	case answer != nil:
 		next.Status = answer.Status
+	case next.State == store.Unknown: // that of an earlier try of what was accepted says nothing of this one
+		next.Status = 0
 	}
 	undone := next.State == store.Unused
 	if undone && promised(&claimed) {
@@ -288,11 +291,15 @@ func (g *Gate) settle(ctx context.Context, a *action, end *ending, answer *repla
 		g.unresolved(&next)
 	default:
 	}
-	switch {
-	case next.State != store.Done:
-		next.Note(event(&claimed, &next, "engine", reason(end, answer)))
-	case undone:
-		next.Note(event(&claimed, &next, "engine", notDoneInTime+reason(end, answer)))
+	if next.State != store.Done || undone {
+		e := event(&claimed, &next, "engine", reason(end, answer))
+		switch {
+		case answer == nil:
+			e.Status = 0
+		case next.State == store.Done:
+			e.Why = notDoneInTime + e.Why
+		}
+		next.Note(e)
 	}
 	if next.State == store.Queued { // it has not come to rest
 		next.Finished = time.Time{}

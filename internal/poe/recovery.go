@@ -178,7 +178,7 @@ func (g *Gate) abandon(ctx context.Context, id store.ID, due time.Time) (bool, e
 	if r.State != store.Running || r.Way != store.Marked || g.outdated(&r) {
 		why = "the process that executed it ended before an answer was recorded"
 		next = r
-		next.State, next.Term, next.Finished = store.Unknown, g.newTerm(), g.now()
+		next.State, next.Term, next.Finished, next.Status = store.Unknown, g.newTerm(), g.now(), 0
 		g.unresolved(&next)
 	}
 	next.Note(event(&r, &next, "recovery", why))
