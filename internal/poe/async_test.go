@@ -365,7 +365,9 @@ func TestAsyncNeverSent(t *testing.T) {
 	if r := b.lookup(i.ID); r.State != store.Burned || tries < 5 || tries > 61 {
 		t.Errorf("%s after %d tries", r.State, tries)
 	}
-	wantProblem(t, b.do("GET", at, ""), 410, "burned")
+	if p := wantProblem(t, b.do("GET", at, ""), 410, "burned"); p["detail"] != "nobody cancelled it: it was accepted, and given up, since it could not be executed within the time for that" {
+		t.Errorf("%v", p)
+	}
 	if page := text(t, b.do("GET", at, "", "Accept: text/html")); !strings.Contains(page, "cancelled, or not done in the time for that") {
 		t.Errorf("a person is told that somebody cancelled it: %s", page)
 	}

@@ -330,13 +330,30 @@ func (c *call) refuse(s *status) {
 	g.write(c.w, c.r, p.about(g, s))
 }
 
-// burned says that an action was cancelled.
+// burned says that an action was cancelled, or what else has made it void.
 func (g *Gate) burned(r *store.Record) *problem {
 	p := g.problem(problemBurned)
-	if burnedInDoubt(r) {
+	switch e := burnedBy(r); {
+	case burnedInDoubt(r):
 		p.Retry, p.Detail = retryNever, "it was sent before, and nobody knows whether it was executed then"
+	case strings.HasPrefix(e.Why, takenBackBy):
+		p.Detail = "nobody cancelled it: it was sent, nobody knew whether it was executed, and it was taken back"
+	case e.Who == "recovery":
+		p.Detail = "nobody cancelled it: it was sent, and turned out not to have been done"
+	case e.Who == "engine":
+		p.Detail = "nobody cancelled it: it was accepted, and given up, since " + e.Why
 	}
 	return p
+}
+
+// burnedBy returns the line of history that tells of it; none where the client burned what was not sent.
+func burnedBy(r *store.Record) store.Event {
+	for _, e := range slices.Backward(r.History) {
+		if e.To == store.Burned && e.From != store.Burned {
+			return e
+		}
+	}
+	return store.Event{}
 }
 
 // burnedInDoubt tells whether a person has burned r when nobody knew whether it was executed. Recovery burns only what surely was not.

@@ -100,7 +100,10 @@ func TestCompensation(t *testing.T) {
 					t.Errorf("what was taken back is sent again: %v", last)
 				}
 			default:
-				wantProblem(t, b.do("POST", i.URI, "apples", alice), 410, "burned")
+				p := wantProblem(t, b.do("POST", i.URI, "apples", alice), 410, "burned")
+				if detail, _ := p["detail"].(string); !strings.Contains(detail, "it was taken back") || p["retry"] != "new" {
+					t.Errorf("that something was executed is not told: %v", p)
+				}
 			}
 			if n := counter(t, b, "poe_recoveries_total", "compensate/"+map[store.State]string{store.Done: "done", store.Unused: "unused", store.Burned: "burned"}[tc.state]); n != 1 {
 				t.Errorf("poe_recoveries_total counts %v", n)

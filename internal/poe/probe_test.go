@@ -103,7 +103,10 @@ func TestProbeFences(t *testing.T) {
 					}
 				case accepts: // it cannot be unused again
 					b.wantState(i.ID, store.Burned)
-					wantProblem(t, b.do("POST", i.URI, "apples"), 410, "burned")
+					p := wantProblem(t, b.do("POST", i.URI, "apples"), 410, "burned")
+					if detail, _ := p["detail"].(string); !strings.Contains(detail, "it was sent, and turned out not to have been done") {
+						t.Errorf("%v", p)
+					}
 				default:
 					b.wantState(i.ID, store.Unused)
 					u.says(nil)
