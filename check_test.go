@@ -17,6 +17,9 @@ func TestMistakesAreToldFirst(t *testing.T) {
 	}{
 		"a route":                      {poe.Config{Routes: []poe.Route{{Match: "GET /a"}}}, `route "GET /a"`},
 		"a time":                       {poe.Config{TTL: 60}, "ttl 60ns"},
+		"a timeout":                    {poe.Config{Timeout: 30}, "timeout 30ns is under a millisecond"},
+		"a time to wait":               {poe.Config{MaxWait: -1}, "max wait -1ns is under a millisecond"},
+		"a callback's timeout":         {poe.Config{Callbacks: &poe.Callbacks{Allow: []string{"a.example"}, Secrets: []string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}, Timeout: 20}}, "callback timeout 20ns is under a millisecond"},
 		"a prefix with a query":        {poe.Config{Prefix: "/a?b/"}, `prefix "/a?b/"`},
 		"an encoded prefix":            {poe.Config{Prefix: "/p%6Fe/"}, "percent-encoding"},
 		"a prefix of dots":             {poe.Config{Prefix: "/a/../b/"}, "dot segments"},

@@ -150,6 +150,10 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
+// shortest is the least time that somebody may be given. With less, as a number without its unit says, what is executed has no time at all: each action would be
+// unknown.
+const shortest = time.Millisecond
+
 var paramName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,31}$`)
 
 // Check reports what is wrong with cfg, as New does, but for what it needs that is open.
@@ -192,9 +196,9 @@ func (c *Config) validate() error {
 	say(!paramName.MatchString(c.Param), "parameter name %q must be a letter followed by letters, digits, dashes or underscores", c.Param)
 	say(c.TTL < time.Second, "ttl %s is under a second", c.TTL)
 	say(c.Retention < time.Second, "retention %s is under a second", c.Retention)
-	say(c.Timeout < 0, "timeout %s is negative", c.Timeout)
-	say(c.MaxWait < 0, "max wait %s is negative", c.MaxWait)
-	say(c.Patience < 0, "patience %s is negative", c.Patience)
+	say(c.Timeout < shortest, "timeout %s is under a millisecond", c.Timeout)
+	say(c.MaxWait < shortest, "max wait %s is under a millisecond", c.MaxWait)
+	say(c.Patience < shortest, "patience %s is under a millisecond", c.Patience)
 	say(c.MaxBody < 0, "max body %d is negative", c.MaxBody)
 	say(c.MaxResponse < 0, "max response %d is negative", c.MaxResponse)
 	say(c.MaxRunning < 0, "max running %d is negative", c.MaxRunning)

@@ -281,8 +281,8 @@ func checkLimits(c *Config, d *decoder) {
 		key string
 		d   time.Duration
 	}{{"upstream_timeout", c.UpstreamTimeout}, {"max_wait", c.MaxWait}, {"grace", c.Grace}} {
-		if limit.d <= 0 {
-			d.wrong(limit.key, "must be more than nothing")
+		if limit.d < time.Millisecond {
+			d.wrong(limit.key, "must be a millisecond at least")
 		}
 	}
 	if c.MaxRunning <= 0 {

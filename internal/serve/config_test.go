@@ -255,7 +255,9 @@ func TestMistakesOneByOne(t *testing.T) {
 		{"duration", "ttl: 1 hour", `p:2:6: ttl: "1 hour" is not a time (write 90s, 10m, 720h)`},
 		{"days", "ttl: 30d", `p:2:6: ttl: "30d" is not a time (write 90s, 10m, 720h)`},
 		{"no time", "ttl: 0s", `p:2:6: ttl: must be a second at least`},
-		{"negative time", "grace: -1s", `p:2:8: grace: must be more than nothing`},
+		{"negative time", "grace: -1s", `p:2:8: grace: must be a millisecond at least`},
+		{"time without room", "upstream_timeout: 1ns", `p:2:19: upstream_timeout: must be a millisecond at least`},
+		{"wait without room", "max_wait: 999us", `p:2:11: max_wait: must be a millisecond at least`},
 		{"too long", "retention: 100000h", `p:2:12: retention: is too long: it can be 2047 days at most, and with ttl 4094`},
 		{"overflow", "ttl: 1h\nretention: 2562047h", `p:3:12: retention: is too long: it can be 2047 days at most, and with ttl 4094`},
 		{"size", "max_body: lots", `p:2:11: max_body: "lots" is not a size (write 4096, 64KiB, 10MiB, 1GiB)`},
@@ -400,7 +402,7 @@ func TestGivenBeatsTheFile(t *testing.T) {
 	}
 	c, err := serve.Load(src)
 	want := serve.Mistakes{
-		{Where: "POE_GRACE", Text: "must be more than nothing"},
+		{Where: "POE_GRACE", Text: "must be a millisecond at least"},
 		{Where: "--log-level", Text: `"loud" is none of debug, info, warn, error`},
 		{Where: "p:2:12", Text: "retention: must be a second at least"},
 		{Where: "p:4:11", Text: `max_body: "lots" is not a size (write 4096, 64KiB, 10MiB, 1GiB)`},

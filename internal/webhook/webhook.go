@@ -80,8 +80,8 @@ func New(cfg Config) (*Sender, error) {
 		}
 		s.allow = append(s.allow, h)
 	}
-	if cfg.Timeout < 0 {
-		errs = append(errs, fmt.Errorf("callback timeout %s is negative", cfg.Timeout))
+	if cfg.Timeout < time.Millisecond { // as a number without its unit is: nothing would ever be delivered
+		errs = append(errs, fmt.Errorf("callback timeout %s is under a millisecond", cfg.Timeout))
 	}
 	if len(cfg.Secrets) == 0 {
 		errs = append(errs, errors.New("no secret to sign callbacks with"))
