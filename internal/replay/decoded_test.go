@@ -7,6 +7,8 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/postonce/poe/internal/replay"
 )
 
@@ -35,5 +37,38 @@ func TestDecodedHasNoDigestInItsTrailer(t *testing.T) {
 	}
 	if d := res.Trailer.Get("Etag"); d == `"coded"` {
 		t.Errorf("Etag %s in the trailer is strong", d)
+	}
+}
+
+// What names the coded bytes does not name the decoded ones, however an application spells its fields: Go's handlers can set them under any name.
+func TestDecodedHasNoStrongValidator(t *testing.T) {
+	content := compressed(t, "gzip", []byte("hello"))
+	for name, tc := range map[string]struct {
+		h    http.Header
+		want []string // of Etag
+	}{
+		"as usual":       {h: http.Header{"Content-Encoding": {"gzip"}, "Etag": {`"v1"`}, "Content-Md5": {"x"}}, want: []string{`W/"v1"`}},
+		"in small":       {h: http.Header{"Content-Encoding": {"gzip"}, "etag": {`"v1"`}, "content-md5": {"x"}, "repr-digest": {"sha-256=:x:"}}, want: []string{`W/"v1"`}},
+		"as they are":    {h: http.Header{"content-encoding": {"gzip"}, "ETag": {`"v1"`}, "Content-MD5": {"x"}, "content-digest": {"sha-256=:x:"}}, want: []string{`W/"v1"`}},
+		"weak before":    {h: http.Header{"Content-Encoding": {"gzip"}, "Etag": {`W/"v1"`, `"v2"`}}, want: []string{`W/"v1"`, `W/"v2"`}},
+		"without quotes": {h: http.Header{"Content-Encoding": {"gzip"}, "Etag": {"v1"}}},
+		"in two":         {h: http.Header{"Content-Encoding": {"gzip"}, "ETAG": {`"v1"`}, "etag": {`"v2"`}}, want: []string{`W/"v1"`, `W/"v2"`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := request(http.MethodGet)
+			r.Header.Set("Accept-Encoding", "identity")
+			got := repeated(t, protocols[0], r, stored(200, tc.h, content), nil)
+			if got.Body != "hello" {
+				t.Errorf("content %q", got.Body)
+			}
+			got.Header.Del("Content-Length")
+			want := http.Header{"Vary": {"Accept-Encoding"}, "X-Content-Type-Options": {"nosniff"}}
+			if tc.want != nil {
+				want["Etag"] = tc.want
+			}
+			if diff := cmp.Diff(want, got.Header); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -37,11 +38,32 @@ func (s Stored) Prepared() Stored {
 		return s
 	}
 	s.Header, s.Trailer, s.prepared = Storable(s.Header), Storable(s.Trailer), true
+	respell(s.Header)
+	respell(s.Trailer)
 	delete(s.Header, "Accept-Ranges") // whoever repeats serves none (RFC 9110, section 14.3)
 	s.Header["X-Content-Type-Options"] = []string{"nosniff"}
 	resolveLinks(s.Header, s.Target)
 	s.fields, s.codings = fieldsOf(s.Header), contentCodings(s.Header)
 	return s
+}
+
+// examined are the fields that are looked at or changed where an answer is repeated.
+var examined = namesOf("Content-Encoding", "Content-Digest", "Repr-Digest", "Digest", "Content-Md5", "Etag", "Location", "Content-Location", "Link", "Vary", "Allow", "Accept-Ranges")
+
+// respell puts those of h that a handler has set under another spelling of their name, which net/http sends as well, under the canonical one.
+func respell(h http.Header) {
+	var others []string
+	for name := range h {
+		if examined.has(name) && http.CanonicalHeaderKey(name) != name {
+			others = append(others, name)
+		}
+	}
+	slices.Sort(others) // two spellings of one name have one order
+	for _, name := range others {
+		canonical := http.CanonicalHeaderKey(name)
+		h[canonical] = slices.Concat(h[canonical], h[name])
+		delete(h, name)
+	}
 }
 
 func fieldsOf(h http.Header) []field {
@@ -142,11 +164,26 @@ func (m *message) decodeFor(r *http.Request, content io.ReadSeeker, codings []st
 		delete(m.trailer, name)
 	}
 	for _, h := range []http.Header{m.header, m.trailer} {
-		if tag := h.Get("Etag"); strings.HasPrefix(tag, `"`) {
-			h["Etag"] = []string{"W/" + tag} // RFC 9110 section 8.8.1: other bytes, same meaning
-		}
+		weaken(h)
 	}
 	m.header["Vary"] = append(append([]string(nil), m.header["Vary"]...), "Accept-Encoding")
 	m.shared = fieldsOf(m.header)
 	return done, nil
+}
+
+// weaken makes the entity tags of h weak, since they are of other bytes with the same meaning (RFC 9110 section 8.8.1). What is none goes: a client may
+// take it for a strong one.
+func weaken(h http.Header) {
+	var weak []string
+	for _, tag := range h["Etag"] {
+		switch {
+		case strings.HasPrefix(tag, `"`):
+			weak = append(weak, "W/"+tag)
+		case strings.HasPrefix(tag, `W/"`):
+			weak = append(weak, tag)
+		}
+	}
+	if h["Etag"] = weak; weak == nil {
+		delete(h, "Etag")
+	}
 }
