@@ -112,6 +112,7 @@ func (m *message) sendContent(w http.ResponseWriter) error {
 			return dst.err
 		}
 		if err != nil {
+			_ = http.NewResponseController(w).Flush() // what there is, the head above all, would stay behind in a buffer
 			panic(http.ErrAbortHandler)
 		}
 		sent += n
