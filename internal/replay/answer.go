@@ -68,14 +68,15 @@ func (r *Recorder) Finish() (*Answer, error) {
 		r.WriteHeader(http.StatusOK)
 	}
 	r.End()
+	size := r.size.Load()
 	if !r.streaming && !r.head() {
-		r.size = r.body.Size() // as it is sealed, whatever who was left behind still counts
+		size = r.body.Size() // as it is sealed, whatever who was left behind still counts
 	}
-	if err := r.complete(); err != nil {
+	if err := r.complete(size); err != nil {
 		return nil, err
 	}
 	a := &r.made
-	*a = Answer{Status: r.status, Header: r.frozen, Trailer: r.finalTrailer(), Size: r.size, Before: r.cfg.Before}
+	*a = Answer{Status: r.status, Header: r.frozen, Trailer: r.finalTrailer(), Size: size, Before: r.cfg.Before}
 	if r.streaming {
 		a.Where = store.Streamed
 		r.passTrailer(a.Trailer)
@@ -94,8 +95,8 @@ func (r *Recorder) Finish() (*Answer, error) {
 	return a, nil
 }
 
-// complete tells why the answer is not one.
-func (r *Recorder) complete() error {
+// complete tells why the answer, of which size bytes were taken, is not one.
+func (r *Recorder) complete(size int64) error {
 	switch {
 	case r.err != nil:
 		return r.err
@@ -103,8 +104,8 @@ func (r *Recorder) complete() error {
 		return fmt.Errorf("finishing an answer: %w", ErrReleased)
 	case r.status == http.StatusSwitchingProtocols:
 		return fmt.Errorf("%w: switched protocols", ErrIncomplete)
-	case r.declared >= 0 && r.size != r.declared && bodyAllowed(r.status) && !r.head():
-		return fmt.Errorf("%w: %d of %d bytes", ErrIncomplete, r.size, r.declared)
+	case r.declared >= 0 && size != r.declared && bodyAllowed(r.status) && !r.head():
+		return fmt.Errorf("%w: %d of %d bytes", ErrIncomplete, size, r.declared)
 	}
 	return nil
 }

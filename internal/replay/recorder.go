@@ -49,16 +49,16 @@ type Recorder struct {
 	body *Body
 	room Body // body
 
-	header   http.Header // the handler's; live until Finish, for trailers
-	status   int         // 0: no head yet
-	frozen   http.Header // header as it was when the head was written
-	sniffed  bool        // the time to find a Content-Type is over
-	declared int64       // Content-Length, or -1
-	trailers []string    // the names that were declared
-	offered  int64       // content that the handler tried to write
-	size     int64       // content that was taken
-	err      error       // sticks: a body that could not be taken whole
-	answer   *Answer     // made, once it is whole
+	header   http.Header  // the handler's; live until Finish, for trailers
+	status   int          // 0: no head yet
+	frozen   http.Header  // header as it was when the head was written
+	sniffed  bool         // the time to find a Content-Type is over
+	declared int64        // Content-Length, or -1
+	trailers []string     // the names that were declared
+	offered  int64        // content that the handler tried to write
+	size     atomic.Int64 // content that was taken; who was left behind may still count when it is finished
+	err      error        // sticks: a body that could not be taken whole
+	answer   *Answer      // made, once it is whole
 	made     Answer
 	released atomic.Bool
 	finished atomic.Bool // the handler has ended: what is written now comes from somebody whom it has left behind
@@ -91,7 +91,7 @@ func (r *Recorder) Header() http.Header { return r.header }
 func (r *Recorder) Status() int { return r.status }
 
 // Size returns how many bytes of content were taken so far.
-func (r *Recorder) Size() int64 { return r.size }
+func (r *Recorder) Size() int64 { return r.size.Load() }
 
 // WriteHeader fixes status and fields. 1xx, except 101, are handed on and fix nothing. A second final status is ignored.
 // A status that is not of three digits panics, as in net/http.
@@ -216,7 +216,7 @@ func (r *Recorder) Write(p []byte) (int, error) {
 	if err := r.take(p); err != nil {
 		return 0, err
 	}
-	r.size += int64(len(p))
+	r.size.Add(int64(len(p)))
 	return len(p), nil
 }
 
@@ -226,8 +226,7 @@ func (r *Recorder) take(p []byte) error {
 	case r.err != nil:
 		return r.err
 	case r.released.Load():
-		r.err = fmt.Errorf("recording an answer: %w", ErrReleased)
-		return r.err
+		return r.fail(ErrReleased)
 	case r.head():
 		return nil
 	case r.streaming:
@@ -242,12 +241,22 @@ func (r *Recorder) take(p []byte) error {
 		return err
 	}
 	if r.cfg.Stream == nil || !errors.Is(err, ErrSpoolFull) {
-		r.err = fmt.Errorf("recording an answer: %w", err)
-		return r.err
+		return r.fail(err)
 	}
 	r.startStream(p)
 	r.pass(p)
 	return nil
+}
+
+// fail notes that the content could not be taken whole, unless the handler has ended: then it is that of somebody whom it has left behind.
+func (r *Recorder) fail(err error) error {
+	err = fmt.Errorf("recording an answer: %w", err)
+	r.client.Lock()
+	defer r.client.Unlock()
+	if !r.finished.Load() {
+		r.err = err
+	}
+	return err
 }
 
 // ReadFrom takes src to its end as a sequence of writes; those of an event stream are flushed one by one.

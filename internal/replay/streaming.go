@@ -26,7 +26,7 @@ func (r *Recorder) settleStream(next []byte) bool {
 	}
 	r.streaming = true
 	r.sniff(next)
-	a := &Answer{Status: r.status, Header: r.frozen, Trailer: http.Header{}, Where: store.Streamed, Size: r.size, Before: r.cfg.Before}
+	a := &Answer{Status: r.status, Header: r.frozen, Trailer: http.Header{}, Where: store.Streamed, Size: r.size.Load(), Before: r.cfg.Before}
 	for _, name := range r.trailers {
 		a.Trailer[name] = nil
 	}
