@@ -1,6 +1,8 @@
 package gateway_test
 
 import (
+	"bufio"
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -88,4 +90,62 @@ func TestPassingSharesConnections(t *testing.T) {
 	if n := highest.Load(); n > most {
 		t.Errorf("%d at one time, and %d may be", n, most)
 	}
+}
+
+// A request whose connection breaks before it is answered waits for another one, and not for ever either.
+func TestNoOtherConnectionFree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release, broken := make(chan struct{}), make(chan struct{})
+		g := newGateway(t, "pipe", func(c *gateway.Config) {
+			c.MaxPassing, c.IdleTimeout = 2, time.Hour
+			c.Dial = func(context.Context, string, string) (net.Conn, error) {
+				ours, theirs := net.Pipe()
+				go func() {
+					defer func() { _ = theirs.Close() }() // a pipe's Close returns nil
+					for in := bufio.NewReader(theirs); ; {
+						r, err := http.ReadRequest(in)
+						if err != nil {
+							return
+						}
+						switch r.URL.Path {
+						case "/events":
+							_, _ = io.WriteString(theirs, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+							<-release
+							return
+						case "/breaks":
+							<-broken
+							return
+						default:
+							_, _ = io.WriteString(theirs, ok)
+						}
+					}
+				}()
+				return ours, nil
+			}
+		})
+		get := func(path string) (int, time.Duration) {
+			w, begun := httptest.NewRecorder(), time.Now()
+			g.Proxy().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+			return w.Code, time.Since(begun)
+		}
+		var all sync.WaitGroup
+		events := func() { all.Go(func() { get("/events") }); synctest.Wait() }
+		events()
+		if code, _ := get("/"); code != http.StatusOK { // leaves a connection for the next one
+			t.Fatal(code)
+		}
+		var code int
+		var took time.Duration
+		all.Go(func() { code, took = get("/breaks") })
+		synctest.Wait()
+		events() // which waits for a connection
+		close(broken)
+		<-time.After(time.Minute)
+		if synctest.Wait(); code != http.StatusServiceUnavailable || took != 10*time.Second {
+			t.Errorf("%d after %s", code, took)
+		}
+		close(release)
+		all.Wait()
+		g.Close()
+	})
 }

@@ -55,7 +55,10 @@ func (t *crowded) RoundTrip(r *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	limit := time.AfterFunc(freeWithin, func() { cancel(errNoneFree) })
 	defer limit.Stop()
-	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { limit.Stop() }}
+	trace := &httptrace.ClientTrace{
+		GetConn: func(string) { limit.Reset(freeWithin) }, // also for another, where one that was idle breaks
+		GotConn: func(httptrace.GotConnInfo) { limit.Stop() },
+	}
 	res, err := t.Transport.RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, trace)))
 	if err != nil && context.Cause(ctx) == errNoneFree { //nolint:errorlint // our own
 		err = errNoneFree
