@@ -93,10 +93,12 @@ func (g *Gate) Decide(ctx context.Context, d Decision) (Action, error) {
 	}
 	ctx = context.WithoutCancel(ctx)
 	if err := g.announce(ctx, &r); err != nil {
+		g.discard(ctx, next.ID, next.Response)
 		return Action{}, err
 	}
 	also := g.also(ctx, &r, &next)
 	got, err := g.writeAdvance(ctx, &r, next, also)
+	g.discardAnswer(ctx, &next, &got, err)
 	switch {
 	case errors.Is(err, store.ErrStale) && !got.ID.IsZero():
 		return Action{}, g.conflict(&got, "it has changed in this moment: ")

@@ -24,14 +24,15 @@ var large = `{"email":"a@example.com","note":"` + strings.Repeat("apples ", 15_0
 
 var asJSON = "Content-Type: application/json"
 
-// A noting store knows which bodies of requests were put into it, and how often one was to be discarded that its record refers to.
+// A noting store knows which bodies of requests, and which answers, were put into it, and how often one was to be discarded that its record refers to.
 type noting struct {
 	store.Store
 	t *testing.T
 
-	early atomic.Int64
-	mu    sync.Mutex
-	put   []lying
+	early   atomic.Int64
+	mu      sync.Mutex
+	put     []lying
+	answers []lying
 }
 
 // lying is where a body lies.
@@ -42,18 +43,19 @@ type lying struct {
 
 func (n *noting) Put(ctx context.Context, id store.ID, part store.Part, src io.Reader) (int64, error) {
 	size, err := n.Store.Put(ctx, id, part, src)
-	if err == nil && part.N == 0 {
-		n.mu.Lock()
-		defer n.mu.Unlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case err != nil:
+	case part.N == 0:
 		n.put = append(n.put, lying{id, part})
+	default:
+		n.answers = append(n.answers, lying{id, part})
 	}
 	return size, err
 }
 
 func (n *noting) Discard(ctx context.Context, id store.ID, part store.Part) error {
-	if part.N != 0 {
-		n.t.Error("an answer is discarded")
-	}
 	if r, err := n.Lookup(ctx, store.ByID(id)); err == nil && r.RefersTo(part) {
 		n.early.Add(1)
 	}
@@ -63,10 +65,21 @@ func (n *noting) Discard(ctx context.Context, id store.ID, part store.Part) erro
 // wantLeft wants so many bodies of requests to have been put, so many to be left of them, and none to have been discarded early.
 func (n *noting) wantLeft(put, left int) {
 	n.t.Helper()
+	n.wantOf(&n.put, put, left)
+}
+
+// wantAnswers is wantLeft for answers.
+func (n *noting) wantAnswers(put, left int) {
+	n.t.Helper()
+	n.wantOf(&n.answers, put, left)
+}
+
+func (n *noting) wantOf(bodies *[]lying, put, left int) {
+	n.t.Helper()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	got := 0
-	for _, l := range n.put {
+	for _, l := range *bodies {
 		f, err := n.Open(n.t.Context(), l.id, l.part)
 		if errors.Is(err, store.ErrNotFound) {
 			continue
@@ -76,8 +89,8 @@ func (n *noting) wantLeft(put, left int) {
 		}
 		got++
 	}
-	if len(n.put) != put || got != left || n.early.Load() != 0 {
-		n.t.Errorf("%d bodies were put, want %d; %d are left, want %d; %d were to be discarded early", len(n.put), put, got, left, n.early.Load())
+	if len(*bodies) != put || got != left || n.early.Load() != 0 {
+		n.t.Errorf("%d bodies were put, want %d; %d are left, want %d; %d were to be discarded early", len(*bodies), put, got, left, n.early.Load())
 	}
 }
 
@@ -443,3 +456,98 @@ func TestDiscardingFails(t *testing.T) {
 type hoarding struct{ store.Store }
 
 func (hoarding) Discard(context.Context, store.ID, store.Part) error { return errDisk }
+
+// A large answer that no record refers to, since what it was to settle was refused, or decided without it, does not stay beside the ledger. One that may be referred to
+// does.
+func TestAnswerThatIsNotTaken(t *testing.T) {
+	for name, tc := range map[string]struct {
+		as      core.Verdict               // what a person decides meanwhile; "": nothing
+		refuses func(r store.Record) error // an Advance
+		made    bool                       // all the same
+		state   store.State
+		left    int
+	}{
+		"taken":                          {state: store.Done, left: 1},
+		"late, of what is called failed": {as: core.AsFailed, state: store.Done},
+		"late, of what is burned":        {as: core.AsBurned, state: store.Burned},
+		"late, of what is called undone": {as: core.AsUnused, state: store.Done, left: 1},
+		"more than a record holds": {refuses: func(r store.Record) error {
+			if r.Response.Where == store.Beside {
+				return store.ErrInvalid
+			}
+			return nil
+		}, state: store.Done},
+		"nothing is taken":                {refuses: func(store.Record) error { return store.ErrUnavailable }, state: store.Running},
+		"nobody knows":                    {refuses: func(store.Record) error { return errDisk }, state: store.Running, left: 1},
+		"nobody knows, and it is written": {refuses: func(store.Record) error { return errDisk }, made: true, state: store.Done, left: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var n *noting
+			spy := &spyStore{}
+			b := newBench(t, func(c *core.Config) {
+				n = &noting{Store: c.Store, t: t}
+				spy.Store = n
+				c.Store = spy
+			})
+			entered, leave := make(chan struct{}), make(chan struct{})
+			b.app = func(w http.ResponseWriter, _ *http.Request) {
+				close(entered)
+				<-leave
+				w.WriteHeader(http.StatusCreated)
+				_, _ = io.WriteString(w, large)
+			}
+			i := b.issue("/orders")
+			var all sync.WaitGroup
+			all.Go(func() { b.do("POST", i.URI, "apples") })
+			<-entered
+			if tc.as != "" {
+				b.another().decide(decision(i.ID, tc.as))
+			}
+			if tc.refuses != nil {
+				spy.advance = func(r store.Record) error {
+					if tc.made {
+						if _, err := n.Advance(t.Context(), b.lookup(i.ID).Term, r, store.Also{}); err != nil {
+							t.Error(err)
+						}
+						tc.made = false
+					}
+					return tc.refuses(r)
+				}
+			}
+			close(leave)
+			all.Wait()
+			b.wantState(i.ID, tc.state)
+			n.wantAnswers(1, tc.left)
+		})
+	}
+}
+
+// So it is with the answer that a person writes down for an action that moves on in this moment.
+func TestAnswerOfADecisionThatIsNotTaken(t *testing.T) {
+	for name, state := range map[string]store.State{"moved on": store.Unknown, "taken": store.Done} {
+		t.Run(name, func(t *testing.T) {
+			b, h, n := shelving(t, nil)
+			b.app = answering(502)
+			id, _ := readState(t, b.do("POST", "/orders", "apples", "Idempotency-Key: k").Header)
+			d := decision(id, core.AsDone)
+			d.Response = strings.NewReader("HTTP/1.1 201 Created\r\n\r\n" + large)
+			left := 1
+			if state == store.Unknown {
+				left = 0
+				h.put = func() {
+					r := b.lookup(id)
+					was := r.Term
+					r.Term = store.Term{1}
+					if _, err := h.Store.Advance(t.Context(), was, r, store.Also{}); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			if _, err := b.gate.Decide(t.Context(), d); (err == nil) != (left == 1) {
+				t.Error(err)
+			}
+			b.wantState(id, state)
+			n.wantAnswers(1, left)
+		})
+	}
+}

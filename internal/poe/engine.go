@@ -345,6 +345,7 @@ func streamedVerdict(s store.State) store.State {
 // action is unknown to everybody else, so this client is told the same.
 func (g *Gate) advance(ctx context.Context, claimed *store.Record, next store.Record) status {
 	got, also, err := g.writeEnd(ctx, claimed, next)
+	var s status
 	switch {
 	case err == nil:
 		killpoint.Hit("settled")
@@ -355,16 +356,19 @@ func (g *Gate) advance(ctx context.Context, claimed *store.Record, next store.Re
 		if len(also.Spawn) > 0 {
 			g.nudge()
 		}
-		return status{phase: phaseOf(got.State), record: got}
+		s = status{phase: phaseOf(got.State), record: got}
 	case errors.Is(err, store.ErrStale) && underWay(phaseOf(got.State)) && got.State == claimed.State && same(claimed, &got):
 		return g.advance(ctx, &got, retold(claimed, &got, &next)) // somebody wrote a line beside it: it is still ours
 	case errors.Is(err, store.ErrStale) && !got.ID.IsZero():
-		return g.late(ctx, claimed, got, next)
+		s, err = g.late(ctx, claimed, got, next)
+		got = s.record
 	default:
 		g.log.Error().Err(err).Stringer("id", next.ID).Msg("settling: the outcome could not be stored")
 		g.metrics.unstored.Inc()
-		return status{phase: unknown, record: next}
+		s = status{phase: unknown, record: next}
 	}
+	g.discardAnswer(ctx, &next, &got, err)
+	return s
 }
 
 // keep stores what is kept of the answer, beside the ledger where it is large. If that fails the outcome itself is

@@ -40,10 +40,10 @@ func retold(claimed, stands, next *store.Record) store.Record {
 
 // late records an end that comes when the action was declared unknown, or decided about. An attempt that is still unknown is settled by it.
 // What a person has called undone, and an answer shows to be done, is done: it must not be executed again. What was taken back since, and everything
-// else, stays what it is, with the answer in its history; and somebody must hear of it.
-func (g *Gate) late(ctx context.Context, claimed *store.Record, stands, next store.Record) status {
+// else, stays what it is, with the answer in its history; and somebody must hear of it. The error is that of the last write.
+func (g *Gate) late(ctx context.Context, claimed *store.Record, stands, next store.Record) (status, error) {
 	if next.State == store.Unknown && (next.Status == 0 || claimed.State == store.Unknown || stands.State == store.Unknown) {
-		return status{phase: phaseOf(stands.State), record: stands} // it has learned nothing
+		return status{phase: phaseOf(stands.State), record: stands}, nil // it has learned nothing
 	}
 	first := stands
 	var err error
@@ -66,7 +66,7 @@ func (g *Gate) late(ctx context.Context, claimed *store.Record, stands, next sto
 	if err == nil {
 		g.front.Add(stands)
 	}
-	return status{phase: phaseOf(stands.State), record: stands}
+	return status{phase: phaseOf(stands.State), record: stands}, err
 }
 
 // afterwards is the record with a late end in it: next in the place of stands, or stands with a line more.

@@ -44,14 +44,22 @@ func (g *Gate) writeAdvance(ctx context.Context, was *store.Record, next store.R
 	return got, err
 }
 
-// discard removes the body that a request has beside the ledger, if it has one. Nothing rests on it: what is left is removed with its shelf. That the ledger
+// discardAnswer removes the answer that was put beside the ledger for next, where the record as it stands after the write does not refer to it. While nobody
+// knows whether the write was done, it stays.
+func (g *Gate) discardAnswer(ctx context.Context, next, stands *store.Record, err error) {
+	if next.Response.Where == store.Beside && !stands.RefersTo(next.Response.Part) && (err == nil || store.Refused(err)) {
+		g.discard(ctx, next.ID, next.Response)
+	}
+}
+
+// discard removes the body that a message has beside the ledger, if it has one. Nothing rests on it: what is left is removed with its shelf. That the ledger
 // keeps what a record refers to makes up for a claim that looks refused since it was made, and its action has moved on.
-func (g *Gate) discard(ctx context.Context, id store.ID, request store.Blob) {
-	if request.Where != store.Beside {
+func (g *Gate) discard(ctx context.Context, id store.ID, message store.Blob) {
+	if message.Where != store.Beside {
 		return
 	}
-	if err := g.store.Discard(context.WithoutCancel(ctx), id, request.Part); err != nil {
-		g.log.Debug().Err(err).Stringer("id", id).Msg("discarding the body of a request: it stays until the action is forgotten")
+	if err := g.store.Discard(context.WithoutCancel(ctx), id, message.Part); err != nil {
+		g.log.Debug().Err(err).Stringer("id", id).Msg("discarding a body beside the ledger: it stays until the action is forgotten")
 	}
 }
 
