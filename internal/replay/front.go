@@ -18,7 +18,7 @@ import (
 // It is safe for concurrent use.
 //
 // Records lie encoded in pages, in the order in which they came, and leave page by page. To the garbage collector a page is one piece of memory
-// without pointers, and so is the map that leads to its records: a hundred thousand of them cost it nothing, and adding one allocates nothing.
+// without pointers, and so are the parts of the index that leads to its records: a hundred thousand of them cost it nothing, and adding one allocates nothing.
 type Front[A any] struct {
 	budget   int64
 	pageSize int
@@ -28,10 +28,10 @@ type Front[A any] struct {
 	last  uint32                        // number of the latest page
 	at    *page                         // where the next record goes; nil: none has been begun
 	spare []byte                        // the room of a page that has left
-	held  int64
-	place map[store.ID]place
+	held  int64                         // by pages
+	place *index[store.ID, place]
 	// named leads from the names of held records to their ids. Where two records list a name it leads to the one that was added last.
-	named map[store.Name]store.ID
+	named *index[store.Name, store.ID]
 	hot   *simplelru.LRU[store.ID, *Held[A]] // what was asked for lately, decoded; only of records that have a place
 }
 
@@ -52,7 +52,7 @@ type page struct {
 	own    bool       // it has room for one record only, and is never written again: its bytes may be shared
 }
 
-// A place is where a record lies: small, since there are a hundred thousand of them in one map.
+// A place is where a record lies: small, since there are a hundred thousand of them.
 type place struct {
 	page uint32
 	at   uint32 // in the page's bytes
@@ -77,6 +77,9 @@ func (p *page) append(r *store.Record, record, content []byte) {
 	}
 	p.bytes = append(append(p.bytes, record...), content...)
 }
+
+// listed is how many bytes the list of its records takes.
+func (p *page) listed() int64 { return int64(cap(p.ids)) * int64(len(store.ID{})) }
 
 // whole returns what lies at that place, lengths included.
 func (p *page) whole(at uint32) []byte {
@@ -114,21 +117,23 @@ const (
 	hotRecord = ownPage
 )
 
-// What is counted beside the bytes themselves: for a record its place in the map and in its page's list, for a name its place in the map, for a page
-// what the LRU has of it. What maps leave free for growth is in it.
+// pageOverhead is what is counted for a page beside its bytes and its list: what the LRU has of it. What the indexes take is known.
+const pageOverhead = 320
+
+// A part of an index is for so many bytes of the budget, and there are so many at most.
 const (
-	recordOverhead = 88
-	nameOverhead   = 96
-	pageOverhead   = 320
+	partBudget = 512 << 10
+	maxParts   = 64
 )
 
 // NewFront returns a front that holds at most that many bytes; 0 or less: nothing.
 func NewFront[A any](bytes int64) *Front[A] {
+	parts := int(min(maxParts, max(1, bytes/partBudget)))
 	f := &Front[A]{
 		budget:   bytes,
 		pageSize: int(min(maxPage, max(0, bytes/minPages))),
-		place:    make(map[store.ID]place),
-		named:    make(map[store.Name]store.ID),
+		place:    newIndex[store.ID, place](parts),
+		named:    newIndex[store.Name, store.ID](parts),
 	}
 	// The bound is ours, in bytes; NewLRU fails only for a size below one.
 	f.pages, _ = simplelru.NewLRU(math.MaxInt, f.left)
@@ -140,7 +145,7 @@ func NewFront[A any](bytes int64) *Front[A] {
 // elsewhere: the ledger alone says whether it still leads there.
 func (f *Front[A]) Named(n store.Name) *Held[A] {
 	f.mu.Lock()
-	id, ok := f.named[n]
+	id, ok := f.named.get(n)
 	f.mu.Unlock()
 	if !ok {
 		return nil
@@ -155,7 +160,7 @@ func (f *Front[A]) Named(n store.Name) *Held[A] {
 // Get returns the record with that id if it is here, and nil otherwise.
 func (f *Front[A]) Get(id store.ID) *Held[A] {
 	f.mu.Lock()
-	at, ok := f.place[id]
+	at, ok := f.place.get(id)
 	if !ok {
 		f.mu.Unlock()
 		return nil
@@ -186,7 +191,7 @@ func (f *Front[A]) Get(id store.ID) *Held[A] {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.place[id] != at { // it is not the same any more
+	if now, ok := f.place.get(id); !ok || now != at { // it is not the same any more
 		return h
 	}
 	if other, ok := f.hot.Peek(id); ok { // somebody else was quicker
@@ -211,26 +216,26 @@ func (f *Front[A]) Add(r store.Record) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.forget(r.ID)
-	if !keep || int64(size)+f.overhead(r.Names)+pageOverhead > min(f.budget/share, math.MaxUint32) {
+	if !keep || int64(size)+pageOverhead > min(f.budget/share, math.MaxUint32) {
 		return
 	}
 	p := f.open(size)
-	f.place[r.ID] = place{page: p.number, at: uint32(len(p.bytes))} //nolint:gosec // a page is smaller
+	f.place.set(r.ID, place{page: p.number, at: uint32(len(p.bytes))}) //nolint:gosec // a page is smaller
 	p.append(&r, record, content)
 	for i := range r.Names {
-		f.named[r.Names[i]] = r.ID
+		f.named.set(r.Names[i], r.ID)
 	}
+	f.held -= p.listed()
 	p.ids = append(p.ids, r.ID)
+	f.held += p.listed()
 	p.live++
-	f.held += f.overhead(r.Names)
-	for f.held > f.budget {
+	for f.size() > f.budget && f.pages.Len() > 0 {
 		f.pages.RemoveOldest()
 	}
 }
 
-func (f *Front[A]) overhead(names []store.Name) int64 {
-	return recordOverhead + int64(len(names))*nameOverhead
-}
+// size is how many bytes are held. It is called under mu.
+func (f *Front[A]) size() int64 { return f.held + f.place.bytes + f.named.bytes }
 
 // open returns a page with room for size bytes. It is called under mu.
 func (f *Front[A]) open(size int) *page {
@@ -259,9 +264,9 @@ func (f *Front[A]) begin(bytes []byte, own bool) *page {
 
 // left takes off what a page that leaves has cost, and what lies in it.
 func (f *Front[A]) left(number uint32, p *page) {
-	f.held -= int64(cap(p.bytes)) + pageOverhead
+	f.held -= int64(cap(p.bytes)) + p.listed() + pageOverhead
 	for _, id := range p.ids {
-		if at, ok := f.place[id]; ok && at.page == number {
+		if at, ok := f.place.get(id); ok && at.page == number {
 			f.unplace(id, at, p)
 		}
 	}
@@ -275,7 +280,7 @@ func (f *Front[A]) left(number uint32, p *page) {
 
 // forget takes out the record with that id, and its page if nothing else is there. It is called under mu.
 func (f *Front[A]) forget(id store.ID) {
-	at, ok := f.place[id]
+	at, ok := f.place.get(id)
 	if !ok {
 		return
 	}
@@ -289,14 +294,14 @@ func (f *Front[A]) forget(id store.ID) {
 func (f *Front[A]) unplace(id store.ID, at place, p *page) {
 	names := parts(p.whole(at.at)).names
 	for n := range slices.Chunk(names, len(store.Name{})) {
-		if n := store.Name(n); f.named[n] == id {
-			delete(f.named, n)
+		n := store.Name(n)
+		if leads, ok := f.named.get(n); ok && leads == id {
+			f.named.delete(n)
 		}
 	}
-	delete(f.place, id)
+	f.place.delete(id)
 	f.hot.Remove(id)
 	p.live--
-	f.held -= recordOverhead + int64(len(names)/len(store.Name{}))*nameOverhead
 }
 
 // Remove forgets the record with that id.
@@ -310,5 +315,5 @@ func (f *Front[A]) Remove(id store.ID) {
 func (f *Front[A]) Usage() (records int, bytes int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.place), f.held
+	return f.place.n, f.size()
 }
