@@ -35,7 +35,7 @@ func (g *Gateway) compose(req *replay.Request) (*message, error) {
 	*m = message{
 		method:  req.Method,
 		block:   m.block[:0],
-		body:    req.Body.Reader(),
+		body:    req.Body.LastReader(),
 		left:    req.Body.Size(),
 		trailer: forwardedTrailer(req.Trailer),
 	}

@@ -214,6 +214,7 @@ func (x *run) stream(head *replay.Answer) (http.ResponseWriter, error) {
 	if x.client == nil {
 		return nil, nil
 	}
+	x.client.body.LetGo() // it may take for ever
 	return x.client.stream(&x.end.status, head)
 }
 

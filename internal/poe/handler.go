@@ -197,7 +197,7 @@ func inProcess(ctx context.Context, q *replay.Request) (*http.Request, error) {
 	r.ContentLength = q.Body.Size()
 	r.Body = http.NoBody
 	if r.ContentLength > 0 {
-		r.Body = readCloser{q.Body.Reader()}
+		r.Body = q.Body.LastReader()
 	}
 	return r, nil
 }
@@ -209,9 +209,3 @@ func canonical(name string) string {
 	}
 	return http.CanonicalHeaderKey(name)
 }
-
-// readCloser reads a spooled body, which its owner releases.
-type readCloser struct{ *replay.Reader }
-
-// Close does nothing: the body belongs to the engine.
-func (readCloser) Close() error { return nil }

@@ -33,6 +33,8 @@ type Body struct {
 	disk     int64
 	released bool
 	sealed   bool // nothing more is written
+	out      bool // who was to read it last has
+	letGo    bool // nobody else reads it any more
 }
 
 // smallest is the first allocation of a body that does not know its length, in bytes.
@@ -190,6 +192,34 @@ func (b *Body) ReadAll() ([]byte, error) {
 		return nil, fmt.Errorf("reading a spooled body: %w", err)
 	}
 	return p, nil
+}
+
+// LetGo says that nobody needs the content any more but who has a LastReader: it is released as soon as that one has come to its end, or has closed it.
+func (b *Body) LetGo() {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	b.letGo = true
+	over := b.out
+	b.mu.Unlock()
+	if over {
+		b.Release()
+	}
+}
+
+// readOut says that who was to read it last needs no more of it.
+func (b *Body) readOut() {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	b.out = true
+	over := b.letGo
+	b.mu.Unlock()
+	if over {
+		b.Release()
+	}
 }
 
 // Release gives back all that the body holds: its memory, its file, its share of the budgets. It may be called

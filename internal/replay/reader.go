@@ -60,10 +60,43 @@ func (b *Body) Reader() *Reader {
 	return &Reader{SectionReader: *io.NewSectionReader(b, 0, b.Size()), body: b}
 }
 
+// LastReader is Reader for who reads the content from front to end, once. See LetGo.
+func (b *Body) LastReader() *Reader {
+	r := b.Reader()
+	r.last = true
+	return r
+}
+
 // A Reader reads a Body. It is for one goroutine.
 type Reader struct {
 	io.SectionReader
 	body *Body
+	last bool
+}
+
+// Read reads on, as io.Reader.
+func (r *Reader) Read(p []byte) (int, error) {
+	n, err := r.SectionReader.Read(p)
+	r.ends()
+	return n, err //nolint:wrapcheck // as an io.Reader's
+}
+
+// ends notes the end of the content, where that is wanted.
+func (r *Reader) ends() {
+	if !r.last {
+		return
+	}
+	if off, err := r.Seek(0, io.SeekCurrent); err == nil && off >= r.Size() {
+		r.body.readOut()
+	}
+}
+
+// Close says of a LastReader that nothing more is read. It returns nil.
+func (r *Reader) Close() error {
+	if r.last {
+		r.body.readOut()
+	}
+	return nil
 }
 
 // WriteTo writes the rest of the content to w. It spares a copy where the content is in memory.
@@ -89,6 +122,7 @@ func (r *Reader) WriteTo(w io.Writer) (int64, error) {
 		n, err = r.body.copyOut(w, off, rest)
 	}
 	_, seekErr := r.Seek(off+n, io.SeekStart)
+	r.ends()
 	return n, errors.Join(err, seekErr)
 }
 
