@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -41,6 +42,12 @@ func TestNotes(t *testing.T) {
 	ledger.health = store.Health{Ahead: 25 * time.Hour}
 	if notes := b.gate.Notes(); len(notes) != 1 || notes[0] != "the clock is 25h0m0s ahead of the ledger's time: nothing is forgotten until it is corrected or confirmed (poe clock confirm)" {
 		t.Errorf("it says %q", notes)
+	}
+	back := newBench(t, nil)
+	back.do("POST", back.mint("/orders"), "x")
+	back.advance(-48 * time.Hour)
+	if notes := back.gate.Notes(); len(notes) != 1 || !strings.Contains(notes[0], "behind the ledger's time") {
+		t.Errorf("its clock was set back, and it says %q", notes)
 	}
 	if notes := newBench(t, nil).after(true, nil).gate.Notes(); len(notes) != 1 {
 		t.Errorf("after a restore it says %q", notes)

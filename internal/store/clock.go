@@ -91,6 +91,14 @@ func (c *Clock) Ahead() time.Duration {
 	return 0
 }
 
+// Behind returns by how much the wall clock is behind the floor, while that is more than a minute, and zero otherwise. Until it has caught up, time stands still.
+func (c *Clock) Behind() time.Duration {
+	if behind := c.Floor().Sub(c.wall()); behind > tolerance {
+		return behind
+	}
+	return 0
+}
+
 // Confirm has it that the wall clock is right, whatever it did.
 func (c *Clock) Confirm() {
 	c.mu.Lock()

@@ -19,6 +19,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"github.com/rs/zerolog"
 
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/store/pebblestore"
@@ -918,4 +919,64 @@ func TestRestoreOfAnIdleLedgerWithAClockBehind(t *testing.T) {
 	if _, err := s.Claim(t.Context(), last); !errors.Is(err, store.ErrExpired) {
 		t.Errorf("SECOND EXECUTION: %v", err)
 	}
+}
+
+// A restore with a clock that is a year ahead leaves a ledger whose time stands still, and its log says so. With the clock set right it can be made again.
+func TestRestoredByAClockThatIsAhead(t *testing.T) {
+	disk := vfs.NewMem()
+	used(t, disk, 3)
+	s := mustOpen(t, disk)
+	if _, err := s.Backup(t.Context(), pebblestore.Backup{Dir: backup}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	remove(t, disk, dir)
+	c := config(disk)
+	c.Clock = func() time.Time { return at.Add(365 * 24 * time.Hour) }
+	if _, err := pebblestore.Put(t.Context(), c, store.Restore{From: backup}); err != nil {
+		t.Fatal(err)
+	}
+	said := &lines{}
+	c = config(disk)
+	c.Log = zerolog.New(said)
+	s, err := pebblestore.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 50 {
+		if <-time.After(100 * time.Millisecond); strings.Contains(said.String(), "behind") {
+			break
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(said.String(), "the clock is behind the ledger's time"); n != 1 {
+		t.Errorf("it is said %d times: %s", n, said)
+	}
+	remove(t, disk, dir)
+	remove(t, disk, highWater)
+	if did, err := pebblestore.Put(t.Context(), config(disk), store.Restore{From: backup}); err != nil || did.Time.After(at.Add(2*time.Hour)) {
+		t.Errorf("restored again, it is %s, %v", did.Time, err)
+	}
+}
+
+// lines is a log that may be read while it is written.
+type lines struct {
+	mu  sync.Mutex
+	all strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.String()
 }

@@ -45,6 +45,7 @@ type Store struct {
 	house    sync.WaitGroup // the goroutines that watch
 	stop     chan struct{}  // ends them; nil: they were not started
 	ahead    time.Duration  // as watch has seen it last
+	behind   bool           // likewise
 	unmarked bool           // watch could not write the high-water file the last time
 
 	backing sync.Mutex   // held by a backup: one at a time

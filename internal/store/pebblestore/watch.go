@@ -46,6 +46,15 @@ func (s *Store) watch() {
 	case s.ahead == 0 && was > 0:
 		s.c.Log.Warn().Msg("the clock is believed again")
 	}
+	behind := s.clock.Behind()
+	switch {
+	case behind > 0 && !s.behind:
+		s.c.Log.Error().Dur("behind", behind).Time("ledger", s.clock.Floor()).
+			Msg("the clock is behind the ledger's time, which stands still until it has caught up: nothing expires, and what is to be done later waits. If the clock is right, the ledger was used, or restored, with one that was ahead")
+	case behind == 0 && s.behind:
+		s.c.Log.Warn().Msg("the clock has caught up with the ledger's time")
+	}
+	s.behind = behind > 0
 }
 
 // lookAround looks at the room on the disk.
