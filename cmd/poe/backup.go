@@ -45,7 +45,7 @@ func (f ledgerFlags) missing(err error) error {
 
 // backupCmd is poe backup.
 type backupCmd struct {
-	Dir string `arg:"" help:"Folder for the copy; it must be empty, or not there."`
+	Dir string `arg:"" help:"Folder for the copy, apart from the ledger's; it must be empty, or not there."`
 	ledgerFlags
 	adminAddress
 }
@@ -170,7 +170,7 @@ func (c *backupCmd) ask(ctx context.Context, dir, folder string, show *meter) (d
 		}
 		switch {
 		case l.Error != "":
-			return did, errors.New(l.Error)
+			return did, &hinted{errors.New(l.Error), l.Hint}
 		case l.Copied != nil:
 			return *l.Copied, nil
 		case l.Progress != nil:

@@ -58,6 +58,7 @@ type BackupLine struct {
 	Progress *store.Progress `json:"progress,omitempty"`
 	Copied   *store.Copied   `json:"copied,omitempty"` // it is done
 	Error    string          `json:"error,omitempty"`  // it is not
+	Hint     string          `json:"hint,omitempty"`   // with Error: what to do, where that is known
 }
 
 // serveBackup is POST /backup?dir=: it copies the ledger into a folder of the server's machine, and tells meanwhile how far it is. A client that goes ends
@@ -87,7 +88,12 @@ func (s *server) serveBackup(w http.ResponseWriter, r *http.Request) error {
 	did, err := ledger.Backup(r.Context(), s.store, dir, func(p store.Progress) { say(BackupLine{Progress: &p}) })
 	if err != nil {
 		s.opt.Log.Error().Err(err).Msg("backing up the ledger")
-		say(BackupLine{Error: err.Error()})
+		line := BackupLine{Error: err.Error()}
+		var hint interface{ Hint() string }
+		if errors.As(err, &hint) {
+			line.Hint = hint.Hint()
+		}
+		say(line)
 		return nil
 	}
 	s.opt.Log.Info().Str("dir", dir).Int64("records", did.Records).Int64("bytes", did.Bytes).Int64("missing", did.Missing).Msg("the ledger is backed up")

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -85,6 +86,9 @@ func (s *Store) backup(ctx context.Context, b Backup) (store.Copied, error) {
 	if b.Progress == nil {
 		b.Progress = func(store.Progress) {}
 	}
+	if err := s.apart(b.Dir); err != nil {
+		return store.Copied{}, err
+	}
 	if names, err := disk.List(b.Dir); err == nil && len(names) > 0 {
 		return store.Copied{}, errors.New("there is something in that folder, and a backup needs one of its own")
 	}
@@ -113,6 +117,58 @@ func (s *Store) backup(ctx context.Context, b Backup) (store.Copied, error) {
 		return store.Copied{}, err
 	}
 	return c.did, finish(disk, b.Dir, receipt{Format: backupFormat, Made: s.clock.Now().UTC(), Copied: c.did, Contents: contents})
+}
+
+// apart wants a backup to lie apart from its ledger: what takes a ledger's folder away takes what is in it, and a restore clears up there.
+func (s *Store) apart(dir string) error {
+	var what string
+	switch {
+	case liesIn(s.c.FS, dir, s.c.Dir):
+		what = "it is the ledger's own folder, or lies in it"
+	case liesIn(s.c.FS, s.c.Dir, dir):
+		what = "the ledger lies in it"
+	default:
+		return nil
+	}
+	return &store.HintError{
+		Err:  fmt.Errorf("%s (%q), and a backup needs a folder of its own", what, s.c.Dir),
+		What: "name a folder elsewhere, best on another disk, which is empty or not there",
+	}
+}
+
+// liesIn tells whether path is the folder dir, or lies in it, whichever names lead there; path need not be there.
+func liesIn(disk vfs.FS, path, dir string) bool {
+	is := func(at string) bool { return at == dir }
+	if vfs.Root(disk) == vfs.Default { // no other has links
+		top, err := os.Stat(dir)
+		if err != nil {
+			return false
+		}
+		is = func(at string) bool {
+			info, err := os.Stat(at)
+			return err == nil && os.SameFile(info, top)
+		}
+		path = nearest(path)
+	}
+	for ; !is(path); path = disk.PathDir(path) {
+		if disk.PathDir(path) == path {
+			return false
+		}
+	}
+	return true
+}
+
+// nearest is the real path of what is there of path: path itself, or the next folder above it.
+func nearest(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	for ; path != filepath.Dir(path); path = filepath.Dir(path) {
+		if found, err := filepath.EvalSymlinks(path); err == nil {
+			return found
+		}
+	}
+	return path
 }
 
 // keepPrivate lets nobody else into a folder that was there already: what is copied into it may be read by all who get there.

@@ -145,6 +145,47 @@ func TestBackupAndRestore(t *testing.T) {
 	refused(t, disk, store.ErrRolledBack, "it is older than it was")
 }
 
+// A backup in its ledger's own folder is lost with it. None is made there, nor around it, by whichever name.
+func TestBackupLiesApartFromItsLedger(t *testing.T) {
+	home := t.TempDir()
+	own := filepath.Join(home, "ledger")
+	s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: own})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	if err := errors.Join(
+		os.Mkdir(filepath.Join(own, "empty"), 0o700), os.Symlink(own, filepath.Join(home, "link")), os.Symlink(filepath.Join(own, "ledger"), filepath.Join(home, "deep")),
+		os.Symlink(home, filepath.Join(home, "around")),
+	); err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []string{own, own + "/backup", own + "/empty", own + "/ledger.restore", own + "/ledger/a/b", home + "/link", home + "/link/backup", home + "/deep/backup", home, home + "/around"} {
+		_, err := s.Backup(t.Context(), pebblestore.Backup{Dir: at})
+		var hint *store.HintError
+		if !errors.As(err, &hint) || !strings.Contains(err.Error(), own) {
+			t.Errorf("%s: %v", at, err)
+		}
+	}
+	if _, err := os.Stat(own + "/backup"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what was refused has left something: %v", err)
+	}
+	for _, at := range []string{home + "/ledger-1", home + "/around/2/3"} {
+		if did, err := s.Backup(t.Context(), pebblestore.Backup{Dir: at}); err != nil {
+			t.Errorf("%s: %+v, %v", at, did, err)
+		}
+	}
+	disk := vfs.NewMem()
+	in, err := open(t, disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = in.Close() }()
+	if _, err := in.Backup(t.Context(), pebblestore.Backup{Dir: dir + "/backup"}); !errors.As(err, new(*store.HintError)) {
+		t.Errorf("in memory: %v", err)
+	}
+}
+
 // A name that was first used before the restore may be among what was lost, whatever somebody accepts: one that says its age is not claimed again.
 func TestNamesThatSayTheirAgeAfterARestore(t *testing.T) {
 	disk := vfs.NewMem()
