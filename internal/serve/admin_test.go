@@ -255,6 +255,9 @@ func TestDecideOverHTTP(t *testing.T) {
 		t.Errorf("the action: %d %s", res.StatusCode, body)
 	}
 	file, kind := form(t, answer, "as=done", "reason=looked", "by=ada", "version="+seen.Version)
+	twice, twiceKind := form(t, "HTTP/1.1 201 Created\r\n\r\n", "as=done", "reason=looked")
+	begins := strings.LastIndex(twice[:strings.Index(twice, `name="response"`)], "--")
+	twice = twice[:strings.LastIndex(twice, "\r\n--")] + "\r\n" + twice[begins:]
 	broken, brokenKind := form(t, "no answer", "as=done", "reason=looked")
 	large, largeKind := form(t, answer+strings.Repeat("x", 50_001), "as=done", "reason=looked")
 	huge, hugeKind := form(t, answer+strings.Repeat("x", 500_000), "as=done", "reason=looked")
@@ -269,7 +272,11 @@ func TestDecideOverHTTP(t *testing.T) {
 		{400, "/resolve", "as=failed&reason=x&status=many", plain, `"many" is not a number`},
 		{400, "/resolve", "as=failed&reason=x&status=200", plain, "200 is no failure"},
 		{400, "/release", "", plain, "a reason is missing"},
-		{400, "/release?reason=x", "", plain, "a reason is missing"},
+		{400, "/release?reason=x", "", plain, `the query has "reason", and nothing is known here`},
+		{400, "/release", "reason=x&seen=0000000000000000", plain, `the form has "seen", and known here are reason, by, version`},
+		{400, "/burn", "reason=x&as=done", plain, `the form has "as", and known here are reason, by, version`},
+		{400, "/resolve", "as=failed&as=unused&reason=x", plain, "the form has as 2 times"},
+		{400, "/resolve", twice, twiceKind, "the form's files has response 2 times"},
 		{400, "/burn", "reason=%20", plain, "a reason is missing"},
 		{400, "/burn", "x", "Content-Type: multipart/form-data", "reading the form"},
 		{400, "/resolve", broken, brokenKind, "malformed"},
@@ -306,6 +313,40 @@ func TestDecideOverHTTP(t *testing.T) {
 	}
 	if res, _ := get(t, s.at.Admin+"/actions/nonsense"); res.StatusCode != 404 {
 		t.Errorf("no id: %d", res.StatusCode)
+	}
+}
+
+// A parameter that nobody knows, or that is there twice, is refused and named: a filter that is misspelt would show everything, and a script would decide about it.
+func TestAdminKnowsItsParameters(t *testing.T) {
+	app := httptest.NewServer(http.NotFoundHandler())
+	defer app.Close()
+	s := run(t, config(t, app.URL))
+	folder := filepath.Join(t.TempDir(), "backup")
+	const list = "known here are state, route, older, newer, limit, after"
+	for request, says := range map[string]string{
+		"GET /actions?stat=unknown":                 `the query has "stat", and ` + list,
+		"GET /actions?State=unknown":                `the query has "State", and ` + list,
+		"GET /actions?limit=1&=unknown":             `the query has "", and ` + list,
+		"GET /actions?state=unknown&state=done":     "the query has state 2 times",
+		"GET /actions?state=unknown;route=orders":   "reading the query: ",
+		"GET /actions?state=%zz":                    "reading the query: ",
+		"GET /actions/nonsense?state=unknown":       `the query has "state", and nothing is known here`,
+		"GET /callbacks?limit=1":                    `the query has "limit", and nothing is known here`,
+		"POST /actions/nonsense/free?x":             `the query has "x", and nothing is known here`,
+		"POST /callbacks/nonsense/retry?x":          `the query has "x", and nothing is known here`,
+		"POST /clock/confirm?x":                     `the query has "x", and nothing is known here`,
+		"POST /backup?dir=" + folder + "&leger=/b":  `the query has "leger", and known here are dir, ledger`,
+		"POST /backup?dir=" + folder + "&dir=/else": "the query has dir 2 times",
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		if res, body := do(t, method, s.at.Admin+path, ""); res.StatusCode != 400 || !strings.Contains(body, says) {
+			t.Errorf("%s: %d %s", request, res.StatusCode, body)
+		}
+	}
+	for _, path := range []string{"/actions?", "/actions?state=&route=&limit=", "/actions?state=unknown&route=orders&older=1h&newer=2h&limit=5&after="} {
+		if res, body := get(t, s.at.Admin+path); res.StatusCode != 200 {
+			t.Errorf("%s: %d %s", path, res.StatusCode, body)
+		}
 	}
 }
 

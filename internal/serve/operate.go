@@ -3,9 +3,12 @@ package serve
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,7 +19,7 @@ import (
 // operate adds what a person may do to a running server: see actions and decide about those of which nobody knows, give back what an action
 // guards, see the callbacks that could not be delivered and send one again.
 func (s *server) operate(mux *http.ServeMux) {
-	mux.Handle("GET /actions", answering(s.listActions))
+	mux.Handle("GET /actions", answering(s.listActions, "state", "route", "older", "newer", "limit", "after"))
 	mux.Handle("GET /actions/{id}", answering(func(w http.ResponseWriter, r *http.Request) error {
 		a, err := s.gate.Action(r.Context(), r.PathValue("id"))
 		if err != nil {
@@ -45,7 +48,7 @@ func (s *server) operate(mux *http.ServeMux) {
 		s.gate.ConfirmClock()
 		return answerNothing(w, nil)
 	}))
-	mux.Handle("POST /backup", answering(s.serveBackup))
+	mux.Handle("POST /backup", answering(s.serveBackup, "dir", "ledger"))
 }
 
 // listActions answers with a page of actions.
@@ -97,6 +100,23 @@ func age(q url.Values, name string) (time.Duration, error) {
 	return d, nil
 }
 
+// onlyKnown refuses parameters that nobody looks at, and those that are there twice: a filter that is misspelt would let everything through, a version that is would
+// guard nothing, and nobody would be told.
+func onlyKnown(where string, values url.Values, known ...string) error {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		switch {
+		case slices.Contains(known, name) && len(values[name]) > 1:
+			return &requestError{fmt.Sprintf("%s has %s %d times", where, name, len(values[name]))}
+		case slices.Contains(known, name):
+		case len(known) == 0:
+			return &requestError{fmt.Sprintf("%s has %q, and nothing is known here", where, name)}
+		default:
+			return &requestError{fmt.Sprintf("%s has %q, and known here are %s", where, name, strings.Join(known, ", "))}
+		}
+	}
+	return nil
+}
+
 // A requestError is a request that makes no sense.
 type requestError struct{ text string }
 
@@ -131,6 +151,13 @@ func (s *server) decide(w http.ResponseWriter, r *http.Request, as core.Verdict)
 		}
 		return &requestError{"reading the form: " + err.Error()}
 	}
+	known := []string{"reason", "by", "version"}
+	if as == "" {
+		known = append(known, "as", "status")
+	}
+	if err := onlyKnown("the form", r.PostForm, known...); err != nil {
+		return err
+	}
 	d := core.Decision{
 		ID: r.PathValue("id"), As: as, Reason: r.PostFormValue("reason"), By: r.PostFormValue("by"), Seen: r.PostFormValue("version"),
 	}
@@ -162,8 +189,15 @@ func (s *server) decide(w http.ResponseWriter, r *http.Request, as core.Verdict)
 
 // responseIn returns the file of a form; nil where there is none.
 func responseIn(r *http.Request) (io.ReadCloser, error) {
-	if r.MultipartForm == nil || len(r.MultipartForm.File["response"]) == 0 {
+	if r.MultipartForm == nil {
 		return nil, nil
+	}
+	names := url.Values{}
+	for name, files := range r.MultipartForm.File {
+		names[name] = make([]string, len(files))
+	}
+	if err := onlyKnown("the form's files", names, "response"); err != nil || len(names) == 0 {
+		return nil, err
 	}
 	return r.MultipartForm.File["response"][0].Open()
 }
@@ -185,10 +219,15 @@ func answerNothing(w http.ResponseWriter, err error) error {
 	return err
 }
 
-// answering answers with what went wrong, as text.
-func answering(do func(http.ResponseWriter, *http.Request) error) http.Handler {
+// answering answers with what went wrong, as text. The query may have what is known, and nothing else.
+func answering(do func(http.ResponseWriter, *http.Request) error, known ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		err := do(w, r)
+		q, err := url.ParseQuery(r.URL.RawQuery)
+		if err != nil {
+			err = &requestError{"reading the query: " + err.Error()}
+		} else if err = onlyKnown("the query", q, known...); err == nil {
+			err = do(w, r)
+		}
 		if err == nil {
 			return
 		}
