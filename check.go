@@ -98,7 +98,7 @@ func (cfg *Config) riders(conf *core.Config) (err error) {
 	case cfg.JWKS == "" && cfg.JWTAudience != "":
 		return errors.New("an audience of tokens, and no JWKS to verify them with")
 	case cfg.JWKS != "":
-		conf.Bearer, err = bearer.Open(bearer.Config{File: cfg.JWKS, Audience: cfg.JWTAudience, Clock: cfg.Clock})
+		conf.Bearer, err = bearer.Open(bearer.Config{File: cfg.JWKS, Audience: cfg.JWTAudience, Clock: cfg.Clock, Log: cfg.Log})
 	}
 	return err
 }

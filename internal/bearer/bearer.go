@@ -20,6 +20,7 @@ import (
 
 	"github.com/MicahParks/jwkset"
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/rs/zerolog"
 
 	"github.com/postonce/poe/internal/content"
 )
@@ -30,6 +31,7 @@ type Config struct {
 	Audience string           // whom a token must be made for (RFC 7519, section 4.1.3); "": any
 	Clock    func() time.Time // time.Now
 	Leeway   time.Duration    // how far clocks may be apart; 5 s
+	Log      zerolog.Logger   // hears of keys that are passed over; the zero value discards
 }
 
 // ErrUnverified means that a token is not to be believed. The reason comes with it, and nothing of the token.
@@ -59,7 +61,8 @@ type key struct {
 // methods are the algorithms that are believed: asymmetric ones.
 var methods = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 
-// Open reads the file. A set that cannot verify anything, or that has a secret in it, is an error which says what is wrong.
+// Open reads the file. A set that cannot verify anything, or that has a secret in it, is an error which says what is wrong. Keys of a kind that is not known here are
+// passed over (RFC 7517, section 5): an issuer may have some for others.
 func Open(cfg Config) (*Verifier, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
@@ -84,45 +87,108 @@ func (v *Verifier) Reload() error {
 	if err != nil {
 		return fmt.Errorf("reading the JWK Set: %w", err)
 	}
-	keys, err := parseSet(text)
+	keys, strange, err := parseSet(text)
+	if err == nil {
+		err = v.stillKnown(strange)
+	}
 	if err != nil {
 		return fmt.Errorf("reading the JWK Set %s: %w", v.cfg.File, err)
+	}
+	for _, k := range strange {
+		v.cfg.Log.Warn().Str("file", v.cfg.File).Int("key", k.place).Str("kid", k.id).Msg("a key of the JWK Set is passed over, and its tokens are not verified: it " + k.why)
 	}
 	v.keys.Store(&keys)
 	return nil
 }
 
-func parseSet(text []byte) ([]key, error) {
-	var set jwkset.JWKSMarshal
-	if err := json.Unmarshal(text, &set); err != nil {
-		return nil, errors.New("is not JSON")
+// stillKnown refuses to pass over a key that has verified tokens until now: whom they name would be a stranger from then on, and what he had done be done again.
+func (v *Verifier) stillKnown(strange []stranger) error {
+	if v.keys.Load() == nil {
+		return nil
 	}
-	var keys []key
-	for i, m := range set.Keys {
-		if m.USE != "" && m.USE != jwkset.UseSig {
+	for _, s := range strange {
+		if s.id != "" && slices.ContainsFunc(*v.keys.Load(), func(k key) bool { return k.id == s.id }) {
+			return fmt.Errorf("key %d, which is in use, %s", s.place, s.why)
+		}
+	}
+	return nil
+}
+
+// A stranger is a key of a kind that is not known here.
+type stranger struct {
+	place   int // in the set, from 1 on
+	id, why string
+}
+
+func parseSet(text []byte) (keys []key, strange []stranger, err error) {
+	var set struct{ Keys []json.RawMessage }
+	if err := json.Unmarshal(text, &set); err != nil {
+		return nil, nil, errors.New("is not JSON")
+	}
+	var why []string
+	for i, member := range set.Keys {
+		var is kind
+		if err := json.Unmarshal(member, &is); err != nil {
+			return nil, nil, fmt.Errorf("key %d: is no JSON Web Key", i+1)
+		}
+		if is.Use != "" && is.Use != jwkset.UseSig {
 			continue
 		}
-		k, err := parseKey(m)
+		if is.K != nil || is.D != nil {
+			return nil, nil, fmt.Errorf("key %d: is secret; a set to verify with has public keys only", i+1)
+		}
+		if what := is.unknown(); what != "" {
+			strange = append(strange, stranger{i + 1, is.Kid, what})
+			why = append(why, fmt.Sprintf("key %d %s", i+1, what))
+			continue
+		}
+		k, err := parseKey(member)
 		if err != nil {
-			return nil, fmt.Errorf("key %d: %w", i+1, err)
+			return nil, nil, fmt.Errorf("key %d: %w", i+1, err)
 		}
 		if slices.ContainsFunc(keys, func(other key) bool { return other.id == k.id }) {
-			return nil, fmt.Errorf("key %d: another one has its kid", i+1)
+			return nil, nil, fmt.Errorf("key %d: another one has its kid", i+1)
 		}
 		keys = append(keys, k)
 	}
 	if len(keys) == 0 {
-		return nil, errors.New("has no key that verifies signatures")
+		return nil, nil, errors.New(strings.Join(append([]string{"has no key that verifies signatures"}, why...), "; "))
 	}
-	return keys, nil
+	return keys, strange, nil
 }
 
-func parseKey(m jwkset.JWKMarshal) (key, error) {
-	if m.K != "" || m.D != "" {
-		return key{}, errors.New("is secret; a set to verify with has public keys only")
+// A kind is what says of a key whether it is one for us. The other members of one that is not may be anything.
+type kind struct {
+	Kty jwkset.KTY
+	Use jwkset.USE
+	Alg jwkset.ALG
+	Crv jwkset.CRV
+	Kid string
+	K   any // of a secret
+	D   any // of a private half
+}
+
+// unknown says why nothing can be verified by such a key here; "" where something can.
+func (k *kind) unknown() string {
+	curves := map[jwkset.KTY][]jwkset.CRV{jwkset.KtyRSA: nil, jwkset.KtyEC: {jwkset.CrvP256, jwkset.CrvP384, jwkset.CrvP521}, jwkset.KtyOKP: {jwkset.CrvEd25519}}
+	on, known := curves[k.Kty]
+	switch {
+	case k.Kty != "" && !known:
+		return fmt.Sprintf("is of type %q, which verifies nothing here", k.Kty)
+	case k.Alg != "" && !slices.Contains(methods, k.Alg.String()):
+		return fmt.Sprintf("is for the algorithm %q, which verifies nothing here", k.Alg)
+	case k.Crv != "" && on != nil && !slices.Contains(on, k.Crv):
+		return fmt.Sprintf("is on the curve %q, which verifies nothing here", k.Crv)
+	default:
+		return ""
 	}
-	if m.ALG != "" && !slices.Contains(methods, m.ALG.String()) {
-		return key{}, fmt.Errorf("is for the algorithm %q, which verifies nothing here", m.ALG)
+}
+
+// parseKey reads a key of a kind that is known. One that is damaged is an error, since somebody means it to be used.
+func parseKey(text []byte) (key, error) {
+	var m jwkset.JWKMarshal
+	if err := json.Unmarshal(text, &m); err != nil {
+		return key{}, errors.New("is not a public key: a member is of another type")
 	}
 	m.X5U, m.X5C, m.X5T, m.X5TS256 = "", nil, "", "" // nothing is fetched, and the key itself is trusted
 	j, err := jwkset.NewJWKFromMarshal(m, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})

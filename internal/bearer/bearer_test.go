@@ -1,6 +1,7 @@
 package bearer_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/MicahParks/jwkset"
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/rs/zerolog"
 
 	"github.com/postonce/poe/internal/bearer"
 )
@@ -259,6 +261,10 @@ func TestSets(t *testing.T) {
 		"another alg":  {jwk(rsaKey(), map[string]any{"alg": "RSA-OAEP"})},
 		"a broken one": {{"kty": "RSA", "n": "!", "e": "AQAB"}},
 		"unknown":      {{"kty": "XX"}},
+		"no type":      {{"n": "AQAB", "e": "AQAB"}, jwk(rsaKey(), nil)},
+		"a secret too": {{"kty": "oct", "k": "AAAA"}, jwk(rsaKey(), nil)},
+		"a new secret": {{"kty": "XX", "d": 7}, jwk(rsaKey(), nil)},
+		"half broken":  {{"kty": "RSA", "n": "!", "e": "AQAB"}, jwk(rsaKey(), map[string]any{"kid": "a"})},
 	} {
 		_, err := bearer.Open(bearer.Config{File: write(t, "", keys...)})
 		if err == nil || len(err.Error()) < 30 {
@@ -267,6 +273,54 @@ func TestSets(t *testing.T) {
 	}
 	if _, err := bearer.Open(bearer.Config{File: filepath.Join(t.TempDir(), "none")}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: %v", err)
+	}
+}
+
+// An issuer may have keys that are not for us, of kinds that did not exist when this was written (RFC 7517, section 5). They are passed over, and the log says so.
+func TestUnknownKeysArePassedOver(t *testing.T) {
+	ec := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	for name, strange := range map[string]map[string]any{
+		"type":            {"kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA", "kid": "x"},
+		"its own members": {"kty": "NEW", "x": []int{1}, "e": map[string]any{"a": 1}, "kid": "x"},
+		"algorithm":       jwk(rsaKey(), map[string]any{"alg": "RSA-OAEP", "kid": "x"}),
+		"curve":           {"kty": "EC", "crv": "secp256k1", "x": "AAAA", "y": "AAAA", "kid": "x"},
+		"agreement":       {"kty": "OKP", "crv": "X25519", "x": "hSDwCYkwp1R0i33ctD73Wg2_Og0mOBr066SpjqqbTmo", "kid": "x"},
+		"Ed448":           {"kty": "OKP", "crv": "Ed448", "x": "AAAA", "kid": "x"},
+		"the same kid":    {"kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA", "kid": "r"},
+	} {
+		var log bytes.Buffer
+		file := write(t, "", strange, jwk(rsaKey(), map[string]any{"kid": "r"}))
+		v, err := bearer.Open(bearer.Config{File: file, Clock: func() time.Time { return now }, Log: zerolog.New(&log)})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if _, err := v.Claims(sign(jwt.SigningMethodRS256, rsaKey(), b64(map[string]any{"alg": "RS256", "kid": "r"}), b64(good()))); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := v.Claims(sign(jwt.SigningMethodES256, ec, b64(map[string]any{"alg": "ES256", "kid": "x"}), b64(good()))); err == nil {
+			t.Errorf("%s: a token of it is believed", name)
+		}
+		if strings.Count(log.String(), "passed over") != 1 || !strings.Contains(log.String(), `"key":1,`) || !strings.Contains(log.String(), "which verifies nothing here") {
+			t.Errorf("%s: the log says %s", name, &log)
+		}
+	}
+}
+
+// A key that is in use does not become a stranger by a slip of a pen: whoever it spoke for would be another, and what he had done be done again.
+func TestReloadPassesOverNoKeyInUse(t *testing.T) {
+	file := write(t, "", jwk(rsaKey(), map[string]any{"kid": "r", "alg": "RS256"}))
+	v, err := bearer.Open(bearer.Config{File: file, Clock: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ec := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	write(t, file, jwk(rsaKey(), map[string]any{"kid": "r", "alg": "RS-256"}), jwk(ec, map[string]any{"kid": "e"}))
+	if err := v.Reload(); err == nil || !strings.Contains(err.Error(), `key 1, which is in use, is for the algorithm "RS-256"`) {
+		t.Errorf("%v", err)
+	}
+	if _, err := v.Claims(sign(jwt.SigningMethodRS256, rsaKey(), b64(map[string]any{"alg": "RS256", "kid": "r"}), b64(good()))); err != nil {
+		t.Error(err)
 	}
 }
 

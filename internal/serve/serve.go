@@ -213,7 +213,7 @@ func (s *server) openRiders(cfg *core.Config) (err error) {
 		}
 	}
 	if s.cfg.JWKS != "" {
-		if s.bearer, err = bearer.Open(bearer.Config{File: s.cfg.JWKS, Audience: s.cfg.JWTAudience, Clock: s.opt.Clock}); err != nil {
+		if s.bearer, err = bearer.Open(bearer.Config{File: s.cfg.JWKS, Audience: s.cfg.JWTAudience, Clock: s.opt.Clock, Log: s.opt.Log}); err != nil {
 			return &FileError{fmt.Errorf("--jwks: %w", err)}
 		}
 	}
