@@ -38,8 +38,8 @@ func (g *Gate) authorized(w http.ResponseWriter, r *http.Request, rec *store.Rec
 	}
 	host := hostAsked(rec)
 	if !keepsHost(rec) { // and at that of the asker's choice the application may speak for somebody else
-		g.log.Error().Stringer("id", rec.ID).Str("route", rt.Name).
-			Msg("an answer from before its route had authorize is not repeated: it is not known at which host the application is to be asked")
+		g.sayOnce(&g.hostless, g.log.Error().Stringer("id", rec.ID).Str("route", rt.Name),
+			"an answer from before its route had authorize is not repeated: it is not known at which host the application is to be asked")
 		g.unauthorized(w, r)
 		return false
 	}
@@ -67,7 +67,9 @@ func (g *Gate) authorized(w http.ResponseWriter, r *http.Request, rec *store.Rec
 		w.WriteHeader(v.code)
 		g.writeOwn(w, v.body.Bytes())
 	default:
-		g.log.Error().Int("status", v.code).Str("route", rt.Name).Msg("asking the application whether an answer may be repeated")
+		if r.Context().Err() == nil { // a client that has gone is no trouble
+			g.sayOnce(&g.unasked, g.log.Error().Int("status", v.code).Str("route", rt.Name), "asking the application whether an answer may be repeated")
+		}
 		g.unauthorized(w, r)
 	}
 	return false

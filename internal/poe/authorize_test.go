@@ -1,10 +1,13 @@
 package core_test
 
 import (
+	"bytes"
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +16,7 @@ import (
 
 	"github.com/MicahParks/jwkset"
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/rs/zerolog"
 
 	"github.com/postonce/poe/internal/bearer"
 	core "github.com/postonce/poe/internal/poe"
@@ -77,6 +81,46 @@ func TestAuthorizationBeforeReplay(t *testing.T) {
 	}
 	if n := b.executed.Load(); n != 2 {
 		t.Errorf("executed %d times", n)
+	}
+}
+
+// While the application is away each repeat is refused, and the log says so once a minute: whoever knows an outcome's address could fill the disk with a line for each.
+func TestLogOfQuestionsThatNobodyAnswers(t *testing.T) {
+	var log bytes.Buffer
+	b := newBench(t, func(c *core.Config) {
+		c.Log = zerolog.New(&log)
+		c.Authorizer = answering(502)
+		c.Routes = []core.Route{{Name: "orders", Match: "POST /orders", Authorize: "/auth"}}
+	})
+	lines := func() (all []string) {
+		for line := range strings.Lines(log.String()) {
+			if strings.Contains(line, "asking the application") {
+				all = append(all, line)
+			}
+		}
+		return all
+	}
+	i := b.issue("/orders")
+	i.findOutcome(t, b.do("POST", i.URI, "apples"))
+	for range 10 {
+		wantProblem(t, b.do("GET", i.outcome, ""), 503, "authorization-unavailable")
+	}
+	if all := lines(); len(all) != 1 || !strings.Contains(all[0], `"status":502`) {
+		t.Errorf("said %q", all)
+	}
+	b.advance(time.Minute)
+	for range 2 {
+		wantProblem(t, b.do("GET", i.outcome, ""), 503, "authorization-unavailable")
+	}
+	if all := lines(); len(all) != 2 || !strings.Contains(all[1], `"left_out":9`) {
+		t.Errorf("a minute later it has said %q", all)
+	}
+	b.advance(time.Minute)
+	gone, hangUp := context.WithCancel(t.Context())
+	hangUp()
+	b.send(httptest.NewRequestWithContext(gone, "GET", i.outcome, nil))
+	if all := lines(); len(all) != 2 {
+		t.Errorf("of a client that has gone it says %q", all)
 	}
 }
 
@@ -158,7 +202,9 @@ func TestAuthorizationOfAnOlderAnswer(t *testing.T) {
 	i := b.issue("/orders")
 	i.findOutcome(t, b.do("POST", i.URI, "apples"))
 	asked := 0
+	var log bytes.Buffer
 	b = b.configured(func(c *core.Config) {
+		c.Log = zerolog.New(&log)
 		c.Authorizer = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked++ })
 		c.Routes = []core.Route{{Name: "orders", Match: "POST /orders", Authorize: "/auth"}}
 	})
@@ -167,6 +213,9 @@ func TestAuthorizationOfAnOlderAnswer(t *testing.T) {
 	}
 	if asked != 0 {
 		t.Errorf("asked %d times", asked)
+	}
+	if n := strings.Count(log.String(), "from before its route had authorize"); n != 1 {
+		t.Errorf("said %d times in a minute", n)
 	}
 }
 

@@ -43,6 +43,8 @@ type Gate struct {
 	past      chan struct{}            // tells Run that something may be past
 	orphans   orphans
 	trouble   trouble   // of the ledger, for the log
+	unasked   trouble   // of who asks the application (authorize) and hears neither yes nor no
+	hostless  trouble   // of who repeats what it cannot be asked about
 	macs      sync.Pool // of *mac, keyed with the ledger's secret
 	random    reservoir
 	own       http.Handler

@@ -5,13 +5,16 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/postonce/poe/internal/store"
 )
 
-// sayTroubleEvery is how often it is logged at most that the ledger takes nothing.
+// sayTroubleEvery is how often one trouble is logged at most.
 const sayTroubleEvery = time.Minute
 
-// A trouble is one that all requests meet while it lasts. The ledger says when it begins and ends; a line for each of them could fill the disk that is full.
+// A trouble is one that all requests meet while it lasts: the ledger takes nothing, the application does not answer. A line for each of them could fill the disk, or is
+// written to one that is full.
 type trouble struct {
 	mu   sync.Mutex
 	said time.Time // guarded by mu, as is what follows
@@ -48,4 +51,16 @@ func (g *Gate) sayTrouble(err error, id store.ID) {
 		said = said.Int("left_out", left)
 	}
 	said.Msg("asking the ledger")
+}
+
+// sayOnce logs what a trouble is, unless that was said in this minute.
+func (g *Gate) sayOnce(t *trouble, said *zerolog.Event, what string) {
+	is, left := t.says(g.cfg.Clock())
+	if !is {
+		return
+	}
+	if left > 0 {
+		said = said.Int("left_out", left)
+	}
+	said.Msg(what)
 }
