@@ -86,7 +86,7 @@ var ErrUnknownTarget = core.ErrUnknownTarget
 
 // What Open refuses.
 var (
-	// ErrLocked: another process has the ledger open.
+	// ErrLocked: another process has the ledger open, or another Gate of this one.
 	ErrLocked = store.ErrLocked
 	// ErrCorrupt: what is stored is damaged.
 	ErrCorrupt = store.ErrCorrupt
@@ -108,7 +108,7 @@ type Gate struct {
 // Open opens the ledger and its keys, settles what an earlier process left running, and starts the upkeep, which goes on until
 // Close. ctx bounds the opening only. Only one process at a time can open a ledger in a folder.
 //
-// A ledger that must not be used is ErrCorrupt, ErrRolledBack or ErrAnother; one that another process has is ErrLocked. Where the error says
+// A ledger that must not be used is ErrCorrupt, ErrRolledBack or ErrAnother; one that another process, or another Gate, has is ErrLocked. Where the error says
 // what to do, it has a method Hint() string.
 func Open(ctx context.Context, cfg Config) (_ *Gate, err error) {
 	if cfg.Store == "" {

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -133,7 +134,12 @@ func newMetrics(g *Gate, reg prometheus.Registerer) (*metrics, error) {
 			Help: "Actions that wait for a person, by kind: requests and compensations whose end is unknown, callbacks that were not delivered.",
 		}, func() float64 { return float64(g.store.Health().Left[kind]) }))
 	}
-	if err := reg.Register(all); err != nil {
+	if err := reg.Register(all); errors.As(err, new(prometheus.AlreadyRegisteredError)) {
+		return nil, &store.HintError{
+			Err:  errors.New("another gate counts in the same registerer, and their counts would be one"),
+			What: `give each gate one of its own, such as prometheus.WrapRegistererWith(prometheus.Labels{"gate": "orders"}, registerer), or close the other gate first`,
+		}
+	} else if err != nil {
 		return nil, err
 	}
 	m.unregister = sync.OnceFunc(func() { reg.Unregister(all) })

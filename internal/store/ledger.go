@@ -23,8 +23,8 @@ var (
 	ErrNotFound = errors.New("no such record")
 	// ErrCorrupt: what is stored cannot be read. Nothing may be concluded from it.
 	ErrCorrupt = errors.New("corrupt record")
-	// ErrLocked: another process has the ledger open.
-	ErrLocked = errors.New("in use by another process")
+	// ErrLocked: another process has the ledger open, or this one has.
+	ErrLocked = errors.New("in use")
 	// ErrRolledBack: the ledger is older than it was once, or empty. What it has forgotten would be executed a second time.
 	ErrRolledBack = errors.New("the ledger is not what it was")
 	// ErrAnother: the ledger is not the one that its keys, or its high-water file, belong to.

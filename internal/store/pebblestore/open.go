@@ -61,7 +61,7 @@ var _ store.Store = (*Store)(nil)
 
 // Open opens the ledger in cfg.Dir, and makes one, durably, where there is none.
 //
-// If another process has it open the error wraps store.ErrLocked, if the folder holds something else or a ledger of another
+// If another process has it open, or this one, the error wraps store.ErrLocked, if the folder holds something else or a ledger of another
 // format ErrForeign, if it is damaged store.ErrCorrupt, if it is older than it was, or gone, store.ErrRolledBack, and if it is
 // not the one that is meant store.ErrAnother. What can be mended is a *store.HintError. ctx is only looked at before Open begins.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
@@ -317,8 +317,14 @@ func syncDir(disk vfs.FS, dir string) error {
 // lockError tells a lock that is held from one that cannot be made.
 // For a second opening in one process Pebble has no error value, only words.
 func lockError(err error) error {
-	if errors.Is(err, syscall.EAGAIN) || strings.Contains(err.Error(), "held by current process") {
-		return fmt.Errorf("%w: %w", store.ErrLocked, err)
+	switch {
+	case errors.Is(err, syscall.EAGAIN):
+		return fmt.Errorf("%w by another process: %w", store.ErrLocked, err)
+	case strings.Contains(err.Error(), "held by current process"):
+		return &store.HintError{
+			Err:  fmt.Errorf("%w by this process, which has it open already", store.ErrLocked),
+			What: "open a ledger once, and close it before it is opened again; another one needs a folder of its own",
+		}
 	}
 	return fmt.Errorf("locking the folder: %w", err)
 }
