@@ -414,3 +414,31 @@ func TestStateDocumentAgreesWithMinting(t *testing.T) {
 		t.Errorf("minted as %v, and now %v", doc.URIs[0], got)
 	}
 }
+
+// A POE URI says no host, as docs/operations.md has it ("Several hosts"): it is used at one, once for all of them, and its answer is shown at each.
+func TestURIAtAnotherHost(t *testing.T) {
+	b := newBench(t, nil)
+	var hosts []string
+	b.app = func(w http.ResponseWriter, r *http.Request) {
+		hosts = append(hosts, r.Host)
+		_, _ = w.Write([]byte("done at " + r.Host))
+	}
+	uri := b.mint("/orders")
+	if res := b.do("POST", "http://b.example"+uri, "apples"); res.StatusCode != 200 || text(t, res) != "done at b.example" {
+		t.Errorf("at another host: %d", res.StatusCode)
+	}
+	wantProblem(t, b.do("POST", "http://a.example"+uri, "apples"), 405, "consumed")
+	for _, host := range []string{"a.example", "b.example"} {
+		if got := text(t, b.do("GET", "http://"+host+uri, "")); got != "done at b.example" {
+			t.Errorf("%s shows %q", host, got)
+		}
+	}
+	if len(hosts) != 1 {
+		t.Errorf("executed at %v", hosts)
+	}
+	bound := b.mint("/orders", alice)
+	wantProblem(t, b.do("POST", "http://b.example"+bound, "apples"), 403, "other-principal")
+	if res := b.do("POST", "http://b.example"+bound, "apples", alice); res.StatusCode != 200 {
+		t.Errorf("a principal's at another host: %d", res.StatusCode)
+	}
+}
