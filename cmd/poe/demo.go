@@ -25,13 +25,14 @@ import (
 // demoCmd is poe demo. A ledger that the environment names is that of a server: what was accepted there would be executed at the demonstration's shop.
 type demoCmd struct {
 	Listen string `default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address to open in a browser (${default})."`
+	Admin  string `env:"-" placeholder:"ADDR" help:"Address for poe actions, poe callbacks, poe free and metrics, such as 127.0.0.1:8081; without: none."`
 	Store  string `env:"-" placeholder:"STORE" help:"Ledger to keep, pebble:DIR; without: a temporary one."`
 }
 
 // Run shows the shop until a signal.
 func (c *demoCmd) Run(ctx context.Context, t terminal) (err error) {
 	cfg := serve.Defaults()
-	cfg.Listen, cfg.Admin, cfg.Store, cfg.LogFormat, cfg.LogLevel = c.Listen, "", c.Store, "text", "warn"
+	cfg.Listen, cfg.Admin, cfg.Store, cfg.LogFormat, cfg.LogLevel = c.Listen, c.Admin, c.Store, "text", "warn"
 	if c.Store == "" {
 		dir, err := os.MkdirTemp("", "poe-demo-")
 		if err != nil {
@@ -49,6 +50,9 @@ func (c *demoCmd) Run(ctx context.Context, t terminal) (err error) {
 	cfg.Grace = 5 * time.Second
 	if err := demoDoors(&cfg); err != nil {
 		return err
+	}
+	if host, _, err := net.SplitHostPort(c.Admin); err == nil && host != "localhost" && !net.ParseIP(host).IsLoopback() {
+		return &usageError{err: fmt.Errorf("admin: %q can be reached from other machines, and nothing guards the demo: write 127.0.0.1:8081", c.Admin), command: "poe demo"}
 	}
 	if err := cfg.Check(); err != nil {
 		return &usageError{err: err, command: "poe demo"}
