@@ -91,7 +91,7 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 	g.own = g.resources()
 	if g.lost {
 		g.log.Warn().Time("restored", g.restored).
-			Msg("the ledger was restored from a backup: a key that is new to it gets 503, since it may have been used after the backup, until --accept-lost-keys")
+			Msg("the ledger was put back by poe restore: a key that is new to it gets 503, since it may have been used in what is lost, until --accept-lost-keys")
 	}
 	return g, nil
 }

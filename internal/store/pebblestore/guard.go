@@ -40,6 +40,17 @@ func (g *guard) before(s *Store, dir string) error {
 	if _, err := s.c.FS.Stat(dir); !gone(err) {
 		return err
 	}
+	half := s.c.FS.PathJoin(s.c.Dir, halfRestored)
+	switch _, err := s.c.FS.Stat(half); {
+	case err == nil:
+		return &store.HintError{
+			Err: fmt.Errorf("%w: there is none in it, and a restore into it has not come to its end", store.ErrRolledBack),
+			What: "put the backup into its place again: " + s.given.command("restore", "BACKUP") + "; to begin anew and forget what was done: rm -r " +
+				quoted(half),
+		}
+	case !gone(err): // what was begun there is not thrown away for that
+		return fmt.Errorf("looking for half a ledger: %w", err)
+	}
 	if g.known != nil {
 		return &store.HintError{
 			Err: fmt.Errorf("%w: there is none in it, and %q has seen %s", store.ErrRolledBack, g.high.path, g.known),
@@ -50,21 +61,10 @@ func (g *guard) before(s *Store, dir string) error {
 	if !s.c.Identity.IsZero() {
 		return &store.HintError{
 			Err:  fmt.Errorf("%w: there is none in it, and the keys are those of ledger %s", store.ErrRolledBack, s.c.Identity),
-			What: "put the folder back, or a backup into its place: " + s.given.command("restore", "BACKUP") + "; to begin anew, make other keys (poe keys new), or release these from their ledger (poe keys release)",
+			What: "put the folder back, or a backup into its place: " + s.given.command("restore", "BACKUP") + "; to begin anew, make other keys (poe keys new FILE), or release these from their ledger (poe keys release FILE)",
 		}
 	}
-	half := s.c.FS.PathJoin(s.c.Dir, halfRestored)
-	switch _, err := s.c.FS.Stat(half); {
-	case gone(err):
-		return nil
-	case err != nil: // what was begun there is not thrown away for that
-		return fmt.Errorf("looking for half a ledger: %w", err)
-	}
-	return &store.HintError{
-		Err: fmt.Errorf("%w: there is none in it, and a restore into it has not come to its end", store.ErrRolledBack),
-		What: "put the backup into its place again: " + s.given.command("restore", "BACKUP") + "; to begin anew and forget what was done: rm -r " +
-			quoted(half),
-	}
+	return nil
 }
 
 // String says what a mark says, for people.
@@ -78,7 +78,7 @@ func (g *guard) compare(s *Store) error {
 	if want := s.c.Identity; !want.IsZero() && want != m.identity {
 		return &store.HintError{
 			Err:  fmt.Errorf("%w: it is ledger %s, and the keys are those of ledger %s", store.ErrAnother, m.identity, want),
-			What: "use the folder and the keys that belong together (--store, --keys); to use these keys for this ledger from now on: poe keys release",
+			What: "use the folder and the keys that belong together (--store, --keys); to use these keys for this ledger from now on: poe keys release FILE",
 		}
 	}
 	if g.known == nil {
