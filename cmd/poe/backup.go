@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -158,15 +157,17 @@ func (c *backupCmd) ask(ctx context.Context, dir, folder string, show *meter) (d
 	if folder != "" {
 		what.Set("ledger", folder)
 	}
-	res, err := (operator{admin: c.Admin, tokenFile: c.AdminTokenFile, command: "poe backup"}).send(ctx, order{method: http.MethodPost, path: "/backup?" + what.Encode()})
+	op := operator{admin: c.Admin, tokenFile: c.AdminTokenFile, command: "poe backup"}
+	res, err := op.send(ctx, order{method: http.MethodPost, path: "/backup?" + what.Encode()})
 	if err != nil {
 		return did, err
 	}
 	defer func() { _ = res.Body.Close() }() // read only
+	begun := false
 	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
 		var l serve.BackupLine
-		if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
-			return did, fmt.Errorf("reading the answer of %s: %w", c.Admin, err)
+		if op.read(lines.Text(), &l) != nil {
+			break // half a line, or none of ours
 		}
 		switch {
 		case l.Error != "":
@@ -175,7 +176,11 @@ func (c *backupCmd) ask(ctx context.Context, dir, folder string, show *meter) (d
 			return *l.Copied, nil
 		case l.Progress != nil:
 			show.see(*l.Progress)
+			begun = true
 		}
+	}
+	if !begun {
+		return did, op.another()
 	}
 	return did, fmt.Errorf("%s ended its answer in the middle: there is no backup", c.Admin)
 }

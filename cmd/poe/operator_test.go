@@ -117,7 +117,7 @@ func TestOperatorAsksAnApplication(t *testing.T) {
 			{"callbacks", "list"}, {"callbacks", "list", "--json"}, {"callbacks", "retry", "x"}, {"free", "x"}, {"health"}, {"health", "--ready"}, {"clock", "confirm"},
 			{"backup", t.TempDir() + "/backup"},
 		} {
-			if code, out, said := operate(t.Context(), s.URL, args...); code != exitError || out != "" {
+			if code, out, said := operate(t.Context(), s.URL, args...); code != exitError || out != "" || !strings.Contains(said, "not as the admin listener of poe does") {
 				t.Errorf("%v, answered with %s: exit code %d, %q, %q", args, name, code, out, said)
 			}
 		}
