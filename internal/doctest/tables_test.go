@@ -119,6 +119,23 @@ func TestProblems(t *testing.T) {
 	}
 }
 
+// TestEach503IsExplained compares the problems with what the page for operators says of a 503.
+func TestEach503IsExplained(t *testing.T) {
+	t.Parallel()
+	said, found := strings.Join(readPage(t, "docs/operations.md").section(t, "## What a 503 means").lines, "\n"), 0
+	for _, row := range readPage(t, "docs/protocol.md").section(t, "## Problems").rows() {
+		if strings.Contains(row[1], "503") {
+			found++
+			if !strings.Contains(said, "\n- `"+row[0]+"`: ") {
+				t.Errorf("%s is a 503, and is not explained", row[0])
+			}
+		}
+	}
+	if found < 3 {
+		t.Errorf("found %d problems with 503: the search must be broken", found)
+	}
+}
+
 type answer struct {
 	status int
 	body   string
