@@ -35,6 +35,9 @@ func (c *call) complete(s *status) bool {
 		return true
 	case err == nil:
 		p = g.problem(problemDigestMismatch)
+	case errors.Is(err, replay.ErrSpoolFull) && !c.elsewhere(s):
+		p = g.problem(problemNotExecuted)
+		p.Status = http.StatusServiceUnavailable
 	default:
 		p = c.unread(err)
 	}
@@ -43,6 +46,12 @@ func (c *call) complete(s *status) bool {
 	}
 	g.write(c.w, c.r, p)
 	return false
+}
+
+// elsewhere tells whether the request may have been executed as another action than s, which only its claim would find.
+func (c *call) elsewhere(s *status) bool {
+	_, none := c.naming.(byNothing)
+	return none && s.record.ID.IsZero()
 }
 
 // source is the request, for who looks into it. Its body has been read.
@@ -191,8 +200,8 @@ func (c *call) unread(err error) *problem {
 	case errors.Is(err, replay.ErrTooLarge):
 		return c.g.problem(problemTooLarge)
 	case errors.Is(err, replay.ErrSpoolFull):
-		p := c.g.problem(problemNotExecuted)
-		p.Status = http.StatusServiceUnavailable
+		p := c.g.problem(problemLedgerUnavailable) // whether this request was executed before only its body could tell
+		p.Detail = "there is no room for the body of this request"
 		return p
 	case errors.Is(err, errReadBefore):
 		p := c.g.problem(problemIncompleteBody)

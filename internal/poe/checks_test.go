@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -431,5 +432,50 @@ func TestSpoolFull(t *testing.T) {
 	read(t, b.do("POST", i.URI, strings.Repeat("a", 11))).want(t, want)
 	if b.executed.Load() != 0 {
 		t.Error("executed")
+	}
+}
+
+// While there is no room for its body nobody can tell whether a request is the one that was executed: it is not told that it was not.
+func TestSpoolFullOfTheRepeat(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		spool, err := replay.NewSpool(replay.SpoolConfig{Dir: t.TempDir(), Memory: -1, Disk: 500})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Spool, c.Front = spool, 1
+		c.Routes = []core.Route{
+			{Name: "notes", Match: "POST /notes", Doors: []string{}, ClientID: "json:/id"},
+			{Name: "users", Match: "POST /users", Unique: []string{"header:X-Email"}},
+			{Name: "things", Match: "PUT /things/{id}", Doors: []string{"if-match"}},
+			{Name: "default", Match: "POST *"},
+		}
+	})
+	requests := map[string]func() *http.Response{
+		"a key":          func() *http.Response { return b.do("POST", "/orders", "apples", alice, "Idempotency-Key: one") },
+		"a client id":    func() *http.Response { return b.do("POST", "/notes", `{"id":7}`, alice, "Content-Type: application/json") },
+		"a business key": func() *http.Response { return b.do("POST", "/users", "ann", alice, "X-Email: ann@example.com") },
+		"a tag":          func() *http.Response { return b.do("PUT", "/things/7", "blue", alice, `If-Match: "v1"`) },
+	}
+	for name, send := range requests {
+		if res := send(); res.StatusCode != 201 {
+			t.Fatalf("%s: %d %s", name, res.StatusCode, text(t, res))
+		}
+	}
+	entered, leave := b.stopped()
+	var all sync.WaitGroup
+	all.Go(func() { b.do("POST", b.mint("/orders"), strings.Repeat("x", 498)) })
+	<-entered
+	for name, send := range requests {
+		res := send()
+		if p := read(t, res).Body.(members); p["type"] != "/poe/problems/ledger-unavailable" || res.StatusCode != 503 {
+			t.Errorf("%s: %d %v", name, res.StatusCode, p)
+		}
+	}
+	close(leave)
+	all.Wait()
+	for name, send := range requests {
+		if state := send().Header.Get("POE-State"); !strings.HasSuffix(state, ";replayed") {
+			t.Errorf("%s: %q", name, state)
+		}
 	}
 }
