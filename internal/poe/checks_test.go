@@ -451,8 +451,10 @@ func TestSpoolFullOfTheRepeat(t *testing.T) {
 		}
 	})
 	requests := map[string]func() *http.Response{
-		"a key":          func() *http.Response { return b.do("POST", "/orders", "apples", alice, "Idempotency-Key: one") },
-		"a client id":    func() *http.Response { return b.do("POST", "/notes", `{"id":7}`, alice, "Content-Type: application/json") },
+		"a key": func() *http.Response { return b.do("POST", "/orders", "apples", alice, "Idempotency-Key: one") },
+		"a client id": func() *http.Response {
+			return b.do("POST", "/notes", `{"id":7}`, alice, "Content-Type: application/json")
+		},
 		"a business key": func() *http.Response { return b.do("POST", "/users", "ann", alice, "X-Email: ann@example.com") },
 		"a tag":          func() *http.Response { return b.do("PUT", "/things/7", "blue", alice, `If-Match: "v1"`) },
 	}

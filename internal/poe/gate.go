@@ -17,6 +17,7 @@ import (
 	"github.com/gorilla/mux"
 	"github.com/rs/zerolog"
 
+	"github.com/postonce/poe/internal/loglimit"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
 )
@@ -42,10 +43,10 @@ type Gate struct {
 	nudged    chan struct{}            // wakes the workers
 	past      chan struct{}            // tells Run that something may be past
 	orphans   orphans
-	trouble   trouble   // of the ledger, for the log
-	unasked   trouble   // of who asks the application (authorize) and hears neither yes nor no
-	hostless  trouble   // of who repeats what it cannot be asked about
-	macs      sync.Pool // of *mac, keyed with the ledger's secret
+	trouble   loglimit.Line // that the ledger takes nothing
+	unasked   loglimit.Line // of who asks the application (authorize) and hears neither yes nor no
+	hostless  loglimit.Line // of who repeats what it cannot be asked about
+	macs      sync.Pool     // of *mac, keyed with the ledger's secret
 	random    reservoir
 	own       http.Handler
 	metrics   *metrics

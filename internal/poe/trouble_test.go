@@ -40,17 +40,3 @@ func TestLogOfALedgerThatTakesNothing(t *testing.T) {
 		t.Errorf("a minute later it has said %q", all)
 	}
 }
-
-// A clock that was ahead when it was said, and has been set back since, does not keep the log silent until it is there again.
-func TestLogOfSuchALedgerAfterItsClockWasSetBack(t *testing.T) {
-	var log bytes.Buffer
-	b, ledger := newTampered(t, func(c *core.Config) { c.Log = zerolog.New(&log) })
-	ledger.claim = func(store.Record) error { return fmt.Errorf("%w: 3 MiB are left on the disk", store.ErrUnavailable) }
-	for _, leap := range []time.Duration{30 * time.Minute, -30 * time.Minute} {
-		b.advance(leap)
-		wantProblem(t, b.do("POST", "/orders", "apples", "Idempotency-Key: k"), 503, "ledger-unavailable")
-	}
-	if n := strings.Count(log.String(), "asking the ledger"); n != 2 {
-		t.Errorf("it was said %d times", n)
-	}
-}

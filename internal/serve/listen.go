@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/postonce/poe/internal/loglimit"
 )
 
 // A ListenError says that an address could not be listened on.
@@ -35,20 +37,14 @@ func (e *ListenError) Hint() string {
 
 // serverLog hands what net/http has to say to our log, as warnings.
 func serverLog(l zerolog.Logger, clock func() time.Time) *log.Logger {
-	return log.New(&lines{log: l, clock: clock, told: make(map[string]told)}, "", 0)
+	return log.New(&lines{log: l, clock: clock, told: make([]loglimit.Line, len(provoked))}, "", 0)
 }
 
-// lines writes them. package log calls it from one goroutine at a time.
+// lines writes them.
 type lines struct {
 	log   zerolog.Logger
 	clock func() time.Time
-	told  map[string]told // by what is in provoked
-}
-
-// told says of lines that begin alike when one was written last, and how many were left out since.
-type told struct {
-	at   time.Time
-	left int
+	told  []loglimit.Line // beside provoked
 }
 
 // provoked begin the lines that whoever can reach the port can have written as often as they like, by a handshake that fails, or by frames of HTTP/2, of which
@@ -57,26 +53,13 @@ var provoked = []string{
 	"http: TLS handshake error ", "http2: server connection error ", "http2: server closing client connection: ", "http2: received GOAWAY ", "timeout waiting for ",
 }
 
-// provokedEvery is how often one of a kind is logged at most.
-const provokedEvery = time.Minute
-
 // Write logs one line.
 func (l *lines) Write(p []byte) (int, error) {
 	said, text := l.log.Warn(), string(bytes.TrimRight(p, "\n"))
-	for _, kind := range provoked {
-		if !strings.HasPrefix(text, kind) {
-			continue
+	for i, kind := range provoked {
+		if strings.HasPrefix(text, kind) {
+			said = l.told[i].Limit(said, l.clock())
 		}
-		now, before := l.clock(), l.told[kind]
-		if !before.at.IsZero() && now.Sub(before.at) < provokedEvery {
-			before.left++
-			l.told[kind] = before
-			return len(p), nil
-		}
-		if before.left > 0 {
-			said = said.Int("left_out", before.left)
-		}
-		l.told[kind] = told{at: now}
 	}
 	said.Msg(text)
 	return len(p), nil

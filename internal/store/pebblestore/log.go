@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/postonce/poe/internal/loglimit"
 )
 
 // logger hands Pebble's words on. Its Fatalf does not return.
@@ -46,13 +48,10 @@ const upkeepPause = 50 * time.Millisecond
 // openingTries is how often upkeep is tried that a ledger waits for while it is opened: for a second.
 const openingTries = int(time.Second / upkeepPause)
 
-// sayUpkeepEvery is how often it is logged at most that upkeep fails: the log may lie on the disk that is full.
-const sayUpkeepEvery = time.Minute
-
 // upkeepFailed tells of upkeep that fails. Before the ledger is open nothing else would end the wait: a disk that is full stays so, since
 // nobody is there yet to give up the reserve, and one that fails for a second is not waited for.
 func (c *Config) upkeepFailed() func(error) {
-	failed, left, said := 0, 0, time.Time{} // Pebble calls it under a lock
+	failed, line := 0, new(loglimit.Line) // Pebble calls it under a lock
 	return func(err error) {
 		failed++
 		switch opening := c.opening.Load(); {
@@ -61,12 +60,7 @@ func (c *Config) upkeepFailed() func(error) {
 		case opening && failed >= openingTries && !pebble.IsCorruptionError(err): // of damage who opens it is told by an error
 			c.fatal(fmt.Sprintf("the ledger cannot be opened, since its disk fails: %v", err))
 		}
-		if now := c.Clock(); said.IsZero() || now.Sub(said).Abs() >= sayUpkeepEvery {
-			c.Log.Error().Err(err).Int("left_out", left).Msg("the ledger's upkeep failed and is tried again")
-			left, said = 0, now
-		} else {
-			left++
-		}
+		line.Limit(c.Log.Error(), c.Clock()).Err(err).Msg("the ledger's upkeep failed and is tried again")
 		pause := time.NewTimer(upkeepPause)
 		defer pause.Stop()
 		<-pause.C
