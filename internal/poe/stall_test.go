@@ -277,21 +277,3 @@ func TestAnswerOfAPanicThatIsNotTaken(t *testing.T) {
 		}
 	})
 }
-
-// Of a thousand URIs no more are made than their client takes: they would lie in memory, megabytes for each client that takes its time.
-func TestURIsThatAreNotTaken(t *testing.T) {
-	for _, accept := range []string{"application/json", "text/plain", "text/html"} {
-		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t, func(c *core.Config) { c.Routes = []core.Route{{Match: "POST /orders/{id}"}} })
-			r := httptest.NewRequest(http.MethodGet, "/poe/new?for=/orders/"+strings.Repeat("x", 1900)+"&count=1000", nil)
-			r.Header.Set("Accept", accept)
-			b.heldBy(r)
-			if n := counter(t, b, "poe_minted_total", ""); n > 50 {
-				t.Errorf("%s: %v are made for who takes none", accept, n)
-			}
-			if n := strings.Count(text(t, b.send(r)), "/orders/xxx"); n < 1000 {
-				t.Errorf("%s: %d for who takes all", accept, n)
-			}
-		})
-	}
-}
