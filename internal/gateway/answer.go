@@ -56,7 +56,6 @@ func (x *exchange) receive() (last, refused bool, err error) {
 
 // finalHead reads heads up to the final one and hands the informational ones on. An application that works for long may send as many as it likes, within headLimit.
 func (x *exchange) finalHead() (*http.Response, error) {
-	x.conn.asked = http.Request{Method: x.message.method} // a HEAD is answered without a body
 	for {
 		switch twice, err := x.conn.framedTwice(); {
 		case err != nil:
@@ -64,7 +63,7 @@ func (x *exchange) finalHead() (*http.Response, error) {
 		case twice:
 			return nil, errFramedTwice
 		}
-		resp, err := http.ReadResponse(x.conn.reader, &x.conn.asked)
+		resp, err := http.ReadResponse(x.conn.reader, nil)
 		switch {
 		case err != nil:
 			return nil, x.headError()

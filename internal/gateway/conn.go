@@ -31,9 +31,8 @@ type conn struct {
 	wire   *wire
 	stream net.Conn // what requests are written to: the wire, or the TLS on top of it
 	reader *bufio.Reader
-	asked  http.Request // what net/http is told of the request
-	head   int64        // how much of an answer's head may still be read; negative: no limit
-	seen   []byte       // what was read meanwhile, as it came, from where the head begins
+	head   int64  // how much of an answer's head may still be read; negative: no limit
+	seen   []byte // what was read meanwhile, as it came, from where the head begins
 
 	failure   error // what ended the reading of a head, if anything did
 	before    int64 // what was written before this exchange: earlier ones, the handshake

@@ -212,8 +212,7 @@ func execute(t testing.TB, ctx context.Context, g *gateway.Gateway, req *replay.
 	t.Helper()
 	var res result
 	rec := replay.NewRecorder(replay.RecorderConfig{
-		Spool:  newSpool(t),
-		Method: req.Method,
+		Spool: newSpool(t),
 		Inform: func(status int, h http.Header) {
 			res.Inform = append(res.Inform, http.StatusText(status)+" "+h.Get("Link"))
 		},

@@ -69,7 +69,7 @@ func (r *Recorder) Finish() (*Answer, error) {
 	}
 	r.End()
 	size := r.size.Load()
-	if !r.streaming && !r.head() {
+	if !r.streaming {
 		size = r.body.Size() // as it is sealed, whatever who was left behind still counts
 	}
 	if err := r.complete(size); err != nil {
@@ -84,11 +84,8 @@ func (r *Recorder) Finish() (*Answer, error) {
 		return a, nil
 	}
 	r.sniff(nil)
-	if !r.head() && r.status != http.StatusNotModified {
+	if r.status != http.StatusNotModified {
 		delete(a.Header, "Content-Length")
-	}
-	if r.head() {
-		a.Size = 0
 	}
 	a.Body, a.Where, a.Digest = r.body, r.where(a.Size), r.body.Digest()
 	r.answer = a
@@ -104,7 +101,7 @@ func (r *Recorder) complete(size int64) error {
 		return fmt.Errorf("finishing an answer: %w", ErrReleased)
 	case r.status == http.StatusSwitchingProtocols:
 		return fmt.Errorf("%w: switched protocols", ErrIncomplete)
-	case r.declared >= 0 && size != r.declared && bodyAllowed(r.status) && !r.head():
+	case r.declared >= 0 && size != r.declared && bodyAllowed(r.status):
 		return fmt.Errorf("%w: %d of %d bytes", ErrIncomplete, size, r.declared)
 	}
 	return nil
@@ -127,7 +124,7 @@ func (r *Recorder) sniff(next []byte) {
 		return
 	}
 	r.sniffed = true
-	if _, ok := r.frozen["Content-Type"]; ok || r.head() {
+	if _, ok := r.frozen["Content-Type"]; ok {
 		return
 	}
 	if coding := first(r.frozen["Content-Encoding"]); coding != "" && coding != first(r.cfg.Before["Content-Encoding"]) { // who stands in front codes what is written here, and has not yet

@@ -226,17 +226,6 @@ func TestAbandonedHandlerIsHarmless(t *testing.T) {
 	}
 }
 
-func TestHeadKeepsNoContent(t *testing.T) {
-	a, err := record(t, replay.RecorderConfig{Method: http.MethodHead, Spool: spoolOf(t, -1, -1)}, func(r *replay.Recorder) {
-		if n, err := r.Write([]byte("hello")); n != 5 || err != nil {
-			t.Errorf("the handler sees %d, %v", n, err)
-		}
-	})
-	if err != nil || a.Size != 0 || a.Body.Size() != 0 {
-		t.Errorf("%+v, %v", a, err)
-	}
-}
-
 func TestPanicLeavesTheRecorderUsable(t *testing.T) {
 	rec := replay.NewRecorder(replay.RecorderConfig{Spool: spoolOf(t, 0, 0)})
 	v := panics(func() {

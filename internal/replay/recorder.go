@@ -19,8 +19,7 @@ const DefaultLimit = 32 << 20
 
 // RecorderConfig is what a Recorder is made of. Spool is required; a zero field has the default in its comment.
 type RecorderConfig struct {
-	Spool  *Spool
-	Method string // of the request; "": POST. After HEAD the content is counted, not kept, as net/http does
+	Spool *Spool
 	// Before has the fields that who stands in front of the handler has set, which sees them and can change them, as with net/http. They are sent
 	// with the answer and, as far as it left them as they were, not kept with it: whoever repeats it comes past the same front.
 	Before http.Header
@@ -137,7 +136,7 @@ func (r *Recorder) WriteHead(status int, h http.Header) {
 // begin is what follows when the fields are frozen.
 func (r *Recorder) begin() {
 	r.freezeLength()
-	if r.cfg.Stream != nil && isEventStream(r.frozen) && bodyAllowed(r.status) && !r.head() {
+	if r.cfg.Stream != nil && isEventStream(r.frozen) && bodyAllowed(r.status) {
 		r.prompt = true
 		r.startStream(nil)
 	}
@@ -189,7 +188,7 @@ func (r *Recorder) freezeLength() {
 		return
 	}
 	r.declared = n
-	if bodyAllowed(r.status) && !r.head() {
+	if bodyAllowed(r.status) {
 		r.body.Expect(n)
 	}
 }
@@ -220,15 +219,13 @@ func (r *Recorder) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// take puts p where the content goes: nowhere after HEAD, to the client once it streams, into the spool otherwise.
+// take puts p where the content goes: to the client once it streams, into the spool otherwise.
 func (r *Recorder) take(p []byte) error {
 	switch {
 	case r.err != nil:
 		return r.err
 	case r.released.Load():
 		return r.fail(ErrReleased)
-	case r.head():
-		return nil
 	case r.streaming:
 		r.pass(p)
 		return nil
@@ -306,8 +303,6 @@ func (r *Recorder) SetWriteDeadline(at time.Time) error {
 
 // SetReadDeadline returns nil: the request's body is here, and reading it waits for nobody.
 func (r *Recorder) SetReadDeadline(time.Time) error { return nil }
-
-func (r *Recorder) head() bool { return r.cfg.Method == http.MethodHead }
 
 // bodyAllowed tells whether an answer with that status can have content (RFC 9110 section 6.4.1).
 func bodyAllowed(status int) bool {

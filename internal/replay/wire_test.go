@@ -105,7 +105,7 @@ type gate struct {
 
 func (g gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	cfg := g.cfg
-	cfg.Spool, cfg.Method = g.spool, r.Method
+	cfg.Spool = g.spool
 	cfg.Inform = func(status int, h http.Header) {
 		clear(w.Header())
 		for name, values := range h {
