@@ -24,3 +24,13 @@ func (x Index) Usage() (keys int, says, bytes int64) {
 	}
 	return x.of.n, x.of.bytes, bytes
 }
+
+// Size returns how many bytes of content were taken so far.
+func (r *Recorder) Size() int64 { return r.size.Load() }
+
+// Usage returns how many records are here, and how many bytes they take.
+func (f *Front[A]) Usage() (records int, bytes int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.place.n, f.size()
+}

@@ -310,10 +310,3 @@ func (f *Front[A]) Remove(id store.ID) {
 	defer f.mu.Unlock()
 	f.forget(id)
 }
-
-// Usage returns how many records are here, and how many bytes they take.
-func (f *Front[A]) Usage() (records int, bytes int64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.place.n, f.size()
-}

@@ -89,9 +89,6 @@ func (r *Recorder) Header() http.Header { return r.header }
 // Status returns the status of the answer so far, or 0 while there is none.
 func (r *Recorder) Status() int { return r.status }
 
-// Size returns how many bytes of content were taken so far.
-func (r *Recorder) Size() int64 { return r.size.Load() }
-
 // WriteHeader fixes status and fields. 1xx, except 101, are handed on and fix nothing. A second final status is ignored.
 // A status that is not of three digits panics, as in net/http.
 func (r *Recorder) WriteHeader(status int) {
