@@ -36,9 +36,6 @@ type Claims struct {
 	Callback  string    // cb: where the outcome is sent; empty: nowhere, the claim is absent
 }
 
-// Expired tells whether the token can no longer be used at now: from Expires plus Skew on.
-func (c Claims) Expired(now time.Time) bool { return !now.Before(c.Expires.Add(Skew)) }
-
 // wholeSeconds returns c as a token carries it: times without their fractions, NotBefore never zero.
 func (c Claims) wholeSeconds() Claims {
 	if c.NotBefore.IsZero() {

@@ -14,7 +14,7 @@
 //  5. only then the claims: known names, once each, each of its one type, in its one spelling;
 //  6. what they say: issuer, audience, id, method, target, times.
 //
-// Whatever fails, the error is ErrInvalid; which guard it was is for logs and metrics (Reason), never for the client.
+// Whatever fails, the error is ErrInvalid; its text says by which guard, which is never for the client.
 // That a token has expired is no failure here: what became of its action decides first. One that is from the future is none of ours to execute, but
 // its claims are told, for the same reason (ErrEarly).
 //

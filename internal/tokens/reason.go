@@ -14,8 +14,7 @@ var (
 	ErrNoSigningKey = errors.New("no signing key")
 )
 
-// A reason is which guard refused a token: one short word for logs and metrics, and a constant, so that
-// nothing of the token gets there.
+// A reason is which guard refused a token: one short word, and a constant, so that nothing of the token gets where it is told.
 type reason string
 
 // Why a token is refused. The first that applies, in the order of the checks.
@@ -54,13 +53,4 @@ func (r reason) Error() string { return ErrInvalid.Error() + ": " + string(r) }
 // Is makes every reason ErrInvalid, and those that pass with time ErrEarly.
 func (r reason) Is(target error) bool {
 	return target == ErrInvalid || target == ErrEarly && (r == tooEarly || r == fromFuture)
-}
-
-// Reason returns which guard of Verify err comes from, as one lower-case word out of a fixed few, or "" if from none.
-func Reason(err error) string {
-	var r reason
-	if errors.As(err, &r) {
-		return string(r)
-	}
-	return ""
 }
