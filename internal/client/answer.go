@@ -21,12 +21,10 @@ type Answer struct {
 	State  State // what POE-State says; the zero State if it says nothing
 }
 
-// State is what POE-State says.
+// State is what POE-State says of the action: where it stands, and how it came out.
 type State struct {
-	Name     string // "done", "unknown", …; "": the answer is not guarded
-	ID       string // of the action
-	Status   int    // of the outcome; 0 where there is none
-	Replayed bool
+	Name   string // "done", "unknown", …; "": the answer is not guarded
+	Status int    // of the outcome; 0 where there is none
 }
 
 // OK tells whether what was asked for was done: whether the outcome, or where the answer is not about one the answer
@@ -57,15 +55,9 @@ func parseState(values []string) State {
 		return State{}
 	}
 	s := State{Name: string(name)}
-	if v, ok := item.Params.Get("id"); ok {
-		s.ID, _ = v.(string)
-	}
 	if v, ok := item.Params.Get("status"); ok {
 		n, _ := v.(int64)
 		s.Status = int(n)
-	}
-	if v, ok := item.Params.Get("replayed"); ok {
-		s.Replayed, _ = v.(bool)
 	}
 	return s
 }
