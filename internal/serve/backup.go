@@ -20,11 +20,10 @@ import (
 type Ledger struct {
 	Store, Keys, HighWater string
 	Log                    zerolog.Logger
-	Clock                  func() time.Time // time.Now
 }
 
 func (l *Ledger) config() ledger.Config {
-	return ledger.Config{Keys: l.Keys, HighWater: l.HighWater, Log: l.Log, Clock: l.Clock}
+	return ledger.Config{Keys: l.Keys, HighWater: l.HighWater, Log: l.Log}
 }
 
 // Backup copies a ledger that no server has open into a folder. Where one has, the error is store.ErrLocked, and the server is to be asked:
