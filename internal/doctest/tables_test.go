@@ -61,7 +61,7 @@ func TestSettingsFile(t *testing.T) {
 				continue
 			}
 			read++
-			if _, err := serve.Parse(fmt.Sprintf("%s:%d", p.name, b.line), []byte(b.text)); err != nil {
+			if _, err := serve.Load(serve.Source{File: fmt.Sprintf("%s:%d", p.name, b.line), Text: []byte(b.text)}); err != nil {
 				t.Error(err)
 			}
 		}

@@ -20,11 +20,6 @@ type Source struct {
 	Given []Given // what beats the file, weakest first
 }
 
-// Parse reads a configuration file, and nothing else: Load without flags.
-func Parse(file string, text []byte) (Config, error) {
-	return Load(Source{File: file, Text: text})
-}
-
 // Load puts a configuration together: what was given, else what the file says, else the defaults.
 //
 // It reads strictly. Keys that are unknown, doubled or of a later version, values that cannot be read and values that

@@ -79,8 +79,13 @@ callbacks:
   dangerously_insecure: true
 `
 
+// parse reads a configuration file, and nothing else.
+func parse(file string, text []byte) (serve.Config, error) {
+	return serve.Load(serve.Source{File: file, Text: text})
+}
+
 func TestParseReadsEveryKey(t *testing.T) {
-	got, err := serve.Parse("poe.yaml", []byte(whole))
+	got, err := parse("poe.yaml", []byte(whole))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +120,7 @@ func TestParseReadsEveryKey(t *testing.T) {
 }
 
 func TestDefaults(t *testing.T) {
-	got, err := serve.Parse("poe.yaml", []byte("upstream: http://127.0.0.1:9000"))
+	got, err := parse("poe.yaml", []byte("upstream: http://127.0.0.1:9000"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +162,7 @@ func TestGuarded(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c, err := serve.Parse("poe.yaml", []byte("upstream: http://a\n"+tt.text))
+			c, err := parse("poe.yaml", []byte("upstream: http://a\n"+tt.text))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -185,7 +190,7 @@ func TestMistakes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = serve.Parse(filepath.Base(file), text)
+			_, err = parse(filepath.Base(file), text)
 			if err == nil {
 				t.Fatal("no mistake was found")
 			}
@@ -347,7 +352,7 @@ func TestMistakesOneByOne(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := serve.Parse("p", []byte("upstream: http://a\n"+tt.text))
+			_, err := parse("p", []byte("upstream: http://a\n"+tt.text))
 			var got serve.Mistakes
 			if !errors.As(err, &got) {
 				t.Fatalf("error is %v, want Mistakes", err)
@@ -378,7 +383,7 @@ func TestUpstream(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got := ""
-			if _, err := serve.Parse("p", []byte(tt.text)); err != nil {
+			if _, err := parse("p", []byte(tt.text)); err != nil {
 				got = err.Error()
 			}
 			if got != tt.want {
@@ -450,7 +455,7 @@ func TestCheck(t *testing.T) {
 
 func TestAbsentSettings(t *testing.T) {
 	for _, text := range []string{"", "# nothing but a comment", "---\n", "\n\n"} {
-		_, err := serve.Parse("p", []byte(text))
+		_, err := parse("p", []byte(text))
 		if err == nil || !strings.HasPrefix(err.Error(), "p: upstream: is missing") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: %v", text, err)
 		}
@@ -459,21 +464,21 @@ func TestAbsentSettings(t *testing.T) {
 
 // A route that accepts every request needs no door.
 func TestNoDoorsAndAsync(t *testing.T) {
-	c, err := serve.Parse("p", []byte("upstream: http://a\nroutes: [{match: POST /a, doors: [], async: true}]"))
+	c, err := parse("p", []byte("upstream: http://a\nroutes: [{match: POST /a, doors: [], async: true}]"))
 	if err != nil || !c.Routes[0].Async || len(c.Routes[0].Doors) != 0 {
 		t.Errorf("%v, %+v", err, c.Routes)
 	}
 }
 
 func TestByteOrderMark(t *testing.T) {
-	c, err := serve.Parse("p", []byte("\ufeffupstream: http://a\nlisten: :81"))
+	c, err := parse("p", []byte("\ufeffupstream: http://a\nlisten: :81"))
 	if err != nil || c.Upstream != "http://a" || c.Listen != ":81" {
 		t.Errorf("%v, %+v", err, c)
 	}
 }
 
 func TestTooLongFile(t *testing.T) {
-	_, err := serve.Parse("p", []byte(strings.Repeat("#", 1<<20+1)))
+	_, err := parse("p", []byte(strings.Repeat("#", 1<<20+1)))
 	if err == nil || !strings.HasPrefix(err.Error(), "p: is longer than 1048576 bytes") {
 		t.Error(err)
 	}
@@ -488,7 +493,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		c, err := serve.Parse("p", text)
+		c, err := parse("p", text)
 		var mistakes serve.Mistakes
 		switch {
 		case err == nil:
@@ -509,7 +514,7 @@ func TestMistakesShowNoSecret(t *testing.T) {
 		"callbacks:\n  allow: [" + secret + "]\n  secrets: [" + secret + "]", "callbacks:\n  " + secret + ": x", "ttl: " + secret, secret + ": 1",
 		"callbacks:\n  allow: [a]\n  secrets: [" + secret + "\nlisten: :80", "callbacks:\n  allow: [a]\n  secrets: {a: " + secret + "}",
 	} {
-		_, err := serve.Parse("p", []byte("upstream: http://a\n"+text+"\n"))
+		_, err := parse("p", []byte("upstream: http://a\n"+text+"\n"))
 		if err == nil || strings.Contains(err.Error(), secret[6:]) {
 			t.Errorf("%q: %v", text, err)
 		}
