@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/postonce/poe/internal/loglimit"
 )
 
 // Defaults of a SpoolConfig, in bytes.
@@ -43,8 +45,7 @@ type Spool struct {
 	clock   func() time.Time
 	log     zerolog.Logger
 	trouble atomic.Pointer[error] // why the system did not take the last body that was to lie in a file; nil: it did
-	mu      sync.Mutex
-	said    time.Time // when that was logged last
+	said    loglimit.Line         // that
 }
 
 // chunk is how much is copied at a time, in bytes.
@@ -100,20 +101,10 @@ func (s *Spool) Trouble() error {
 	return nil
 }
 
-// sayEvery is how often trouble is logged at most.
-const sayEvery = time.Minute
-
 // failed notes, and says now and then, why the system did not take a body. To whoever sent it this is a spool that is full, as for many bodies at one time.
 func (s *Spool) failed(err error) {
 	s.trouble.Store(&err)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := s.clock()
-	if !s.said.IsZero() && now.Sub(s.said) < sayEvery {
-		return
-	}
-	s.said = now
-	s.log.Error().Err(err).Str("folder", s.dir).Msg("the temporary folder takes no bodies: large requests get 503, and large answers are not kept")
+	s.said.Limit(s.log.Error(), s.clock()).Err(err).Str("folder", s.dir).Msg("the temporary folder takes no bodies: large requests get 503, and large answers are not kept")
 }
 
 // took notes that the system took a body.

@@ -3,11 +3,12 @@ package pebblestore
 import (
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/postonce/poe/internal/loglimit"
 )
 
 // A descriptors disk waits where the process, or the machine, has no file descriptor left. They come back when connections end, in a moment mostly, and Pebble does
@@ -17,7 +18,7 @@ import (
 type descriptors struct {
 	vfs.FS
 	c    *Config
-	said *atomic.Int64 // the minute in which somebody was told last
+	said *loglimit.Line // that it waits
 }
 
 // How often, and how long, a descriptor is waited for.
@@ -35,9 +36,7 @@ func waiting[T any](d descriptors, open func() (T, error)) (T, error) {
 	if !none(err) {
 		return got, err
 	}
-	if minute := d.c.Clock().Unix() / 60; d.said.Swap(minute) != minute {
-		d.c.Log.Error().Err(err).Msg("no file descriptor is left: the ledger waits for one")
-	}
+	d.said.Limit(d.c.Log.Error(), d.c.Clock()).Err(err).Msg("no file descriptor is left: the ledger waits for one")
 	tick := time.NewTicker(descriptorPause)
 	defer tick.Stop()
 	for range descriptorWait / descriptorPause {

@@ -16,6 +16,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/postonce/poe/internal/loglimit"
 	"github.com/postonce/poe/internal/store"
 )
 
@@ -95,7 +96,7 @@ func (s *Store) open() (err error) {
 		return err
 	}
 	// Below what gives up the reserve: zeros that find no room are done without.
-	s.c.FS = newOwnDisk(prewriting{descriptors{s.c.FS, &s.c, new(atomic.Int64)}, s.c.Log, new(sync.Map)}, s.c.Dir, s.room.giveUp)
+	s.c.FS = newOwnDisk(prewriting{descriptors{s.c.FS, &s.c, new(loglimit.Line)}, s.c.Log, new(sync.Map)}, s.c.Dir, s.room.giveUp)
 	s.cache = pebble.NewCache(s.c.CacheSize)
 	dir = s.c.FS.PathJoin(s.c.Dir, "ledger")
 	if err := s.guard.before(s, dir); err != nil { // who had the lock until now may have written
