@@ -30,7 +30,6 @@ type Config struct {
 	File     string           // the JWK Set; required
 	Audience string           // whom a token must be made for (RFC 7519, section 4.1.3); "": any
 	Clock    func() time.Time // time.Now
-	Leeway   time.Duration    // how far clocks may be apart; 5 s
 	Log      zerolog.Logger   // hears of keys that are passed over; the zero value discards
 }
 
@@ -40,6 +39,9 @@ var ErrUnverified = errors.New("not a token of an issuer that is known here")
 // ErrUntimely means that a token was signed by a known issuer, and is too old, or too new. It tells whose it is, and gives nobody a right to see
 // anything: what its bearer asks for is the same person's request as before. Such an error is ErrUnverified, too.
 var ErrUntimely = errors.New("not a token of this time")
+
+// leeway is how far clocks may be apart.
+const leeway = 5 * time.Second
 
 // maxToken is the longest token that is looked at, in bytes.
 const maxToken = 16 << 10
@@ -67,12 +69,9 @@ func Open(cfg Config) (*Verifier, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
-	if cfg.Leeway == 0 {
-		cfg.Leeway = 5 * time.Second
-	}
 	options := []jwt.ParserOption{
 		jwt.WithValidMethods(methods), jwt.WithStrictDecoding(), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
-		jwt.WithLeeway(cfg.Leeway), jwt.WithTimeFunc(cfg.Clock), jwt.WithJSONNumber(),
+		jwt.WithLeeway(leeway), jwt.WithTimeFunc(cfg.Clock), jwt.WithJSONNumber(),
 	}
 	if cfg.Audience != "" {
 		options = append(options, jwt.WithAudience(cfg.Audience))
