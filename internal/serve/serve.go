@@ -148,18 +148,9 @@ func (s *server) listen(ctx context.Context) (_, _ *bounded, err error) {
 		return nil, nil, errors.Join(&ListenError{Address: s.cfg.Admin, Flag: "--admin", Err: err}, public.Close())
 	}
 	if err := s.reachable(admin); err != nil {
-		closeListeners(public, admin)
-		return nil, nil, err
+		return nil, nil, errors.Join(err, admin.Close(), public.Close())
 	}
 	return clients, bound(admin, adminConnections, &s.opt), nil
-}
-
-func closeListeners(all ...net.Listener) {
-	for _, l := range all {
-		if l != nil {
-			_ = l.Close() // the server has closed it already, mostly
-		}
-	}
 }
 
 // open opens the ledger, its keys, the spool and the upstream, and settles what an earlier process left.
