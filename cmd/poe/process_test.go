@@ -23,10 +23,10 @@ import (
 
 // A launched command is a process of its own.
 type launched struct {
-	cmd        *exec.Cmd
-	said       *heard
-	url, admin string
-	over       chan struct{} // closed when it has ended
+	cmd  *exec.Cmd
+	said *heard
+	url  string
+	over chan struct{} // closed when it has ended
 }
 
 // heard is what a process has said so far.
@@ -47,7 +47,7 @@ func (h *heard) String() string {
 	return h.b.String()
 }
 
-var servesAt = regexp.MustCompile(`"url":"([^"]*)","admin":"(?:http://)?([^"]*)"`)
+var servesAt = regexp.MustCompile(`"url":"([^"]*)"`)
 
 // launch starts poe serve in front of app, by a line of the shell that may begin with more.
 func launch(t *testing.T, before, app string, flags ...string) *launched {
@@ -68,7 +68,7 @@ func (s *launched) served(t *testing.T) *launched {
 	t.Helper()
 	for late := time.After(patience); ; {
 		if at := servesAt.FindStringSubmatch(s.said.String()); at != nil {
-			s.url, s.admin = at[1], at[2]
+			s.url = at[1]
 			return s
 		}
 		select {
