@@ -44,6 +44,26 @@ func live(t *testing.T, s *pebblestore.Store) (store.Record, error) {
 	return s.Advance(t.Context(), r.Term, done, store.Also{})
 }
 
+// backedUp makes a ledger on disk, does in it what live does, and copies it to backup. It is closed then.
+func backedUp(t *testing.T, disk vfs.FS) store.Record {
+	t.Helper()
+	s, err := open(t, disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := live(t, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Backup(t.Context(), pebblestore.Backup{Dir: backup}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 func config(fs vfs.FS) pebblestore.Config {
 	return pebblestore.Config{Dir: dir, FS: fs, Clock: func() time.Time { return at.Add(time.Hour) }}
 }
@@ -411,19 +431,7 @@ func bodyOf(r store.Record) string {
 // A backup that is not whole, or not what it was, is not restored, and leaves nothing that could be taken for a ledger.
 func TestRestoreRefuses(t *testing.T) {
 	whole := vfs.NewMem()
-	s, err := open(t, whole)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := live(t, s); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Backup(t.Context(), pebblestore.Backup{Dir: backup}); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	backedUp(t, whole)
 	occupied := copyOf(t, whole)
 	if _, err := pebblestore.Put(t.Context(), config(occupied), store.Restore{From: backup}); err == nil || !strings.Contains(err.Error(), "there is a ledger already") {
 		t.Errorf("over a ledger: %v", err)
@@ -490,19 +498,7 @@ func TestRestoreRefuses(t *testing.T) {
 // Wherever a restore is interrupted, what it leaves is refused, or has a floor; and it can be done again.
 func TestRestoreIsInterrupted(t *testing.T) {
 	whole := vfs.NewMem()
-	s, err := open(t, whole)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := live(t, s); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Backup(t.Context(), pebblestore.Backup{Dir: backup}); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	backedUp(t, whole)
 	older := copyOf(t, whole)
 	used(t, whole, 3)
 	for name, tt := range map[string]struct {
@@ -549,20 +545,7 @@ func TestRestoreIsInterrupted(t *testing.T) {
 // A folder of its own may be the top of a disk, with a lost+found that only root may read.
 func TestRestoreBesideWhatIsNotOurs(t *testing.T) {
 	disk := vfs.NewMem()
-	s, err := open(t, disk)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := live(t, s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Backup(t.Context(), pebblestore.Backup{Dir: backup}); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	r := backedUp(t, disk)
 	remove(t, disk, dir)
 	roots := dir + "/lost+found"
 	if err := disk.MkdirAll(roots, 0o700); err != nil {

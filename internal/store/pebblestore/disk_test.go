@@ -354,19 +354,7 @@ func (f failingFile) Sync() error {
 // A disk that takes no tables ends what waits for one: a restore, and a ledger that is made.
 func TestDiskFailsWhileOpening(t *testing.T) {
 	whole := vfs.NewMem()
-	s, err := open(t, whole)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := live(t, s); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Backup(t.Context(), pebblestore.Backup{Dir: backup}); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	backedUp(t, whole)
 	remove(t, whole, dir)
 	remove(t, whole, highWater)
 	tables, err := whole.List(backup + "/ledger")
