@@ -131,7 +131,7 @@ func TestRidersAreChecked(t *testing.T) {
 		"free on":     {Routes: []poe.Route{{Name: "own", Match: "POST /a", Unique: []string{"json:/a"}, FreeOn: []string{"PUT"}}}},
 		"free what":   {Routes: []poe.Route{{Match: "POST /a", FreeOn: []string{"DELETE"}}}},
 		"key header":  {Routes: []poe.Route{{Match: "POST /a", KeyHeaders: []string{"a b"}}}},
-		"retry for":   {Routes: []poe.Route{{Match: "POST /a", RetryFor: -1}}},
+		"retry for":   {Routes: []poe.Route{{Match: "POST /a", RetryFor: 5}}},
 		"variable":    {Routes: []poe.Route{{Match: "POST /a/{id}", ClientID: "path:ref"}}},
 		"no variable": {Routes: []poe.Route{{Name: "own", Match: "POST *", Unique: []string{"path:id"}}}},
 		"no key":      {Routes: []poe.Route{{Match: "POST /a", KeyHeaders: []string{}}}},

@@ -89,7 +89,7 @@ type Consume uint8
 
 // The ways to consume.
 const (
-	// ConsumeSuccess: 2xx, 3xx and 5xx use it up, and 4xx leave it unused. 502, 503, 504, 511 and 520 to 527 are a gateway's word about somebody else: after them it is unknown.
+	// ConsumeSuccess: 2xx, 3xx and 5xx use it up, and 4xx leave it unused. 502, 503, 504, 511, 520 to 527 and 530 are a gateway's word about somebody else: after them it is unknown.
 	ConsumeSuccess = Consume(core.ConsumeSuccess)
 	// ConsumeAny: every other answer uses it up.
 	ConsumeAny = Consume(core.ConsumeAny)

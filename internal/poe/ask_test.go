@@ -117,7 +117,7 @@ func TestRecoveryMistakes(t *testing.T) {
 		"compensate \"\"":         {Recovery: core.RecoveryCompensate},
 		"compensated is set":      {Compensated: core.CompensatedUnused},
 		"no such state":           {Recovery: core.RecoveryCompensate, Compensate: "/x", Compensated: 7},
-		"is negative":             {RecoverFor: -1},
+		"under a millisecond":     {RecoverFor: 5},
 	} {
 		r.Match = "POST /orders"
 		var cfg core.Config

@@ -1,12 +1,15 @@
 package core_test
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net/http"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/rs/zerolog"
 
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/store"
@@ -32,9 +35,10 @@ type rottenFile struct{ *strings.Reader }
 
 func (rottenFile) Close() error { return nil }
 
-// An answer that the disk has changed is not repeated.
+// An answer that the disk has changed is not repeated. Whoever has its address can ask for it as often as they like, and the log says so once a minute.
 func TestDamagedAnswer(t *testing.T) {
-	b := newBench(t, func(c *core.Config) { c.Store = rotten{c.Store} })
+	var log bytes.Buffer
+	b := newBench(t, func(c *core.Config) { c.Store, c.Log = rotten{c.Store}, zerolog.New(&log) })
 	b.app = func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, strings.Repeat("x", 100_000)) }
 	i := b.issue("/orders")
 	if res := b.do("POST", i.URI, "apples"); res.StatusCode != 200 {
@@ -44,6 +48,12 @@ func TestDamagedAnswer(t *testing.T) {
 	body, err := io.ReadAll(res.Body)
 	if err != nil || res.StatusCode != http.StatusGone || !strings.Contains(string(body), "outcome-purged") {
 		t.Errorf("%s, %.200q, %v", res.Status, body, err)
+	}
+	for range 10 {
+		b.do("GET", i.URI, "")
+	}
+	if said := strings.Count(log.String(), "cannot be repeated"); said != 1 {
+		t.Errorf("the log says it %d times", said)
 	}
 }
 

@@ -46,6 +46,7 @@ type Gate struct {
 	trouble   loglimit.Line // that the ledger takes nothing
 	unasked   loglimit.Line // of who asks the application (authorize) and hears neither yes nor no
 	hostless  loglimit.Line // of who repeats what it cannot be asked about
+	unread    loglimit.Line // that a stored answer cannot be read, which whoever asks for it meets each time
 	macs      sync.Pool     // of *mac, keyed with the ledger's secret
 	random    reservoir
 	own       http.Handler

@@ -39,6 +39,6 @@ func gatewaysWord(status int) bool {
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusNetworkAuthenticationRequired:
 		return true
 	default:
-		return status >= 520 && status <= 527
+		return status >= 520 && status <= 527 || status == 530
 	}
 }

@@ -207,13 +207,13 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code in
 		defer g.cfg.Spool.GiveFile()
 		body, err := g.store.Open(r.Context(), rec.ID, rec.Response.Part)
 		if err != nil {
-			g.log.Error().Err(err).Stringer("id", rec.ID).Msg("opening a stored answer")
+			g.sayOnce(&g.unread, g.log.Error().Err(err).Stringer("id", rec.ID), "opening a stored answer")
 			g.unrepeated(w, r, s, errors.Is(err, store.ErrNotFound))
 			return
 		}
 		defer func() { _ = body.Close() }() // read only: nothing can be lost
 		if err := intact(body, &rec.Response); err != nil {
-			g.log.Error().Err(err).Stringer("id", rec.ID).Msg("a stored answer cannot be repeated")
+			g.sayOnce(&g.unread, g.log.Error().Err(err).Stringer("id", rec.ID), "a stored answer cannot be repeated")
 			g.unrepeated(w, r, s, errors.Is(err, store.ErrCorrupt))
 			return
 		}
@@ -224,7 +224,7 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code in
 	}
 	stored, err := storedHead(s)
 	if err != nil {
-		g.log.Error().Err(err).Stringer("id", rec.ID).Msg("reading a stored answer")
+		g.sayOnce(&g.unread, g.log.Error().Err(err).Stringer("id", rec.ID), "reading a stored answer")
 		g.unreadable(w, r, s)
 		return
 	}
@@ -250,7 +250,7 @@ func (g *Gate) repeat(w http.ResponseWriter, r *http.Request, s *status, code in
 	stored.Status, stored.Content, stored.Here, stored.Size = code, content, rec.Response.Content, rec.Response.Size
 	err = replay.Repeat(out, r, stored)
 	if lost := errors.Is(err, replay.ErrIncomplete); lost || errors.Is(err, replay.ErrUnreadable) { // nothing was written
-		g.log.Error().Err(err).Stringer("id", rec.ID).Msg("repeating an answer")
+		g.sayOnce(&g.unread, g.log.Error().Err(err).Stringer("id", rec.ID), "repeating an answer")
 		if delete(h, policy); front != nil {
 			h[policy] = front
 		}

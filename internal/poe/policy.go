@@ -80,7 +80,7 @@ func (c *route) parseRecovery() error {
 		}
 	}
 	setDefault(&c.RecoverFor, 24*time.Hour)
-	say(c.RecoverFor < 0, "recover for %s is negative", c.RecoverFor)
+	say(c.RecoverFor < shortest, "recover for %s is under a millisecond", c.RecoverFor)
 	say(c.Recovery >= recoveryFunction, "no such recovery: %d", c.Recovery)
 	say(c.Recover != nil && c.Recovery != RecoveryHold, "a function recovers, and recovery says %s", c.Recovery)
 	say((c.Probe != "") != (c.Recovery == RecoveryProbe), "probe %q with recovery %s: one needs the other", c.Probe, c.Recovery)

@@ -113,8 +113,8 @@ func newRoute(cfg *Config, r Route) (*route, error) {
 	if c.Repeats != RepeatsAnswered && c.ClientID == "" {
 		errs = append(errs, errors.New("a way to answer repeats under a client id, and no client id"))
 	}
-	if c.RetryFor < 0 {
-		errs = append(errs, fmt.Errorf("retry for %s is negative", c.RetryFor))
+	if c.RetryFor < shortest {
+		errs = append(errs, fmt.Errorf("retry for %s is under a millisecond", c.RetryFor))
 	}
 	var err error
 	c.days, err = keepFor(c.TTL, c.Retention)

@@ -343,8 +343,8 @@ func checkRoute(r *Route, d *decoder, path string) {
 			d.wrong(fmt.Sprintf("%sorigins[%d]", path, i), "%q is not an origin (write https://shop.example.com)", o)
 		}
 	}
-	if r.RetryFor <= 0 {
-		d.wrong(path+"retry_for", "must be more than nothing")
+	if r.RetryFor < time.Millisecond {
+		d.wrong(path+"retry_for", "must be a millisecond at least")
 	}
 	checkLife(d, path, life{r.TTL, r.Retention})
 }

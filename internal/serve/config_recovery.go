@@ -1,6 +1,8 @@
 package serve
 
 import (
+	"time"
+
 	core "github.com/postonce/poe/internal/poe"
 )
 
@@ -8,8 +10,8 @@ import (
 // one that does.
 func checkRecovery(r *Route, d *decoder, path string) {
 	oneOf(d, path+"recovery", r.Recovery, "hold", "repeat", "probe", "compensate")
-	if r.RecoverFor <= 0 {
-		d.wrong(path+"recover_for", "must be more than nothing")
+	if r.RecoverFor < time.Millisecond {
+		d.wrong(path+"recover_for", "must be a millisecond at least")
 	}
 	checkTemplate(r, d, path, template{"probe", r.Probe, true})
 	checkTemplate(r, d, path, template{"compensate", r.Compensate, false})
