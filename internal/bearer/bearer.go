@@ -88,7 +88,7 @@ func (v *Verifier) Reload() error {
 	}
 	keys, strange, err := parseSet(text)
 	if err == nil {
-		err = v.stillKnown(strange)
+		err = v.stillKnown(keys, strange)
 	}
 	if err != nil {
 		return fmt.Errorf("reading the JWK Set %s: %w", v.cfg.File, err)
@@ -101,12 +101,15 @@ func (v *Verifier) Reload() error {
 }
 
 // stillKnown refuses to pass over a key that has verified tokens until now: whom they name would be a stranger from then on, and what he had done be done again.
-func (v *Verifier) stillKnown(strange []stranger) error {
-	if v.keys.Load() == nil {
+// A stranger may bear the kid of a key that is still there (RFC 7517, section 4.5).
+func (v *Verifier) stillKnown(keys []key, strange []stranger) error {
+	before := v.keys.Load()
+	if before == nil {
 		return nil
 	}
 	for _, s := range strange {
-		if s.id != "" && slices.ContainsFunc(*v.keys.Load(), func(k key) bool { return k.id == s.id }) {
+		is := func(k key) bool { return k.id == s.id }
+		if slices.ContainsFunc(*before, is) && !slices.ContainsFunc(keys, is) {
 			return fmt.Errorf("key %d, which is in use, %s", s.place, s.why)
 		}
 	}

@@ -309,17 +309,47 @@ func TestUnknownKeysArePassedOver(t *testing.T) {
 
 // A key that is in use does not become a stranger by a slip of a pen: whoever it spoke for would be another, and what he had done be done again.
 func TestReloadPassesOverNoKeyInUse(t *testing.T) {
-	file := write(t, "", jwk(rsaKey(), map[string]any{"kid": "r", "alg": "RS256"}))
+	ec := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	for name, id := range map[string]map[string]any{"with a kid": {"kid": "r"}, "without one": {}} {
+		in := func(alg string) map[string]any {
+			change := maps.Clone(id)
+			change["alg"] = alg
+			return jwk(rsaKey(), change)
+		}
+		file := write(t, "", in("RS256"))
+		v, err := bearer.Open(bearer.Config{File: file, Clock: func() time.Time { return now }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, file, in("RS-256"), jwk(ec, map[string]any{"kid": "e"}))
+		if err := v.Reload(); err == nil || !strings.Contains(err.Error(), `key 1, which is in use, is for the algorithm "RS-256"`) {
+			t.Errorf("%s: %v", name, err)
+		}
+		head := maps.Clone(id)
+		head["alg"] = "RS256"
+		if _, err := v.Claims(sign(jwt.SigningMethodRS256, rsaKey(), b64(head), b64(good()))); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A key that others have may bear the kid of one of ours (RFC 7517, section 4.5). A set that was taken at the start is taken again, and so is a rotation of it.
+func TestReloadWithAStrangerOfTheSameKid(t *testing.T) {
+	strange := map[string]any{"kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA", "kid": "r"}
+	file := write(t, "", strange, jwk(rsaKey(), map[string]any{"kid": "r"}))
 	v, err := bearer.Open(bearer.Config{File: file, Clock: func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ec := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
-	write(t, file, jwk(rsaKey(), map[string]any{"kid": "r", "alg": "RS-256"}), jwk(ec, map[string]any{"kid": "e"}))
-	if err := v.Reload(); err == nil || !strings.Contains(err.Error(), `key 1, which is in use, is for the algorithm "RS-256"`) {
-		t.Errorf("%v", err)
+	if err := v.Reload(); err != nil {
+		t.Errorf("as it was: %v", err)
 	}
-	if _, err := v.Claims(sign(jwt.SigningMethodRS256, rsaKey(), b64(map[string]any{"alg": "RS256", "kid": "r"}), b64(good()))); err != nil {
+	ec := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	write(t, file, strange, jwk(rsaKey(), map[string]any{"kid": "r"}), jwk(ec, map[string]any{"kid": "e"}))
+	if err := v.Reload(); err != nil {
+		t.Errorf("with one more: %v", err)
+	}
+	if _, err := v.Claims(sign(jwt.SigningMethodES256, ec, b64(map[string]any{"alg": "ES256", "kid": "e"}), b64(good()))); err != nil {
 		t.Error(err)
 	}
 }
