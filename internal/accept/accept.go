@@ -11,11 +11,11 @@ import (
 // Offers are the media types that an answer can have.
 type Offers []contenttype.MediaType
 
-// Offer lists media types, the one that is preferred here first.
+// Offer lists media types, the one that is preferred here first. All are in UTF-8, and are what a range means that says so, too.
 func Offer(types ...string) Offers {
-	all := make(Offers, len(types))
-	for i, t := range types {
-		all[i] = contenttype.NewMediaType(t)
+	var all Offers
+	for _, t := range types {
+		all = append(all, contenttype.NewMediaType(t), contenttype.NewMediaType(t+";charset=utf-8"))
 	}
 	return all
 }
@@ -29,9 +29,24 @@ func (o Offers) Preferred(r *http.Request) string {
 	case "*/*":
 		return o[0].MIME()
 	}
-	best, _, err := contenttype.GetAcceptableMediaTypeFromHeader(ranges, o)
+	best, _, err := contenttype.GetAcceptableMediaTypeFromHeader(strings.ToLower(filled(ranges)), o) // a charset has no case
 	if err != nil {
 		return ""
 	}
 	return best.MIME()
+}
+
+// filled is a list without its empty elements, which mean nothing (RFC 9110, section 5.6.1.2).
+func filled(list string) string {
+	var b strings.Builder
+	for element := range strings.SplitSeq(list, ",") { // one that is quoted is in no parameter that is looked at
+		if strings.Trim(element, " \t") == "" {
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(element)
+	}
+	return b.String()
 }

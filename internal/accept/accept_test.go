@@ -21,6 +21,10 @@ func TestPreferred(t *testing.T) {
 		// Neither types nor the weight have a case, blanks may be tabs, and a list may be on several lines (section 5.3).
 		"text/html;Q=0.1, application/json": js, "Text/HTML": page, "text/html\t;\tq=0.1\t,\tapplication/json": js, "application/json;q=0.5\ntext/html": page,
 		`image/png;x="a, text/html", application/json`: js,
+		// Elements of a list may be empty, and so may lines (section 5.6.1.2). All is in the charset that it is sent in.
+		"text/html,": page, "text/html, ,\t, */*;q=0.1": page, "\ntext/html": page, "text/html\n": page, `image/png;x=",,", text/html`: page,
+		"text/html;charset=utf-8": page, `text/plain; Charset="UTF-8", text/html;q=0.5`: plain, "text/html;charset=utf-16, application/json;q=0.5": js,
+		"application/json; charset=utf-8, text/html;q=0.5": js,
 		// What is none is no wish.
 		"text/html;q=NaN": "", "text/html;q=": "", "text": "", "text/html;q=2": "", ",": "",
 	} {
