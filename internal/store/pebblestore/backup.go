@@ -86,6 +86,7 @@ func (s *Store) backup(ctx context.Context, b Backup) (store.Copied, error) {
 	if b.Progress == nil {
 		b.Progress = func(store.Progress) {}
 	}
+	b.Dir = disk.PathJoin(b.Dir) // without "..", which behind a link would lead elsewhere than where apart looks
 	if err := s.apart(b.Dir); err != nil {
 		return store.Copied{}, err
 	}

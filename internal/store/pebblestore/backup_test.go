@@ -195,6 +195,13 @@ func TestBackupLiesApartFromItsLedger(t *testing.T) {
 			t.Errorf("%s: %+v, %v", at, did, err)
 		}
 	}
+	// What ".." leads to behind a link depends on who follows it. The copy lies where it was looked whether it may.
+	if did, err := s.Backup(t.Context(), pebblestore.Backup{Dir: home + "/deep/../parent"}); err != nil {
+		t.Errorf("%+v, %v", did, err)
+	}
+	if _, err := os.Stat(own + "/parent"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it lies in the ledger's folder: %v", err)
+	}
 	disk := vfs.NewMem()
 	in, err := open(t, disk)
 	if err != nil {
