@@ -94,6 +94,9 @@ func (v *Verifier) Reload() error {
 		return fmt.Errorf("reading the JWK Set %s: %w", v.cfg.File, err)
 	}
 	for _, k := range strange {
+		if k.use == jwkset.UseEnc { // as its issuer has it
+			continue
+		}
 		v.cfg.Log.Warn().Str("file", v.cfg.File).Int("key", k.place).Str("kid", k.id).Msg("a key of the JWK Set is passed over, and its tokens are not verified: it " + k.why)
 	}
 	v.keys.Store(&keys)
@@ -120,6 +123,7 @@ func (v *Verifier) stillKnown(keys []key, strange []stranger) error {
 type stranger struct {
 	place   int // in the set, from 1 on
 	id, why string
+	use     jwkset.USE
 }
 
 func parseSet(text []byte) (keys []key, strange []stranger, err error) {
@@ -133,14 +137,11 @@ func parseSet(text []byte) (keys []key, strange []stranger, err error) {
 		if err := json.Unmarshal(member, &is); err != nil {
 			return nil, nil, fmt.Errorf("key %d: is no JSON Web Key", i+1)
 		}
-		if is.Use != "" && is.Use != jwkset.UseSig {
-			continue
-		}
-		if is.K != nil || is.D != nil {
+		if is.Use != jwkset.UseEnc && (is.K != nil || is.D != nil) {
 			return nil, nil, fmt.Errorf("key %d: is secret; a set to verify with has public keys only", i+1)
 		}
 		if what := is.unknown(); what != "" {
-			strange = append(strange, stranger{i + 1, is.Kid, what})
+			strange = append(strange, stranger{i + 1, is.Kid, what, is.Use})
 			why = append(why, fmt.Sprintf("key %d %s", i+1, what))
 			continue
 		}
@@ -175,6 +176,8 @@ func (k *kind) unknown() string {
 	curves := map[jwkset.KTY][]jwkset.CRV{jwkset.KtyRSA: nil, jwkset.KtyEC: {jwkset.CrvP256, jwkset.CrvP384, jwkset.CrvP521}, jwkset.KtyOKP: {jwkset.CrvEd25519}}
 	on, known := curves[k.Kty]
 	switch {
+	case k.Use != "" && k.Use != jwkset.UseSig:
+		return fmt.Sprintf("is for the use %q, and not to verify", k.Use)
 	case k.Kty != "" && !known:
 		return fmt.Sprintf("is of type %q, which verifies nothing here", k.Kty)
 	case k.Alg != "" && !slices.Contains(methods, k.Alg.String()):

@@ -264,6 +264,7 @@ func TestSets(t *testing.T) {
 		"no type":      {{"n": "AQAB", "e": "AQAB"}, jwk(rsaKey(), nil)},
 		"a secret too": {{"kty": "oct", "k": "AAAA"}, jwk(rsaKey(), nil)},
 		"a new secret": {{"kty": "XX", "d": 7}, jwk(rsaKey(), nil)},
+		"a secret use": {{"kty": "XX", "use": "sgi", "d": "AAAA"}, jwk(rsaKey(), nil)},
 		"half broken":  {{"kty": "RSA", "n": "!", "e": "AQAB"}, jwk(rsaKey(), map[string]any{"kid": "a"})},
 	} {
 		_, err := bearer.Open(bearer.Config{File: write(t, "", keys...)})
@@ -286,6 +287,7 @@ func TestUnknownKeysArePassedOver(t *testing.T) {
 		"curve":           {"kty": "EC", "crv": "secp256k1", "x": "AAAA", "y": "AAAA", "kid": "x"},
 		"agreement":       {"kty": "OKP", "crv": "X25519", "x": "hSDwCYkwp1R0i33ctD73Wg2_Og0mOBr066SpjqqbTmo", "kid": "x"},
 		"Ed448":           {"kty": "OKP", "crv": "Ed448", "x": "AAAA", "kid": "x"},
+		"use":             jwk(rsaKey(), map[string]any{"use": "sgi", "kid": "x"}),
 		"the same kid":    {"kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA", "kid": "r"},
 	} {
 		var log bytes.Buffer
@@ -301,7 +303,7 @@ func TestUnknownKeysArePassedOver(t *testing.T) {
 		if _, err := v.Claims(sign(jwt.SigningMethodES256, ec, b64(map[string]any{"alg": "ES256", "kid": "x"}), b64(good()))); err == nil {
 			t.Errorf("%s: a token of it is believed", name)
 		}
-		if strings.Count(log.String(), "passed over") != 1 || !strings.Contains(log.String(), `"key":1,`) || !strings.Contains(log.String(), "which verifies nothing here") {
+		if strings.Count(log.String(), "passed over") != 1 || !strings.Contains(log.String(), `"key":1,`) || !strings.Contains(log.String(), "its tokens are not verified: it is ") {
 			t.Errorf("%s: the log says %s", name, &log)
 		}
 	}
@@ -329,6 +331,26 @@ func TestReloadPassesOverNoKeyInUse(t *testing.T) {
 		head["alg"] = "RS256"
 		if _, err := v.Claims(sign(jwt.SigningMethodRS256, rsaKey(), b64(head), b64(good()))); err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Nor by a use that is another one. Of a key that was never in use, and is to encrypt, the log says nothing: many issuers have one.
+func TestReloadKeepsTheUse(t *testing.T) {
+	ec := jwk(must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)), map[string]any{"kid": "e"})
+	var log bytes.Buffer
+	file := write(t, "", jwk(rsaKey(), map[string]any{"kid": "r", "use": "sig"}), jwk(rsaKey(), map[string]any{"kid": "x", "use": "enc"}))
+	v, err := bearer.Open(bearer.Config{File: file, Clock: func() time.Time { return now }, Log: zerolog.New(&log)})
+	if err != nil || log.Len() > 0 {
+		t.Fatalf("%v: the log says %s", err, &log)
+	}
+	for _, use := range []string{"enc", "sgi"} {
+		write(t, file, jwk(rsaKey(), map[string]any{"kid": "r", "use": use}), ec)
+		if err := v.Reload(); err == nil || !strings.Contains(err.Error(), `key 1, which is in use, is for the use "`+use+`"`) {
+			t.Errorf("%s: %v", use, err)
+		}
+		if _, err := v.Claims(sign(jwt.SigningMethodRS256, rsaKey(), b64(map[string]any{"alg": "RS256", "kid": "r"}), b64(good()))); err != nil {
+			t.Errorf("%s: %v", use, err)
 		}
 	}
 }
