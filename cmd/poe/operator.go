@@ -111,7 +111,9 @@ func (o operator) send(ctx context.Context, what order) (*http.Response, error) 
 // refused is the error for an answer that is not a 2xx.
 func (o operator) refused(res *http.Response, text string) error {
 	err := fmt.Errorf("%s answers %s: %s", o.admin, res.Status, text)
-	switch {
+	switch kind := res.Header.Get("Content-Type"); {
+	case !strings.HasPrefix(kind, "text/plain") || text == "404 page not found": // the admin listener says what is wrong in plain words
+		return &hinted{err: err, hint: "is that the admin listener? " + whereAdmin}
 	case res.StatusCode != http.StatusUnauthorized:
 		return err
 	case o.tokenFile == "":
@@ -126,9 +128,12 @@ func (o operator) refused(res *http.Response, text string) error {
 func (o operator) another() error {
 	return &hinted{
 		fmt.Errorf("%s answers, and not as the admin listener of poe does", o.admin),
-		"its address is what poe serve says at its start as admin, 127.0.0.1:8081 where it is told nothing else",
+		whereAdmin,
 	}
 }
+
+// whereAdmin says where the admin listener is.
+const whereAdmin = "its address is what poe serve says at its start as admin, 127.0.0.1:8081 where it is told nothing else"
 
 // tell sends an order that is answered with nothing.
 func (o operator) tell(ctx context.Context, path string) error {

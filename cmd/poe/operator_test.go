@@ -125,6 +125,39 @@ func TestOperatorAsksAnApplication(t *testing.T) {
 	}
 }
 
+// Most applications know no such address, and say so in their own way. Nobody takes that for what the admin listener says of an action.
+func TestOperatorAsksAnApplicationThatRefuses(t *testing.T) {
+	refuses := func(kind string, code int, text string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", kind)
+			w.WriteHeader(code)
+			_, _ = fmt.Fprintln(w, text)
+		}
+	}
+	for name, tt := range map[string]struct {
+		application http.HandlerFunc
+		hint        bool
+	}{
+		"Go's 404":           {http.NotFound, true},
+		"a page":             {refuses("text/html", http.StatusNotFound, "<h1>Not Found</h1>"), true},
+		"a problem":          {refuses("application/problem+json", http.StatusBadGateway, `{"status":502}`), true},
+		"a login":            {refuses("application/json", http.StatusUnauthorized, "{}"), true},
+		"the admin listener": {refuses("text/plain; charset=utf-8", http.StatusNotFound, "no such action"), false},
+	} {
+		s := httptest.NewServer(tt.application)
+		for _, args := range [][]string{
+			{"actions", "list"}, {"actions", "show", "x"}, {"actions", "burn", "x", "--reason", "r"}, {"callbacks", "list"}, {"callbacks", "retry", "x"}, {"free", "x"},
+			{"health"}, {"clock", "confirm"}, {"backup", t.TempDir() + "/backup"},
+		} {
+			code, out, said := operate(t.Context(), s.URL, args...)
+			if code != exitError || out != "" || strings.Contains(said, "poe: hint: is that the admin listener? its address is what poe serve says") != tt.hint {
+				t.Errorf("%v, answered with %s: exit code %d, %q, %q", args, name, code, out, said)
+			}
+		}
+		s.Close()
+	}
+}
+
 // An answer that is longer than what is read is told as that, and not as one that is no JSON.
 func TestAnswerThatIsTooLong(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
