@@ -327,7 +327,7 @@ const notDoneInTime = "not done in the time for it: "
 // endedUndone tells whether r is such a one: whatever its status is, nothing was left behind.
 func endedUndone(r *store.Record) bool {
 	return r.State == store.Done && slices.ContainsFunc(r.History, func(e store.Event) bool {
-		return e.To == store.Done && strings.HasPrefix(e.Why, notDoneInTime)
+		return e.To == store.Done && e.Who == "engine" && strings.HasPrefix(e.Why, notDoneInTime) // a person may use these words, too
 	})
 }
 

@@ -480,3 +480,17 @@ func TestLastWriteBeforeAnAcceptedOneThatWasNotDoneInTime(t *testing.T) {
 		})
 	}
 }
+
+// It is the engine that says so: a person who decides may use the same words, and is not taken for it.
+func TestDecisionInTheWordsOfTheEngine(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{{Name: "orders", Match: "POST /orders", Unique: []string{"header:X-Item"}}}
+	})
+	i := b.unknownIssue("X-Item: cup")
+	d := decision(i.ID, core.AsFailed)
+	d.Reason = "not done in the time for it: the shop says so"
+	b.decide(d)
+	if res := b.do("POST", b.issue("/orders").URI, "pears", "X-Item: cup"); res.StatusCode != 409 {
+		t.Errorf("the business key of a failure: %d", res.StatusCode)
+	}
+}
