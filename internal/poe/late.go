@@ -74,7 +74,9 @@ func (g *Gate) afterwards(claimed, stands *store.Record, next store.Record) stor
 	r := *stands
 	another := next.Method != stands.Method || next.Target != stands.Target || next.Principal != stands.Principal // request under the same name, since then
 	wrong := stands.Doubted() && !takenBackSince(stands, claimed.Claimed) && !another                             // what was taken back is not done, whatever its answer was
-	if settles(claimed, stands, &next) || next.State == store.Done && wrong {
+	undone := endedUndone(&next)
+	settled := settles(claimed, stands, &next) || next.State == store.Done && wrong && !undone // what was not done either time is still to be done
+	if settled {
 		r = next
 		r.Names, r.History, r.Attempt = stands.Names, stands.History, max(stands.Attempt, next.Attempt)
 		r.Resent, r.Undo = stands.Resent, stands.Undo
@@ -83,6 +85,9 @@ func (g *Gate) afterwards(claimed, stands *store.Record, next store.Record) stor
 	why := "a late answer arrived"
 	if next.Status == 0 {
 		why = "late word: it was not done"
+	}
+	if settled && undone {
+		why = notDoneInTime + why
 	}
 	r.Note(store.Event{At: g.now(), From: stands.State, To: r.State, Who: "engine", Why: why, Status: next.Status})
 	return r

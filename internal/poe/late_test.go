@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
@@ -220,5 +221,46 @@ func TestLateAnswerToAcceptedAgain(t *testing.T) {
 	b2.work()
 	if res := b2.do("GET", at, ""); res.StatusCode != 200 || b2.executed.Load() != 0 || b.executed.Load() != 1 {
 		t.Errorf("%d, executed %d and %d times", res.StatusCode, b.executed.Load(), b2.executed.Load())
+	}
+}
+
+// One that means "not done" says what that person has said, and takes nothing from the word that it will be done. Of what is still unknown it is the
+// end, and guards nothing.
+func TestLateRefusalOfAccepted(t *testing.T) {
+	for name, decided := range map[string]bool{"accepted again": true, "unknown": false} {
+		t.Run(name, func(t *testing.T) {
+			routes := []core.Route{{Name: "default", Match: "POST *", Unique: []string{"header:X-Item"}, RetryFor: time.Second}}
+			b := deferring(t, func(c *core.Config) { c.Routes = routes })
+			entered, leave := make(chan struct{}), make(chan struct{})
+			b.app = func(w http.ResponseWriter, _ *http.Request) {
+				close(entered)
+				<-leave
+				w.Header().Set("Retry-After", "10")
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+			i := b.issue("/orders")
+			at := monitor(t, b.do("POST", i.URI, "apples", "X-Item: cup", later))
+			var all sync.WaitGroup
+			all.Go(b.work)
+			<-entered
+			b2 := newBench(t, func(c *core.Config) { c.Store, c.Clock, c.Keys, c.Routes = b.store, b.clock, b.keys, routes })
+			b2.deferred()
+			if decided {
+				b2.decide(decision(i.ID, core.AsUnused))
+			}
+			close(leave)
+			all.Wait()
+			if decided {
+				b2.work()
+				if res := b2.do("GET", at, ""); res.StatusCode != 200 || b2.executed.Load() != 1 {
+					t.Errorf("%d, executed %d times: %v", res.StatusCode, b2.executed.Load(), b.lookup(i.ID).History)
+				}
+				return
+			}
+			b.wantState(i.ID, store.Done)
+			if res := b2.do("POST", b2.issue("/orders").URI, "pears", "X-Item: cup"); res.StatusCode != 201 {
+				t.Errorf("another one under the same business key: %d; %v", res.StatusCode, b.lookup(i.ID).History)
+			}
+		})
 	}
 }
