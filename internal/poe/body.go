@@ -51,7 +51,7 @@ func (c *call) complete(s *status) bool {
 // elsewhere tells whether the request may have been executed as another action than s, which only its claim would find.
 func (c *call) elsewhere(s *status) bool {
 	_, none := c.naming.(byNothing)
-	return none && s.record.ID.IsZero()
+	return len(c.guards) > 0 || none && s.record.ID.IsZero()
 }
 
 // source is the request, for who looks into it. Its body has been read.

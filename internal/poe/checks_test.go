@@ -463,12 +463,22 @@ func TestSpoolFullOfTheRepeat(t *testing.T) {
 			t.Fatalf("%s: %d %s", name, res.StatusCode, text(t, res))
 		}
 	}
+	uri, user := b.mint("/orders"), b.mint("/users")
 	entered, leave := b.stopped()
 	var all sync.WaitGroup
 	all.Go(func() { b.do("POST", b.mint("/orders"), strings.Repeat("x", 498)) })
 	<-entered
 	for name, send := range requests {
 		res := send()
+		if p := read(t, res).Body.(members); p["type"] != "/poe/problems/ledger-unavailable" || res.StatusCode != 503 {
+			t.Errorf("%s: %d %v", name, res.StatusCode, p)
+		}
+	}
+	for name, res := range map[string]*http.Response{ // another name leads to another action, and what guards that may be the one that was executed
+		"a key along with a POE URI":   b.do("POST", uri, "apples", alice, "Idempotency-Key: one"),
+		"a business key under a key":   b.do("POST", "/users", "ann", alice, "X-Email: ann@example.com", "Idempotency-Key: two"),
+		"a business key and a POE URI": b.do("POST", user, "ann", alice, "X-Email: ann@example.com"),
+	} {
 		if p := read(t, res).Body.(members); p["type"] != "/poe/problems/ledger-unavailable" || res.StatusCode != 503 {
 			t.Errorf("%s: %d %v", name, res.StatusCode, p)
 		}
