@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -57,5 +58,24 @@ func TestCutOffIsDecodedAsFarAsItGoes(t *testing.T) {
 				_ = res.Body.Close()
 			}
 		})
+	}
+}
+
+// HTTP/1.0 tells a cut from an end by the Content-Length alone, which there is none of here.
+func TestCutOffIsNoWholeToHTTP10(t *testing.T) {
+	content := compressed(t, "gzip", bytes.Repeat([]byte("once. "), 50))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = replay.Repeat(w, r, stored(201, http.Header{"Content-Encoding": {"gzip"}}, content[:len(content)-3]))
+	}))
+	defer s.Close()
+	c, err := net.Dial("tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	_, _ = io.WriteString(c, "GET / HTTP/1.0\r\nAccept-Encoding: identity\r\n\r\n")
+	got, err := io.ReadAll(c)
+	if err == nil && len(got) > 0 {
+		t.Errorf("%q", got)
 	}
 }

@@ -87,7 +87,7 @@ func (m *message) hasTrailer(r *http.Request) bool {
 func (m *message) send(w http.ResponseWriter, r *http.Request) error {
 	m.writeHead(w, r)
 	if bodyAllowed(m.status) && r.Method != http.MethodHead {
-		if err := m.sendContent(w); err != nil {
+		if err := m.sendContent(w, r); err != nil {
 			return fmt.Errorf("sending an answer: %w", err)
 		}
 	}
@@ -98,7 +98,7 @@ func (m *message) send(w http.ResponseWriter, r *http.Request) error {
 }
 
 // sendContent writes the content, or panics where that breaks off.
-func (m *message) sendContent(w http.ResponseWriter) error {
+func (m *message) sendContent(w http.ResponseWriter, r *http.Request) error {
 	sent := int64(len(m.here))
 	if sent > 0 {
 		if _, err := w.Write(m.here); err != nil {
@@ -112,7 +112,9 @@ func (m *message) sendContent(w http.ResponseWriter) error {
 			return dst.err
 		}
 		if err != nil {
-			_ = http.NewResponseController(w).Flush() // what there is, the head above all, would stay behind in a buffer
+			if m.size >= 0 || r.ProtoAtLeast(1, 1) { // or else where it is cut off would be its end
+				_ = http.NewResponseController(w).Flush() // what there is, the head above all, would stay behind in a buffer
+			}
 			panic(http.ErrAbortHandler)
 		}
 		sent += n

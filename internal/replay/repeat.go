@@ -96,7 +96,7 @@ func OutcomeStatus(status int) int {
 // 12.5.3). A coding that is not known, or content that is not what its coding says, is sent as it is.
 //
 // If less content is there than s.Size, it fails with ErrIncomplete, and if that cannot be told, with ErrUnreadable; nothing is written then. Any other error means
-// that the client did not take all. If the content breaks off while it is sent, Repeat sends what there is and panics with http.ErrAbortHandler,
+// that the client did not take all. If the content breaks off while it is sent, Repeat sends what there is, save to HTTP/1.0 without a length, and panics with http.ErrAbortHandler,
 // for only so the client sees that something is missing.
 func Repeat(w http.ResponseWriter, r *http.Request, s Stored) error {
 	s = s.Prepared()
