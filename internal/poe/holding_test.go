@@ -32,6 +32,9 @@ func TestStreamLetsGoOfTheBody(t *testing.T) {
 			if n, err := r.Body.Read(begun); n != 0 || err != io.EOF {
 				t.Errorf("behind its end: %d, %v", n, err)
 			}
+			if n, err := io.Copy(io.Discard, r.Body); n != 0 || err != nil {
+				t.Errorf("what is left: %d, %v", n, err)
+			}
 		},
 		"copied": func(t *testing.T, w http.ResponseWriter, r *http.Request) {
 			stream(w)

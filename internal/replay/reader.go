@@ -106,6 +106,10 @@ func (r *Reader) WriteTo(w io.Writer) (int64, error) {
 		return 0, err
 	}
 	rest := max(r.Size()-off, 0)
+	if rest == 0 && r.last { // it may be released by then, as Read does not tell either
+		r.body.readOut()
+		return 0, nil
+	}
 	mem, file, _, err := r.body.window(off, rest)
 	if err != nil || rest == 0 {
 		return 0, err
