@@ -82,15 +82,23 @@ func (g *Gate) afterwards(claimed, stands *store.Record, next store.Record) stor
 		r.Resent, r.Undo = stands.Resent, stands.Undo
 	}
 	r.Term = g.newTerm()
-	why := "a late answer arrived"
-	if next.Status == 0 {
+	why, status := "a late answer arrived", lateStatus(&next)
+	if status == 0 {
 		why = "late word: it was not done"
 	}
 	if settled && undone {
 		why = notDoneInTime + why
 	}
-	r.Note(store.Event{At: g.now(), From: stands.State, To: r.State, Who: "engine", Why: why, Status: next.Status})
+	r.Note(store.Event{At: g.now(), From: stands.State, To: r.State, Who: "engine", Why: why, Status: status})
 	return r
+}
+
+// lateStatus is the status of the answer that an end came with; 0: there was none. What is to be sent again has that of an earlier try then.
+func lateStatus(next *store.Record) int {
+	if n := len(next.History); n > 0 && next.State == store.Queued {
+		return next.History[n-1].Status
+	}
+	return next.Status
 }
 
 // settles tells whether the end of an attempt is the end of what stands: of the same attempt, of which nobody knew. That it was not done counts
@@ -108,10 +116,10 @@ func settles(claimed, stands, next *store.Record) bool {
 func (g *Gate) tellLate(stood, next *store.Record, own bool, err error) {
 	g.metrics.late.WithLabelValues(phaseOf(stood.State).word()).Inc()
 	if stood.State == store.Unknown && own {
-		g.log.Warn().Err(err).Stringer("id", next.ID).Str("route", next.Route).Int("status", next.Status).
+		g.log.Warn().Err(err).Stringer("id", next.ID).Str("route", next.Route).Int("status", lateStatus(next)).
 			Msg("a late answer arrived for an action that was unknown")
 		return
 	}
-	g.log.Error().Err(err).Stringer("id", next.ID).Str("route", next.Route).Int("status", next.Status).Stringer("state", stood.State).
+	g.log.Error().Err(err).Stringer("id", next.ID).Str("route", next.Route).Int("status", lateStatus(next)).Stringer("state", stood.State).
 		Msg("a late answer arrived for an action that was decided without it: look at its history")
 }

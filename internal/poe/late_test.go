@@ -2,6 +2,7 @@ package core_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 
 	core "github.com/postonce/poe/internal/poe"
+	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
 )
 
@@ -262,5 +264,32 @@ func TestLateRefusalOfAccepted(t *testing.T) {
 				t.Errorf("another one under the same business key: %d; %v", res.StatusCode, b.lookup(i.ID).History)
 			}
 		})
+	}
+}
+
+// Late word of a retry that was not sent is not the answer to the try before it.
+func TestLateWordOfARetryThatWasNotSent(t *testing.T) {
+	b := deferring(t, nil)
+	b.app = answering(429, "Retry-After: 1")
+	i := b.issue("/orders")
+	monitor(t, b.do("POST", i.URI, "apples", later))
+	b.work()
+	b.advance(time.Second)
+	entered, leave := make(chan struct{}), make(chan struct{})
+	b.gate.Defer(executing(func(context.Context, *replay.Request, *replay.Recorder) (replay.Proof, error) {
+		close(entered)
+		<-leave
+		return replay.Unsent, io.EOF
+	}))
+	var all sync.WaitGroup
+	all.Go(b.work)
+	<-entered
+	b.restarted()
+	b.wantState(i.ID, store.Unknown)
+	close(leave)
+	all.Wait()
+	r := b.wantState(i.ID, store.Queued)
+	if last := r.History[len(r.History)-1]; last.Why != "late word: it was not done" || last.Status != 0 {
+		t.Errorf("%v", r.History)
 	}
 }
