@@ -33,7 +33,7 @@ func (x *exchange) receive() (last, refused bool, err error) {
 	if err != nil {
 		return true, false, fmt.Errorf("reading the answer's head: %w", err)
 	}
-	x.conn.head = -1
+	x.conn.headRead()
 	// Content that there cannot be may follow all the same. A 304 has the length of what it stands for.
 	odd := resp.StatusCode == http.StatusNoContent && !slices.Contains([]string{"", "0"}, resp.Header.Get("Content-Length")) ||
 		(resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified) && len(resp.TransferEncoding) > 0

@@ -59,10 +59,7 @@ type ending interface {
 // though ctx may have one: that is lifted where an answer streams.
 func (c *conn) begin(ctx context.Context) (stop func() bool) {
 	c.before = c.wire.accepted.Load()
-	c.head, c.failure = headLimit, nil
-	if c.seen = c.seen[:0]; cap(c.seen) > seenKept {
-		c.seen = nil
-	}
+	c.head, c.failure, c.seen = headLimit, nil, c.seen[:0]
 	if e, ok := ctx.(ending); ok {
 		return e.AfterFunc(c.expire)
 	}
@@ -71,6 +68,14 @@ func (c *conn) begin(ctx context.Context) (stop func() bool) {
 
 // seenKept is the room for heads that a connection keeps for its next exchange, in bytes.
 const seenKept = 8 << 10
+
+// headRead says that the final head was read: what follows has no limit, and may take its time.
+func (c *conn) headRead() {
+	c.head = -1
+	if cap(c.seen) > seenKept {
+		c.seen = nil
+	}
+}
 
 // restoreConnection gives the head that was read last its Connection back: net/http takes it out where it says "close", with the names of other fields beside
 // that, which are not for the client either (RFC 9110, section 7.6.1).

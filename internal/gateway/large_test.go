@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"runtime"
 	"strconv"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -104,4 +106,43 @@ func TestLargeBothWays(t *testing.T) {
 	} else {
 		t.Logf("%d KiB of extra heap", most>>10)
 	}
+}
+
+// A large head is forgotten with its answer, and not with the next one on its connection, which may wait for long.
+func TestLargeHeadIsForgotten(t *testing.T) {
+	const conns, size = 16, 800 << 10
+	answer := "HTTP/1.1 200 OK\r\nX-Long: " + strings.Repeat("x", size) + "\r\nContent-Length: 0\r\n\r\n"
+	var all, there sync.WaitGroup
+	there.Add(conns)
+	u := listen(t, func(p *peer, _ int) {
+		p.request()
+		there.Done()
+		there.Wait()
+		p.say(answer)
+		p.hang()
+	})
+	g := newGateway(t, u.address)
+	held := func() uint64 {
+		runtime.GC()
+		runtime.GC() // what a sync.Pool has
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	spool, req := newSpool(t), post(t, "x")
+	before := held()
+	for range conns {
+		all.Go(func() {
+			rec := replay.NewRecorder(replay.RecorderConfig{Spool: spool})
+			defer rec.Release()
+			if proof, err := g.Execute(t.Context(), req, rec); proof != replay.Complete {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if after := held(); after > before+conns*size/4 {
+		t.Errorf("%d idle connections hold %d bytes", conns, after-before)
+	}
+	runtime.KeepAlive(g)
 }
