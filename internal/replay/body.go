@@ -195,27 +195,19 @@ func (b *Body) ReadAll() ([]byte, error) {
 }
 
 // LetGo says that nobody needs the content any more but who has a LastReader: it is released as soon as that one has come to its end, or has closed it.
-func (b *Body) LetGo() {
-	if b == nil {
-		return
-	}
-	b.mu.Lock()
-	b.letGo = true
-	over := b.out
-	b.mu.Unlock()
-	if over {
-		b.Release()
-	}
-}
+func (b *Body) LetGo() { b.doneWith(false) }
 
 // readOut says that who was to read it last needs no more of it.
-func (b *Body) readOut() {
+func (b *Body) readOut() { b.doneWith(true) }
+
+// doneWith notes that its last reader, or that everybody else, needs no more of it.
+func (b *Body) doneWith(last bool) {
 	if b == nil {
 		return
 	}
 	b.mu.Lock()
-	b.out = true
-	over := b.letGo
+	b.out, b.letGo = b.out || last, b.letGo || !last
+	over := b.out && b.letGo
 	b.mu.Unlock()
 	if over {
 		b.Release()
