@@ -207,7 +207,9 @@ const takenBackBy = "taken back: answered "
 
 // takenBackSince tells whether an attempt of r that was claimed at that time, or later, was taken back.
 func takenBackSince(r *store.Record, claimed time.Time) bool {
-	return slices.ContainsFunc(r.History, func(e store.Event) bool { return strings.HasPrefix(e.Why, takenBackBy) && !e.At.Before(claimed) })
+	return slices.ContainsFunc(r.History, func(e store.Event) bool {
+		return e.Who == "recovery" && strings.HasPrefix(e.Why, takenBackBy) && !e.At.Before(claimed)
+	})
 }
 
 // wasLeft tells whether an unknown action was left to a person since it became unknown, whatever lines came into its history after that.

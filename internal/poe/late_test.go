@@ -207,7 +207,7 @@ func TestFreeWhileItRuns(t *testing.T) {
 	}
 }
 
-// An answer that comes when the action is accepted again, on a person's word, keeps it from being executed a second time.
+// An answer that comes when the action is accepted again, on a person's word, keeps it from being executed a second time. That word is not taken for recovery's.
 func TestLateAnswerToAcceptedAgain(t *testing.T) {
 	b := deferring(t, nil)
 	entered, leave := b.stopped()
@@ -217,7 +217,9 @@ func TestLateAnswerToAcceptedAgain(t *testing.T) {
 	all.Go(b.work)
 	<-entered
 	b2 := b.restarted()
-	b2.decide(decision(i.ID, core.AsUnused))
+	d := decision(i.ID, core.AsUnused)
+	d.Reason = "taken back: answered by phone"
+	b2.decide(d)
 	close(leave)
 	all.Wait()
 	b2.work()
