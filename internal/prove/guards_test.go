@@ -100,7 +100,9 @@ var guards = []guard{
 		"\tr.WriteHeader(http.StatusOK)\n\treturn r.cfg.Spool.copyIn(r.writeChunk, src, math.MaxInt64)\n", "", "TestCopyThatFailsBeforeItBegins"},
 	{"a small body is not compared for minutes", "internal/content/digest.go", "if n == maxParts || lines > 10*maxParts {", "if n == 1<<30 || lines < 0 {", engine, "TestManyPartsAreComparedInTime"},
 	{"nobody anonymous is taken for another", engine + "etag.go", "a.mine, a.alike = false, o.method != http.MethodPost", "a.mine, a.alike = true, o.method != http.MethodPost", engine, "TestTagOfAnotherVisitor"},
-	{"what was burned in doubt keeps its business key", engine + "names.go", "inDoubt := r.State == store.Burned && burnedInDoubt(r)", "inDoubt := r.State == store.Done && burnedInDoubt(r)", engine, "TestBurnInDoubtKeepsTheBusinessKey"},
+	{"what was burned in doubt keeps its business key", engine + "names.go", "r.State == store.Burned && !burnedInDoubt(r) || endedUndone(r)", "r.State == store.Burned || endedUndone(r)", engine, "TestBurnInDoubtKeepsTheBusinessKey"},
+	{"a person's word is not the engine's", engine + "async.go", `e.To == store.Done && e.Who == "engine" && `, "e.To == store.Done && ", engine, "TestDecisionInTheWordsOfTheEngine"},
+	{"a person's word is not recovery's", engine + "compensate.go", `e.Who == "recovery" && strings.HasPrefix(e.Why, takenBackBy)`, "strings.HasPrefix(e.Why, takenBackBy)", engine, "TestLateAnswerToAcceptedAgain"},
 	{"the client repeats no POST that nobody vouches for", "internal/client/post.go", "\tif !p.guarded && p.sent {", "\tif false {", "internal/client/", "TestMintedIsNotGuarded"},
 }
 
