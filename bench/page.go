@@ -27,7 +27,7 @@ func (b *bench) text(ctx context.Context, m measured, args []string) string {
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(&t, format, args...) } // a buffer takes it
 	say("`%s`\n\n", strings.TrimSpace("cd bench && go run . "+strings.Join(args, " ")))
 	say("%s\n", report.Machine(ctx, root, b.clock()))
-	say("Load, application and server share the cores; servers that only wait are stopped meanwhile. Rounds of %s, interleaved, medians of %d at %d connections and of %d at others (of two the lower);\n",
+	say("Load, application and server share the cores; servers that only wait are stopped meanwhile (of PostgreSQL the first process). Rounds of %s, interleaved, medians of %d at %d connections and of %d at others (of two the lower);\n",
 		b.duration, b.rounds, b.compared(), min(b.rounds, forThePlot))
 	say("load by %s, its latencies corrected by it for what it did not send while it waited. A sync (4 KiB appended, `fdatasync`) takes %.2f ms at the median.\n\n",
 		b.wrk.Version(ctx), float64(m.sync.Microseconds())/1e3)

@@ -336,7 +336,7 @@ func (g *Gate) burned(r *store.Record) *problem {
 	switch e := burnedBy(r); {
 	case burnedInDoubt(r):
 		p.Retry, p.Detail = retryNever, "it was sent before, and nobody knows whether it was executed then"
-	case strings.HasPrefix(e.Why, takenBackBy):
+	case tookBack(e):
 		p.Detail = "nobody cancelled it: it was sent, nobody knew whether it was executed, and it was taken back"
 	case e.Who == "recovery":
 		p.Detail = "nobody cancelled it: it was sent, and turned out not to have been done"

@@ -207,9 +207,12 @@ const takenBackBy = "taken back: answered "
 
 // takenBackSince tells whether an attempt of r that was claimed at that time, or later, was taken back.
 func takenBackSince(r *store.Record, claimed time.Time) bool {
-	return slices.ContainsFunc(r.History, func(e store.Event) bool {
-		return e.Who == "recovery" && strings.HasPrefix(e.Why, takenBackBy) && !e.At.Before(claimed)
-	})
+	return slices.ContainsFunc(r.History, func(e store.Event) bool { return tookBack(e) && !e.At.Before(claimed) })
+}
+
+// tookBack tells whether a line of history says that an action was taken back. A person may use these words, too.
+func tookBack(e store.Event) bool {
+	return e.Who == "recovery" && strings.HasPrefix(e.Why, takenBackBy)
 }
 
 // wasLeft tells whether an unknown action was left to a person since it became unknown, whatever lines came into its history after that.

@@ -494,3 +494,16 @@ func TestDecisionInTheWordsOfTheEngine(t *testing.T) {
 		t.Errorf("the business key of a failure: %d", res.StatusCode)
 	}
 }
+
+// Nor is a person who voids an action taken for the policy that takes back.
+func TestBurnInTheWordsOfRecovery(t *testing.T) {
+	b := deferring(t, nil)
+	i := b.issue("/orders")
+	at := monitor(t, b.do("POST", i.URI, "apples", later))
+	d := decision(i.ID, core.AsBurned)
+	d.Reason = "taken back: answered by phone"
+	b.decide(d)
+	if p := wantProblem(t, b.do("GET", at, ""), 410, "burned"); p["detail"] != nil {
+		t.Errorf("%v", p)
+	}
+}
