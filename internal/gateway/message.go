@@ -87,6 +87,9 @@ func (m *message) head(req *replay.Request, host string, said hearsay) error {
 	for _, own := range req.Forward {
 		f.put(own.Name, own.Value)
 	}
+	if req.Version != "" {
+		f.put("Via", via(req.Version))
+	}
 	f.forwardedFor(said)
 	f.framing()
 	m.add("\r\n")

@@ -13,7 +13,7 @@ import (
 
 // What the upstream reads, octet for octet.
 func TestRequestOnTheWire(t *testing.T) {
-	const forwarded = "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Host: shop.example\r\nX-Forwarded-Proto: http\r\n"
+	const forwarded = "Via: 1.1 poe\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Host: shop.example\r\nX-Forwarded-Proto: http\r\n"
 	tests := []struct {
 		name   string
 		body   string
@@ -54,6 +54,12 @@ func TestRequestOnTheWire(t *testing.T) {
 				"Host": {"evil"}, "Content-Length": {"77"},
 			}
 		}, body: "b", want: "POST /orders HTTP/1.1\r\nHost: shop.example\r\nX-Kept: 1\r\nPOE-Id: 0193\r\n" + forwarded + "Content-Length: 1\r\n\r\nb"},
+		{name: "through others before", change: func(r *replay.Request) {
+			r.Version, r.Header = "2.0", http.Header{"Via": {"1.0 fred, 1.1 p.example", "1.1 edge"}}
+		}, want: "POST /orders HTTP/1.1\r\nHost: shop.example\r\nVia: 1.0 fred, 1.1 p.example\r\nVia: 1.1 edge\r\nPOE-Id: 0193\r\n" +
+			strings.Replace(forwarded, "1.1", "2.0", 1) + "Content-Length: 0\r\n\r\n"},
+		{name: "of our own", change: func(r *replay.Request) { r.Version, r.Header = "", nil },
+			want: "POST /orders HTTP/1.1\r\nHost: shop.example\r\nPOE-Id: 0193\r\n" + strings.TrimPrefix(forwarded, "Via: 1.1 poe\r\n") + "Content-Length: 0\r\n\r\n"},
 		{name: "trailers", body: "abc", change: func(r *replay.Request) {
 			r.Header = nil
 			r.Trailer = http.Header{"X-Sum": {"1", "2"}, "A": {"x"}, "Poe-Id": {"forged"}, "Content-Length": {"9"}, "X_Y": {"z"}}
@@ -66,7 +72,7 @@ func TestRequestOnTheWire(t *testing.T) {
 			want: "POST /orders HTTP/1.1\r\nHost: shop.example\r\nPOE-Id: 0193\r\n" + forwarded + "Content-Length: 3\r\n\r\nabc"},
 		{name: "over TLS, from nobody, to a port", change: func(r *replay.Request) {
 			r.Header, r.TLS, r.RemoteAddr, r.Host = nil, new(tls.ConnectionState), "@", "[::1]:8443"
-		}, want: "POST /orders HTTP/1.1\r\nHost: [::1]:8443\r\nPOE-Id: 0193\r\nX-Forwarded-Host: [::1]:8443\r\nX-Forwarded-Proto: https\r\n" +
+		}, want: "POST /orders HTTP/1.1\r\nHost: [::1]:8443\r\nPOE-Id: 0193\r\nVia: 1.1 poe\r\nX-Forwarded-Host: [::1]:8443\r\nX-Forwarded-Proto: https\r\n" +
 			"Content-Length: 0\r\n\r\n"},
 	}
 	for _, tt := range tests {

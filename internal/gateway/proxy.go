@@ -9,6 +9,7 @@ import (
 	"net/http/httptrace"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -21,7 +22,7 @@ const continueTimeout = time.Second
 
 // Proxy passes requests on as they are: whatever is not protected. It streams both ways, carries websockets, takes HTTP/2 in, and
 // never repeats an unsafe request. Requests keep their Host and target; they lose what only a gateway may say
-// (see Execute) and get X-Forwarded-For, -Host and -Proto. Answers lose POE-State and POE-Links. What fails is given to Config.Error.
+// (see Execute) and get Via, X-Forwarded-For, -Host and -Proto. Answers lose POE-State and POE-Links. What fails is given to Config.Error.
 func (g *Gateway) Proxy() http.Handler { return g.proxy }
 
 // Asker is Proxy, with connections of its own: a question of ours to the upstream must not wait for what clients keep open.
@@ -128,6 +129,7 @@ func (g *Gateway) rewrite(pr *httputil.ProxyRequest) {
 	pinKeys(pr.Out.Header)
 	onlyWebsocket(pr.Out)
 	passTrailers(pr)
+	pr.Out.Header["Via"] = append(slices.Clip(pr.Out.Header["Via"]), via(replay.Version(pr.In)))
 	said := g.heard(pr.In.RemoteAddr, pr.In.Host, pr.In.TLS != nil, pr.In.Header)
 	said.tell(pr)
 }

@@ -90,6 +90,8 @@ func TestProxyRequest(t *testing.T) {
 			want: "GET / HTTP/1.1\r\nHost: shop.example\r\nPoe: 1\r\n" + forwardedFields, code: 200},
 		{name: "nothing of ours can be stripped", send: "GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: X-Forwarded-For, X-Forwarded-Host, POE-Id, X-Mine\r\nX-Mine: 1\r\n\r\n",
 			want: "GET / HTTP/1.1\r\nHost: shop.example\r\n" + forwardedFields, code: 200},
+		{name: "through others before", send: "GET / HTTP/1.0\r\nHost: shop.example\r\nVia: 1.0 fred\r\nVia: 1.1 edge\r\n\r\n",
+			want: "GET / HTTP/1.1\r\nHost: shop.example\r\nVia: 1.0 fred\r\nVia: 1.1 edge\r\n" + strings.Replace(forwardedFields, "1.1", "1.0", 1), code: 200},
 		{name: "no tunnel of HTTP/2", send: "GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n\r\n",
 			want: "GET / HTTP/1.1\r\nHost: shop.example\r\n" + forwardedFields, code: 200},
 		{name: "no upgrade of a POST", send: "POST / HTTP/1.1\r\nHost: shop.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n",
@@ -139,7 +141,7 @@ func TestProxyRequest(t *testing.T) {
 	}
 }
 
-const forwardedFields = "X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Host: shop.example\r\nX-Forwarded-Proto: http\r\n\r\n"
+const forwardedFields = "Via: 1.1 poe\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Host: shop.example\r\nX-Forwarded-Proto: http\r\n\r\n"
 
 // net/http repeats a request that has a key and no body. Through Proxy an unsafe one reaches the upstream once, key or not.
 func TestProxyRepeatsNothingUnsafe(t *testing.T) {

@@ -20,6 +20,19 @@ type Request struct {
 
 	RemoteAddr string               // of the client, as http.Request has it
 	TLS        *tls.ConnectionState // of the client's connection; nil without TLS
+	Version    string               // of HTTP, in which the client sent it ("1.1", "2.0"); "": it is a request of our own
+}
+
+// Version is that of HTTP in which a request came: "1.0", "1.1", "2.0".
+func Version(r *http.Request) string {
+	switch {
+	case r.ProtoMajor == 2:
+		return "2.0"
+	case r.ProtoMajor == 1 && r.ProtoMinor == 0:
+		return "1.0"
+	default:
+		return "1.1"
+	}
 }
 
 // A Field is one field line.

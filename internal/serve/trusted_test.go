@@ -14,7 +14,7 @@ import (
 func TestTrustedProxyIsHeardOnEveryWay(t *testing.T) {
 	heard := make(chan string, 4)
 	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		heard <- r.Header.Get("X-Forwarded-Proto") + " " + r.Header.Get("X-Forwarded-Host") + " " + r.Header.Get("X-Forwarded-For")
+		heard <- r.Header.Get("X-Forwarded-Proto") + " " + r.Header.Get("X-Forwarded-Host") + " " + r.Header.Get("X-Forwarded-For") + " via " + strings.Join(r.Header["Via"], ", ")
 		w.WriteHeader(http.StatusCreated)
 	}))
 	defer app.Close()
@@ -22,8 +22,8 @@ func TestTrustedProxyIsHeardOnEveryWay(t *testing.T) {
 		name, want string
 		trusted    []string
 	}{
-		{"trusted", "https shop.example 203.0.113.9, 127.0.0.1", []string{"127.0.0.1"}},
-		{"nobody", "http 127.0.0.1:0 127.0.0.1", nil},
+		{"trusted", "https shop.example 203.0.113.9, 127.0.0.1 via 1.0 edge, 1.1 poe", []string{"127.0.0.1"}},
+		{"nobody", "http 127.0.0.1:0 127.0.0.1 via 1.0 edge, 1.1 poe", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := config(t, app.URL)
@@ -40,7 +40,7 @@ func TestTrustedProxyIsHeardOnEveryWay(t *testing.T) {
 				{"is executed later", "POST", "/orders", 202, []string{"Idempotency-Key: later", "Prefer: respond-async"}},
 			} {
 				res, body := do(t, way.method, s.at.URL+way.path, "", append(way.fields,
-					"X-Forwarded-For: 203.0.113.9", "X-Forwarded-Host: shop.example", "X-Forwarded-Proto: https")...)
+					"Via: 1.0 edge", "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Host: shop.example", "X-Forwarded-Proto: https")...)
 				if res.StatusCode != way.status {
 					t.Fatalf("%s: status %d, want %d: %s", way.name, res.StatusCode, way.status, body)
 				}
