@@ -20,19 +20,6 @@ func untrusted(name string) bool {
 		hasPrefixFold(name, "POE-")
 }
 
-// via says that a request came through here in that version of HTTP, as a gateway must (RFC 9110 section 7.6.3). It comes after what the client's
-// Via says of those before.
-func via(version string) string {
-	switch version {
-	case "2.0":
-		return "2.0 poe"
-	case "1.0":
-		return "1.0 poe"
-	default:
-		return "1.1 poe"
-	}
-}
-
 func hasPrefixFold(s, prefix string) bool {
 	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 }

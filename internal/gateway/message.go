@@ -87,8 +87,8 @@ func (m *message) head(req *replay.Request, host string, said hearsay) error {
 	for _, own := range req.Forward {
 		f.put(own.Name, own.Value)
 	}
-	if req.Version != "" {
-		f.put("Via", via(req.Version))
+	if req.Via != "" {
+		f.put("Via", req.Via)
 	}
 	f.forwardedFor(said)
 	f.framing()

@@ -55,10 +55,10 @@ func TestRequestOnTheWire(t *testing.T) {
 			}
 		}, body: "b", want: "POST /orders HTTP/1.1\r\nHost: shop.example\r\nX-Kept: 1\r\nPOE-Id: 0193\r\n" + forwarded + "Content-Length: 1\r\n\r\nb"},
 		{name: "through others before", change: func(r *replay.Request) {
-			r.Version, r.Header = "2.0", http.Header{"Via": {"1.0 fred, 1.1 p.example", "1.1 edge"}}
+			r.Via, r.Header = "2.0 poe", http.Header{"Via": {"1.0 fred, 1.1 p.example", "1.1 edge"}}
 		}, want: "POST /orders HTTP/1.1\r\nHost: shop.example\r\nVia: 1.0 fred, 1.1 p.example\r\nVia: 1.1 edge\r\nPOE-Id: 0193\r\n" +
 			strings.Replace(forwarded, "1.1", "2.0", 1) + "Content-Length: 0\r\n\r\n"},
-		{name: "of our own", change: func(r *replay.Request) { r.Version, r.Header = "", nil },
+		{name: "of our own", change: func(r *replay.Request) { r.Via, r.Header = "", nil },
 			want: "POST /orders HTTP/1.1\r\nHost: shop.example\r\nPOE-Id: 0193\r\n" + strings.TrimPrefix(forwarded, "Via: 1.1 poe\r\n") + "Content-Length: 0\r\n\r\n"},
 		{name: "trailers", body: "abc", change: func(r *replay.Request) {
 			r.Header = nil

@@ -129,7 +129,7 @@ func (g *Gateway) rewrite(pr *httputil.ProxyRequest) {
 	pinKeys(pr.Out.Header)
 	onlyWebsocket(pr.Out)
 	passTrailers(pr)
-	pr.Out.Header["Via"] = append(slices.Clip(pr.Out.Header["Via"]), via(replay.Version(pr.In)))
+	pr.Out.Header["Via"] = append(slices.Clip(pr.Out.Header["Via"]), replay.Via(pr.In))
 	said := g.heard(pr.In.RemoteAddr, pr.In.Host, pr.In.TLS != nil, pr.In.Header)
 	said.tell(pr)
 }

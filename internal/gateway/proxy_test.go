@@ -88,7 +88,7 @@ func TestProxyRequest(t *testing.T) {
 		{name: "nothing that only a gateway may say", send: "GET / HTTP/1.1\r\nHost: shop.example\r\nPOE: 1\r\nPOE-Id: x\r\npoe_id: x\r\nPoE_state: x\r\n" +
 			"POE-State: done\r\nX-Forwarded-For: 127.0.0.1\r\nX_Forwarded_For: 127.0.0.1\r\nX-Forwarded-Host: evil\r\nX-Forwarded-Port: 1\r\nForwarded: for=x\r\n\r\n",
 			want: "GET / HTTP/1.1\r\nHost: shop.example\r\nPoe: 1\r\n" + forwardedFields, code: 200},
-		{name: "nothing of ours can be stripped", send: "GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: X-Forwarded-For, X-Forwarded-Host, POE-Id, X-Mine\r\nX-Mine: 1\r\n\r\n",
+		{name: "nothing of ours can be stripped", send: "GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: Via, X-Forwarded-For, X-Forwarded-Host, POE-Id, X-Mine\r\nX-Mine: 1\r\n\r\n",
 			want: "GET / HTTP/1.1\r\nHost: shop.example\r\n" + forwardedFields, code: 200},
 		{name: "through others before", send: "GET / HTTP/1.0\r\nHost: shop.example\r\nVia: 1.0 fred\r\nVia: 1.1 edge\r\n\r\n",
 			want: "GET / HTTP/1.1\r\nHost: shop.example\r\nVia: 1.0 fred\r\nVia: 1.1 edge\r\n" + strings.Replace(forwardedFields, "1.1", "1.0", 1), code: 200},

@@ -192,7 +192,7 @@ func post(t testing.TB, body string, change ...func(*replay.Request)) *replay.Re
 		Body:       b,
 		Forward:    []replay.Field{{Name: "POE-Id", Value: "0193"}},
 		RemoteAddr: "192.0.2.7:4711",
-		Version:    "1.1",
+		Via:        "1.1 poe",
 	}
 	for _, c := range change {
 		c(req)

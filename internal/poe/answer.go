@@ -203,7 +203,7 @@ func (c *call) request(id store.ID, attempt uint16) *replay.Request {
 		room [forwardedMost]replay.Field
 	}{q: replay.Request{
 		Method: c.method, Target: c.target, Host: c.r.Host, Header: g.endToEnd(c.r.Header), Trailer: c.r.Trailer,
-		Body: c.body, RemoteAddr: c.r.RemoteAddr, TLS: c.r.TLS, Version: replay.Version(c.r),
+		Body: c.body, RemoteAddr: c.r.RemoteAddr, TLS: c.r.TLS, Via: replay.Via(c.r),
 	}}
 	q := &all.q
 	q.Forward = forwarded(all.room[:0], q.Header, id, attempt)

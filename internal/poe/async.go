@@ -72,7 +72,7 @@ func (c *call) keepRequest(ctx context.Context, id store.ID, term store.Term) (s
 	q := c.request(id, 0)
 	q.Header.Set("Host", q.Host) // net/http keeps it out of the fields, so it is free
 	q.Header.Set("Remote-Addr", q.RemoteAddr)
-	q.Header.Set("Remote-Version", q.Version)
+	q.Header.Set("Remote-Via", q.Via)
 	q.Header.Del("Remote-Tls")
 	if q.TLS != nil {
 		q.Header.Set("Remote-Tls", "1")
@@ -127,12 +127,12 @@ func (g *Gate) storedRequest(ctx context.Context, r *store.Record) (*replay.Requ
 	}
 	q := &replay.Request{
 		Method: r.Method, Target: r.Target, Host: h.Get("Host"), Header: h, Trailer: trailer,
-		RemoteAddr: h.Get("Remote-Addr"), Version: h.Get("Remote-Version"),
+		RemoteAddr: h.Get("Remote-Addr"), Via: h.Get("Remote-Via"),
 	}
 	if h.Get("Remote-Tls") != "" {
 		q.TLS = &tls.ConnectionState{}
 	}
-	for _, name := range []string{"Host", "Remote-Addr", "Remote-Version", "Remote-Tls", callbackKept} {
+	for _, name := range []string{"Host", "Remote-Addr", "Remote-Via", "Remote-Tls", callbackKept} {
 		h.Del(name)
 	}
 	var content io.Reader = strings.NewReader(string(r.Request.Content))

@@ -92,7 +92,7 @@ func TestAsync(t *testing.T) {
 			b.work()
 			b.work()
 			if b.executed.Load() != 1 || string(got) != tc.body || seen.RequestURI != "/orders?x=1" || seen.Method != "POST" || seen.Host != "example.com" ||
-				seen.Header.Get("Authorization") == "" || fmt.Sprint(seen.Header["X-Repeated"]) != "[a b]" || seen.Header.Get("POE-Id") == "" || seen.Header.Get("Remote-Addr") != "" || seen.Header.Get("Remote-Version") != "" || fmt.Sprint(seen.Header["Prefer"]) != "[return=minimal]" {
+				seen.Header.Get("Authorization") == "" || fmt.Sprint(seen.Header["X-Repeated"]) != "[a b]" || seen.Header.Get("POE-Id") == "" || seen.Header.Get("Remote-Addr") != "" || seen.Header.Get("Remote-Via") != "" || fmt.Sprint(seen.Header["Prefer"]) != "[return=minimal]" {
 				t.Errorf("executed %d times: %v, %d bytes", b.executed.Load(), seen, len(got))
 			}
 			out := b.do("GET", at, "", alice)

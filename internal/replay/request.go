@@ -20,18 +20,19 @@ type Request struct {
 
 	RemoteAddr string               // of the client, as http.Request has it
 	TLS        *tls.ConnectionState // of the client's connection; nil without TLS
-	Version    string               // of HTTP, in which the client sent it ("1.1", "2.0"); "": it is a request of our own
+	Via        string               // what we add to Via; "": it is a request of our own
 }
 
-// Version is that of HTTP in which a request came: "1.0", "1.1", "2.0".
-func Version(r *http.Request) string {
+// Via says that a request came through here, and in which version of HTTP it came, as a gateway must (RFC 9110 section 7.6.3).
+// It goes after what the Via of the request says of those before.
+func Via(r *http.Request) string {
 	switch {
 	case r.ProtoMajor == 2:
-		return "2.0"
+		return "2.0 poe"
 	case r.ProtoMajor == 1 && r.ProtoMinor == 0:
-		return "1.0"
+		return "1.0 poe"
 	default:
-		return "1.1"
+		return "1.1 poe"
 	}
 }
 

@@ -202,7 +202,7 @@ type ownHop struct {
 func (h *ownHop) exchange(w http.ResponseWriter, r *http.Request, n notary) error {
 	q := &replay.Request{
 		Method: r.Method, Target: "/orders", Host: r.Host, Header: r.Header, Body: h.spool.New(), RemoteAddr: r.RemoteAddr,
-		Version: replay.Version(r),
+		Via: replay.Via(r),
 	}
 	defer q.Body.Release()
 	if _, err := io.Copy(q.Body, r.Body); err != nil {
