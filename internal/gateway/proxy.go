@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -84,6 +86,10 @@ func (g *Gateway) newProxy(t *crowded) http.Handler {
 			writeProblem(w, http.StatusBadRequest, "The request target has a character that must be percent-encoded.")
 			return
 		}
+		if more, limited := maxForwards(r); limited && more == 0 {
+			answerHere(w, r)
+			return
+		}
 		t.passing.Add(1)
 		defer t.passing.Add(-1)
 		p := base // a copy, to know w and the request as it came
@@ -129,6 +135,9 @@ func (g *Gateway) rewrite(pr *httputil.ProxyRequest) {
 	pinKeys(pr.Out.Header)
 	onlyWebsocket(pr.Out)
 	passTrailers(pr)
+	if more, limited := maxForwards(pr.In); limited {
+		pr.Out.Header.Set("Max-Forwards", strconv.FormatUint(more-1, 10))
+	}
 	pr.Out.Header["Via"] = append(slices.Clip(pr.Out.Header["Via"]), replay.Via(pr.In))
 	said := g.heard(pr.In.RemoteAddr, pr.In.Host, pr.In.TLS != nil, pr.In.Header)
 	said.tell(pr)
@@ -170,6 +179,25 @@ func onlyWebsocket(out *http.Request) {
 		out.Header.Del("Connection")
 		out.Header.Del("Upgrade")
 	}
+}
+
+// maxForwards is how many more times an OPTIONS or a TRACE may be forwarded, where it is limited. Other methods' Max-Forwards says nothing (RFC 9110
+// section 7.6.2). What is too large for us is the most that we can say.
+func maxForwards(r *http.Request) (more uint64, limited bool) {
+	if r.Method != http.MethodOptions && r.Method != http.MethodTrace {
+		return 0, false
+	}
+	more, err := strconv.ParseUint(r.Header.Get("Max-Forwards"), 10, 16)
+	return more, err == nil || errors.Is(err, strconv.ErrRange)
+}
+
+// answerHere is the answer to who asks this gateway and not what is behind it. A TRACE would be shown its own credentials, and is not.
+func answerHere(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodTrace {
+		writeProblem(w, http.StatusNotImplemented, "TRACE is not answered here, and its Max-Forwards lets it go no further.")
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // passTrailers carries the trailers that were announced over to the outgoing request, which net/http clones before they are there.

@@ -241,6 +241,50 @@ func TestProxyTargetOfTwoWords(t *testing.T) {
 	}
 }
 
+// Whoever counts the proxies on the way with Max-Forwards finds this one among them.
+func TestProxyMaxForwards(t *testing.T) {
+	for said, want := range map[string]struct {
+		status int
+		sent   string // upstream; "none": nothing is sent
+	}{
+		"OPTIONS / 0":                     {http.StatusNoContent, "none"},
+		"OPTIONS * 0":                     {http.StatusNoContent, "none"},
+		"TRACE / 0":                       {http.StatusNotImplemented, "none"},
+		"OPTIONS / 1":                     {http.StatusOK, "0"},
+		"OPTIONS / 07":                    {http.StatusOK, "6"},
+		"TRACE / 10":                      {http.StatusOK, "9"},
+		"TRACE / 99999999999999999999999": {http.StatusOK, "65534"},
+		"OPTIONS / -1":                    {http.StatusOK, "-1"},
+		"OPTIONS / many":                  {http.StatusOK, "many"},
+		"GET / 0":                         {http.StatusOK, "0"}, // it is about OPTIONS and TRACE only
+	} {
+		t.Run(said, func(t *testing.T) {
+			got := make(chan string, 1)
+			u := listen(t, once(func(p *peer) {
+				_, value, _ := strings.Cut(p.seen.String(), "\r\nMax-Forwards: ")
+				value, _, _ = strings.Cut(value, "\r\n")
+				got <- value
+				p.say(ok)
+			}))
+			line, value, _ := strings.Cut(said, " ")
+			target, value, _ := strings.Cut(value, " ")
+			res := answer(t, raw(t, front(t, newGateway(t, u.address)),
+				line+" "+target+" HTTP/1.1\r\nHost: a\r\nmax-forwards: "+value+"\r\nAuthorization: secret\r\n\r\n"))
+			sent := "none"
+			select {
+			case sent = <-got:
+			default:
+			}
+			if res.StatusCode != want.status || sent != want.sent {
+				t.Errorf("%d, and sent %q; want %d and %q", res.StatusCode, sent, want.status, want.sent)
+			}
+			if body, err := io.ReadAll(res.Body); err != nil || strings.Contains(string(body), "secret") {
+				t.Errorf("%s, %v", body, err)
+			}
+		})
+	}
+}
+
 // A target that was changed on the way to Proxy is the one that is sent: a token taken out of it stays out.
 func TestProxyChangedTarget(t *testing.T) {
 	got := make(chan string, 1)

@@ -2,7 +2,10 @@ package core_test
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -78,6 +81,70 @@ func TestAcceptedOfAFormerRoute(t *testing.T) {
 	if n := len(u.sent()); n != 0 {
 		t.Errorf("sent %d times", n)
 	}
+}
+
+// misplacing cannot read what lies beside the ledger, with an error of its own.
+type misplacing struct {
+	store.Store
+	err error
+}
+
+func (s *misplacing) Open(ctx context.Context, id store.ID, part store.Part) (io.ReadSeekCloser, error) {
+	if s.err != nil {
+		return nil, s.err
+	}
+	return s.Store.Open(ctx, id, part)
+}
+
+// An accepted action whose stored request is lost can never be executed: it is void after a day, in which the disk may come back, and its outcome says so. One
+// whose request only cannot be read waits as long as that is so.
+func TestAcceptedWhoseRequestIsLost(t *testing.T) {
+	accept := func(t *testing.T, wrap func(store.Store) store.Store) (b *bench, u *upstream, id, at string) {
+		t.Helper()
+		b = newBench(t, func(c *core.Config) { c.Store = wrap(c.Store) })
+		u = &upstream{answer: answers(201, "")}
+		b.behind(u)
+		res := b.do("POST", "/orders", strings.Repeat("x", 100_000), later, "Idempotency-Key: k")
+		id, _ = readState(t, res.Header)
+		return b, u, id, monitor(t, res)
+	}
+	for name, wrap := range map[string]func(store.Store) store.Store{
+		"lost":    func(s store.Store) store.Store { return &misplacing{s, fmt.Errorf("a body: %w", store.ErrNotFound)} },
+		"damaged": func(s store.Store) store.Store { return rotten{s} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, u, id, at := accept(t, wrap)
+			b.pass(20*time.Hour, 10*time.Minute)
+			b.wantState(id, store.Queued)
+			b.pass(5*time.Hour, 10*time.Minute)
+			b.wantState(id, store.Burned)
+			wantProblem(t, b.do("GET", at, ""), 410, "burned")
+			if n := len(u.sent()); n != 0 {
+				t.Errorf("sent %d times", n)
+			}
+		})
+	}
+	t.Run("not readable for two days", func(t *testing.T) {
+		var st *misplacing
+		b, u, id, _ := accept(t, func(s store.Store) store.Store { st = &misplacing{s, syscall.EIO}; return st })
+		b.pass(48*time.Hour, 10*time.Minute)
+		b.wantState(id, store.Queued)
+		st.err = nil
+		b.pass(time.Hour, 10*time.Minute)
+		if b.wantState(id, store.Done); len(u.sent()) != 1 {
+			t.Errorf("sent %d times", len(u.sent()))
+		}
+	})
+	t.Run("back within the day", func(t *testing.T) {
+		var st *misplacing
+		b, u, id, _ := accept(t, func(s store.Store) store.Store { st = &misplacing{s, store.ErrNotFound}; return st })
+		b.pass(20*time.Hour, 10*time.Minute)
+		st.err = nil
+		b.pass(time.Hour, 10*time.Minute)
+		if b.wantState(id, store.Done); len(u.sent()) != 1 {
+			t.Errorf("sent %d times", len(u.sent()))
+		}
+	})
 }
 
 // Pauses grow: an application that is away for an hour is not asked each second, and each try is two durable writes. One that asks to come again at once has

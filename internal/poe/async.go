@@ -189,7 +189,11 @@ func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.R
 		return
 	case err != nil:
 		g.log.Error().Err(err).Stringer("id", r.ID).Msg("reading an accepted request")
-		g.postpone(ctx, r, "its request could not be read")
+		why := "its request could not be read"
+		if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrCorrupt) {
+			why = lostRequest
+		}
+		g.postpone(ctx, r, why)
 		return
 	}
 	defer q.Body.Release()
@@ -239,8 +243,11 @@ func (c *route) retries(r *store.Record) time.Duration {
 // longestHindrance is how long an accepted action waits for what only a person can mend, such as a route that was taken out by mistake.
 const longestHindrance = 24 * time.Hour
 
-// noRoute is the only hindrance that ends what was accepted.
-const noRoute = "no route has its name any more"
+// These hindrances end what was accepted. Others, such as a full disk, may last longer, and say nothing of the action.
+const (
+	noRoute     = "no route has its name any more"
+	lostRequest = "its stored request is lost or damaged"
+)
 
 // hindered is how long r has waited for one reason: since its history has nothing else.
 func hindered(r *store.Record, why string, now time.Time) time.Duration {
@@ -257,7 +264,7 @@ func hindered(r *store.Record, why string, now time.Time) time.Duration {
 // postpone leaves an accepted action for a minute, or gives it up where the same was in its way for too long.
 func (g *Gate) postpone(ctx context.Context, r store.Record, why string) {
 	was, now := r.Term, g.now()
-	if why == noRoute && hindered(&r, why, now) >= longestHindrance {
+	if (why == noRoute || why == lostRequest) && hindered(&r, why, now) >= longestHindrance {
 		g.giveUp(ctx, r, why)
 		return
 	}
