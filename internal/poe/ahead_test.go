@@ -136,6 +136,33 @@ func TestPutOffByAClockThatWasAhead(t *testing.T) {
 	}
 }
 
+// A clock that was ahead, and is set right after it was used for longer than it can be doubted, leaves a ledger whose time is ahead. What fails then is tried
+// again all the same, in twice the time.
+func TestDueWhileTheClockIsBehind(t *testing.T) {
+	h := newHook(t)
+	h.answer = 500
+	b := calling(t, h)
+	unused := b.mint("/orders")
+	b.do("POST", b.mint("/orders"), "x", "Callback-URL: "+h.URL)
+	b.advance(-7 * 24 * time.Hour)
+	b.work()
+	if h.got() != 1 {
+		t.Fatalf("sent %d times", h.got())
+	}
+	b.work()
+	b.pass(2*time.Second, time.Second)
+	if h.got() != 1 {
+		t.Errorf("it was sent again before its pause was over")
+	}
+	h.answer = 204
+	b.pass(time.Minute, time.Second)
+	if h.got() != 2 {
+		t.Errorf("sent %d times", h.got())
+	}
+	b.pass(2*time.Hour, time.Minute)
+	wantProblem(t, b.do("POST", unused, "x"), 410, "never-used")
+}
+
 // What is due within the pauses that there are is left where it is.
 func TestPausesAreNotCutShort(t *testing.T) {
 	h := newHook(t)

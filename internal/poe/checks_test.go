@@ -318,7 +318,7 @@ func TestPreferWait(t *testing.T) {
 	}
 }
 
-// A client waits as long as it said, whatever the ledger's time does, which stands still while the wall clock is set back; and is answered as the action stands
+// A client waits as long as it said, whatever the ledger's time does, which goes at half its pace while the wall clock is set back; and is answered as the action stands
 // then, however often that was looked at meanwhile.
 func TestPreferWaitOfTheAccepted(t *testing.T) {
 	for name, tc := range map[string]struct {

@@ -327,7 +327,7 @@ func (g *Gate) Notes() []string {
 		notes = append(notes, fmt.Sprintf("the clock is %s ahead of the ledger's time: nothing is forgotten until it is corrected or confirmed (poe clock confirm)", ahead.Round(time.Second)))
 	}
 	if behind := g.clock.Behind(); behind > 0 {
-		notes = append(notes, fmt.Sprintf("the clock is %s behind the ledger's time: until it has caught up nothing expires, and what is to be done later waits", behind.Round(time.Second)))
+		notes = append(notes, fmt.Sprintf("the clock is %s behind the ledger's time: until it has caught up that goes at half its pace: what expires, or is to be done later, takes twice as long", behind.Round(time.Second)))
 	}
 	if g.lost {
 		notes = append(notes, "the ledger was restored: keys that are new to it get 503 until --accept-lost-keys")

@@ -14,7 +14,7 @@ import (
 func (g *Gate) sayTrouble(err error, id store.ID) {
 	said := g.log.Error()
 	if errors.Is(err, store.ErrUnavailable) {
-		said = g.trouble.Limit(said, g.cfg.Clock()) // the ledger's time may stand still
+		said = g.trouble.Limit(said, g.cfg.Clock()) // the ledger's time may go at another pace
 	}
 	said = said.Err(err)
 	if !id.IsZero() { // otherwise the error has it, if there is one

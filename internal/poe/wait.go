@@ -20,7 +20,7 @@ func (g *Gate) patience(r *http.Request) time.Time {
 	if err != nil && !errors.Is(err, strconv.ErrRange) || seconds == 0 {
 		return time.Time{}
 	}
-	return time.Now().Add(min(time.Duration(min(seconds, 86400))*time.Second, g.cfg.MaxWait)) //nolint:forbidigo // as the timers have it: the ledger's time may stand still
+	return time.Now().Add(min(time.Duration(min(seconds, 86400))*time.Second, g.cfg.MaxWait)) //nolint:forbidigo // as the timers have it: the ledger's time may go at another pace
 }
 
 // await blocks until somebody else's execution of id has ended, the client is no longer willing to wait, there is

@@ -47,6 +47,7 @@ var guards = []guard{
 	{"a repeated write finds its own term", stores + "decide.go",
 		"\tcase held.Term == r.Term:\n\t\treturn held, nil\n\tcase held.State != Unused:", "\tcase held.State != Unused:", stores + "memstore/", "TestStore/claim"},
 	{"time is not behind the floor", stores + "clock.go", "\tif now.Before(floor) {", "\tif now.IsZero() {", stores, "TestClock"},
+	{"the ledger's time does not pass the true one", stores + "clock.go", "(passed - c.slew.at) / 2)", "(passed - c.slew.at) * 2)", stores, "TestFloorDoesNotPassTheTime"},
 	{"what was told of the time stays", stores + "clock.go", "back > 0 && back <= tolerance", "back > 0 && back <= 0*tolerance", stores, "TestTimeThatWasToldStays"},
 	{"gate and ledger go by one clock", engine + "gate.go", "cfg.Store.Clock(),", "store.NewClock(cfg.Clock, floor.Time),", engine, "TestNeverUsedStays"},
 	{"nobody who was left behind begins an answer", engine + "engine.go", "\tdefer end.recorder.End() ", "\tdefer func() {}() ", engine, "TestStreamAfterTheHandler"},

@@ -19,9 +19,13 @@ const (
 // while it is wrong, but makes nothing forgotten, and leaves no mark once it is right again. After a leap of more than an hour nothing is
 // forgotten at all, until it is taken back or confirmed.
 //
+// A wall clock that is more than a minute behind the floor was set back wrongly, or is right again after the ledger was used with one that was ahead. The floor then
+// goes on at half the pace of monotonic time until the wall clock has caught up. So it passes the true time no further than it has, and what expires or is to
+// be done later takes twice as long, and does not wait for a clock that was a year ahead.
+//
 // At the start there is no monotonic time to compare with. A clock that is more than an hour ahead of the stored floor may be wrong, or the machine
 // was off for that long; one that is behind it is wrong. It is on trial then: it is believed when it has agreed with monotonic time for an hour. Meanwhile
-// the floor stays where it is, so that a clock which is corrected in that time has done no harm.
+// the floor does not follow it, so that a clock which is corrected in that time has done no harm.
 // All methods may be called concurrently.
 type Clock struct {
 	wall    func() time.Time
@@ -35,6 +39,10 @@ type Clock struct {
 	trial atomic.Bool
 	mu    sync.Mutex    // guards what follows, and changes of trial and shift
 	since time.Duration // when the trial began, as elapsed says it
+	slew  struct {
+		floor int64         // Unix milliseconds: where the floor was brought to at half pace
+		at    time.Duration // and when, as elapsed says it
+	}
 }
 
 // NewClock returns a clock over wall that never runs behind floor, the last time that the ledger has stored.
@@ -91,7 +99,7 @@ func (c *Clock) Ahead() time.Duration {
 	return 0
 }
 
-// Behind returns by how much the wall clock is behind the floor, while that is more than a minute, and zero otherwise. Until it has caught up, time stands still.
+// Behind returns by how much the wall clock is behind the floor, while that is more than a minute, and zero otherwise. Until it has caught up, time goes at half its pace.
 func (c *Clock) Behind() time.Duration {
 	if behind := c.Floor().Sub(c.wall()); behind > tolerance {
 		return behind
@@ -141,11 +149,14 @@ func (c *Clock) Tick() time.Time {
 }
 
 func (c *Clock) raise(now time.Time) time.Time {
-	if c.onTrial(now) {
-		return c.Floor()
-	}
+	trial := c.onTrial(now)
 	ms := now.UnixMilli()
-	if f := c.floor.Load(); f >= ms { // mostly somebody was here in this millisecond
+	switch f := c.floor.Load(); {
+	case f-ms > tolerance.Milliseconds():
+		return c.slewed(now)
+	case trial:
+		return c.Floor()
+	case f >= ms: // mostly somebody was here in this millisecond
 		return time.UnixMilli(f).UTC()
 	}
 	believed := c.expected(c.elapsed(now)).Add(tolerance)
@@ -159,6 +170,21 @@ func (c *Clock) raise(now time.Time) time.Time {
 			return time.UnixMilli(ms).UTC()
 		}
 	}
+}
+
+// slewed brings the floor on at half the pace of monotonic time, while the wall clock is behind it.
+func (c *Clock) slewed(now time.Time) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	passed, f := c.elapsed(now), c.floor.Load()
+	if f != c.slew.floor || passed < c.slew.at { // it begins
+		c.slew.floor, c.slew.at = f, passed
+	}
+	if half := ((passed - c.slew.at) / 2).Truncate(time.Millisecond); half > 0 && c.floor.CompareAndSwap(f, f+half.Milliseconds()) {
+		c.slew.floor += half.Milliseconds()
+		c.slew.at += 2 * half
+	}
+	return c.Floor()
 }
 
 // Floor returns the floor, or the zero time if there is none yet.

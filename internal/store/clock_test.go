@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/postonce/poe/internal/store"
 )
 
@@ -76,6 +78,7 @@ func TestClockIsDoubted(t *testing.T) {
 		{"a year", time.Hour, year, false, year, time.Hour + time.Minute},
 		{"taken back", 2 * time.Hour, 0, false, 0, 2*time.Hour + time.Minute},
 		{"set back a year", 3 * time.Hour, -year, false, 0, 2*time.Hour + time.Minute},
+		{"and an hour later", 4 * time.Hour, -year, false, 0, 2*time.Hour + 31*time.Minute},
 		{"right again", 4 * time.Hour, 0, false, 0, 4*time.Hour + time.Minute},
 		{"a day", 5 * time.Hour, 24 * time.Hour, false, 24 * time.Hour, 5*time.Hour + time.Minute},
 		{"a day, confirmed", 5 * time.Hour, 24 * time.Hour, true, 0, 29*time.Hour + time.Minute},
@@ -118,7 +121,7 @@ func TestClockOnTrial(t *testing.T) {
 		{"a clock without a battery, and corrected", -10 * year, 10 * time.Minute, false, 10 * time.Minute, 70 * time.Minute},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var passed time.Duration
+			var passed, behind time.Duration // how long it was behind the floor
 			off := tt.off
 			c := store.NewClock(func() time.Time { return noon.Add(passed + off) }, floor)
 			c.SetElapsed(func(time.Time) time.Duration { return passed })
@@ -129,11 +132,14 @@ func TestClockOnTrial(t *testing.T) {
 				if tt.correct > 0 && passed >= tt.correct {
 					off = 0
 				}
+				if off < -72*time.Hour {
+					behind = passed
+				}
 				ahead, raised := c.Ahead(), c.Raise()
 				if (ahead > 0) != (passed >= tt.from && passed < tt.doubted) {
 					t.Fatalf("after %s it is ahead by %s", passed, ahead)
 				}
-				if passed < tt.doubted && !raised.Equal(floor) {
+				if passed < tt.doubted && (raised.Before(floor) || raised.After(floor.Add(behind/2))) {
 					t.Fatalf("after %s the floor is %s", passed, raised)
 				}
 				if right := noon.Add(passed); passed >= tt.doubted && (raised.Before(right) || raised.After(right.Add(time.Minute))) {
@@ -161,4 +167,75 @@ func TestTimeThatWasToldStays(t *testing.T) {
 	if now := c.Tick(); now.Before(told) {
 		t.Errorf("it was %s, and is %s; the floor is %s behind", told.Format(time.TimeOnly), now.Format(time.TimeOnly), now.Sub(c.Floor()))
 	}
+}
+
+// A ledger that was used with a clock a week ahead, which is right again: its time goes on at half its pace until the clock has caught up, in this process or in
+// one after the other, so that what is to be done later is done.
+func TestClockThatIsBehind(t *testing.T) {
+	const week = 7 * 24 * time.Hour
+	for name, restarts := range map[string]bool{"one process": false, "a new process each hour": true} {
+		t.Run(name, func(t *testing.T) {
+			var passed time.Duration
+			var c *store.Clock
+			start := func(floor time.Time) {
+				begun := passed
+				c = store.NewClock(func() time.Time { return noon.Add(passed) }, floor)
+				c.SetElapsed(func(time.Time) time.Duration { return passed - begun })
+			}
+			start(noon.Add(week))
+			for ; passed < 3*week; passed += time.Minute {
+				if restarts && passed%time.Hour == 0 {
+					start(c.Floor())
+				}
+				caughtUp := passed > 2*week+2*time.Hour
+				if got, want := c.Raise().Sub(noon), max(week+passed/2, passed); got > want || got < want-3*time.Hour || caughtUp && got != want {
+					t.Fatalf("after %s the floor has come to %s, want %s", passed, got, want)
+				}
+				if now := c.Now(); now.Before(c.Floor()) {
+					t.Fatalf("after %s it is %s", passed, now)
+				}
+				if behind := c.Behind(); caughtUp && behind > 0 {
+					t.Fatalf("after %s it is behind by %s", passed, behind)
+				}
+			}
+		})
+	}
+}
+
+// However a clock is set back, and forward again to the right time, the floor does not pass that.
+func TestFloorDoesNotPassTheTime(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var passed, begun, behind time.Duration
+		var c *store.Clock
+		start := func(floor time.Time) {
+			begun = passed
+			c = store.NewClock(func() time.Time { return noon.Add(passed - behind) }, floor)
+			from := begun
+			c.SetElapsed(func(time.Time) time.Duration { return passed - from })
+		}
+		start(noon)
+		last := noon
+		for range rapid.IntRange(1, 50).Draw(t, "steps") {
+			passed += rapid.Custom(durations).Draw(t, "passes")
+			switch rapid.IntRange(0, 4).Draw(t, "what") {
+			case 0:
+				behind = rapid.Custom(durations).Draw(t, "behind")
+			case 1:
+				behind = 0
+			case 2:
+				start(c.Floor())
+			}
+			floor := c.Raise()
+			if floor.Before(last) || floor.After(noon.Add(passed)) {
+				t.Fatalf("the floor was %s and is %s, at %s", last, floor, noon.Add(passed))
+			}
+			last = floor
+		}
+	})
+}
+
+// durations are from nothing to a hundred days, short ones as often as long ones.
+func durations(t *rapid.T) time.Duration {
+	unit := rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second, time.Minute, time.Hour, 24 * time.Hour}).Draw(t, "unit")
+	return time.Duration(rapid.IntRange(0, 100).Draw(t, "units")) * unit
 }

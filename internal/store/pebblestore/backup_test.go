@@ -952,7 +952,7 @@ func TestRestoreOfAnIdleLedgerWithAClockBehind(t *testing.T) {
 	}
 }
 
-// A restore with a clock that is a year ahead leaves a ledger whose time stands still, and its log says so. With the clock set right it can be made again.
+// A restore with a clock that is a year ahead leaves a ledger whose time goes at half its pace, and its log says so. With the clock set right it can be made again.
 func TestRestoredByAClockThatIsAhead(t *testing.T) {
 	disk := vfs.NewMem()
 	used(t, disk, 3)

@@ -254,7 +254,7 @@ func copyChecked(disk vfs.FS, from, to string, c copied) error {
 }
 
 // mostAhead is by how much the youngest id of a lost ledger may be ahead and still be worthless after a restore: a clock that took local time for UTC is, by less
-// than a day, and the ledger's time stands still until it is over. What was named by one that was a year ahead must not hold the ledger up for a year: its
+// than a day, and the ledger's time goes at half its pace until it is over. What was named by one that was a year ahead must not slow the ledger down for two: its
 // POE URI is good for nothing until then.
 const mostAhead = 24 * time.Hour
 

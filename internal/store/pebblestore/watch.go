@@ -50,7 +50,7 @@ func (s *Store) watch() {
 	switch {
 	case behind > 0 && !s.behind:
 		s.c.Log.Error().Dur("behind", behind).Time("ledger", s.clock.Floor()).
-			Msg("the clock is behind the ledger's time, which stands still until it has caught up: nothing expires, and what is to be done later waits. If the clock is right, the ledger was used, or restored, with one that was ahead")
+			Msg("the clock is behind the ledger's time, which goes at half its pace until it has caught up: what expires, or is to be done later, takes twice as long. If the clock is right, the ledger was used, or restored, with one that was ahead")
 	case behind == 0 && s.behind:
 		s.c.Log.Warn().Msg("the clock has caught up with the ledger's time")
 	}
