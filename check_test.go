@@ -1,6 +1,7 @@
 package poe_test
 
 import (
+	"math"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,6 +18,8 @@ func TestMistakesAreToldFirst(t *testing.T) {
 	}{
 		"a route":                      {poe.Config{Routes: []poe.Route{{Match: "GET /a"}}}, `route "GET /a"`},
 		"a time":                       {poe.Config{TTL: 60}, "ttl 60ns"},
+		"to be kept for ever":          {poe.Config{TTL: math.MaxInt64, Retention: math.MaxInt64}, "both together can be 4095 days at most"},
+		"a retention without an end":   {poe.Config{Retention: math.MaxInt64}, "keeping actions for 2562047h47m16.854775807s"},
 		"a timeout":                    {poe.Config{Timeout: 30}, "timeout 30ns is under a millisecond"},
 		"a time to wait":               {poe.Config{MaxWait: -1}, "max wait -1ns is under a millisecond"},
 		"a callback's timeout":         {poe.Config{Callbacks: &poe.Callbacks{Allow: []string{"a.example"}, Secrets: []string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}, Timeout: 20}}, "callback timeout 20ns is under a millisecond"},

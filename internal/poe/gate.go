@@ -349,5 +349,9 @@ func (g *Gate) ConfirmClock() {
 
 // keepFor returns the days that an id asks to be kept for.
 func keepFor(ttl, retention time.Duration) (int, error) {
+	const most = store.MaxDays * store.Day
+	if ttl > most || retention > most { // their sum may be more than a time.Duration holds, and come out as a day
+		return 0, fmt.Errorf("keeping actions for %s after a ttl of %s: both together can be %d days at most", retention, ttl, store.MaxDays)
+	}
 	return store.DaysFor(ttl + store.Skew + retention)
 }
