@@ -2,6 +2,7 @@ package poe_test
 
 import (
 	"math"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -59,5 +60,18 @@ func TestMistakesAreToldFirst(t *testing.T) {
 			continue
 		}
 		_ = gate.Close(t.Context())
+	}
+}
+
+// Times without an end are what somebody says who wants no limit. What is accepted is executed then, as everything else is.
+func TestTimesWithoutAnEnd(t *testing.T) {
+	app := http.NewServeMux()
+	gate := openGate(t, poe.Config{App: app, Timeout: math.MaxInt64, MaxWait: math.MaxInt64, Routes: []poe.Route{{Match: "POST *", MarkSent: true, RetryFor: math.MaxInt64, RecoverFor: math.MaxInt64}}})
+	app.Handle("/", gate.Once(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated) })))
+	gate.Resume()
+	for _, prefer := range []string{"return=representation", "respond-async, wait=20"} {
+		if res := ask(app, "POST", "/a", "Idempotency-Key: k-"+prefer[:3], "Prefer: "+prefer); res.StatusCode != http.StatusCreated {
+			t.Errorf("%s: %d", prefer, res.StatusCode)
+		}
 	}
 }

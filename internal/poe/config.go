@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -126,6 +127,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.TTL, time.Hour)
 	setDefault(&c.Retention, 720*time.Hour)
 	setDefault(&c.Timeout, 30*time.Second)
+	c.Timeout = min(c.Timeout, math.MaxInt64-claimMargin) // who wants no limit says the largest that there is, and what is added to it would be in the past
 	setDefault(&c.MaxWait, 30*time.Second)
 	setDefault(&c.Patience, 2*time.Minute)
 	setDefault(&c.MaxBody, 10<<20)
