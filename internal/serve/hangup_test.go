@@ -3,6 +3,7 @@
 package serve_test
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -52,5 +53,38 @@ func TestHangupWhileStarting(t *testing.T) {
 		case <-time.After(10 * time.Second):
 			t.Fatal("the keys were not read again")
 		}
+	}
+}
+
+// A set that is read again for ever, as one that is a pipe which nobody writes to, or that lies on a disk that does not answer, does not keep the server from its end.
+func TestEndWhileKeysAreRead(t *testing.T) {
+	saved := make(chan os.Signal, 1) // the test goes on in any case
+	signal.Notify(saved, syscall.SIGHUP)
+	defer signal.Stop(saved)
+	cfg := config(t, "http://127.0.0.1:9")
+	cfg.JWKS = filepath.Join(t.TempDir(), "jwks.json")
+	const set = `{"keys":[{"kty":"OKP","crv":"Ed25519","alg":"EdDSA","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`
+	if err := os.WriteFile(cfg.JWKS, []byte(set), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := run(t, cfg)
+	if err := errors.Join(os.Remove(cfg.JWKS), syscall.Mkfifo(cfg.JWKS, 0o600), syscall.Kill(os.Getpid(), syscall.SIGHUP)); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(cfg.JWKS, os.O_WRONLY, 0) // it waits for who reads
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	s.stop()
+	ended := make(chan error, 1)
+	go func() { ended <- s.end() }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it does not end")
 	}
 }

@@ -348,7 +348,7 @@ func (s *server) serve(ctx context.Context, public, admin *bounded) error {
 	upkeep.Go(func() { _ = s.gate.Run(house) }) // it ends without an error when house does
 	upkeep.Go(func() { s.gate.Work(house) })
 	upkeep.Go(func() { s.keys.Run(house) })
-	upkeep.Go(func() { s.reloadOnHangup(house) })
+	go s.reloadOnHangup(house) // not waited for: a file that it reads may be a pipe, or lie on a disk that does not answer
 	defer upkeep.Wait()
 	defer stopHouse()
 
