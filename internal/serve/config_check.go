@@ -324,7 +324,11 @@ func checkLife(d *decoder, path string, l life) {
 		d.wrong(path+"retention", "must be a second at least")
 	}
 	const longest = store.MaxDays*store.Day - skew
-	if l.ttl > longest || l.retention > min(longest/2, longest-max(l.ttl, 0)) { // a key is known for two of them
+	tooLong := l.retention > min(longest/2, longest-max(l.ttl, 0)) // a key is known for two of them
+	switch {
+	case l.ttl > longest, tooLong && l.retention <= longest/2 && !d.has(path+"retention"):
+		d.wrong(path+"ttl", "is too long: with retention it can be %d days at most", longest/store.Day)
+	case tooLong:
 		d.wrong(path+"retention", "is too long: it can be %d days at most, and with ttl %d", longest/2/store.Day, longest/store.Day)
 	}
 }
