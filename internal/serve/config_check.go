@@ -115,8 +115,8 @@ func checkPlaces(c *Config, d *decoder) {
 	if c.JWTAudience != "" && c.JWKS == "" {
 		d.wrong("jwt_audience", "is here without jwks: there are no keys to verify tokens with")
 	}
-	if !prefixForm.MatchString(c.Prefix) || strings.Contains(c.Prefix, "/.") {
-		d.wrong("prefix", "%q must begin and end with a slash, like /poe/", c.Prefix)
+	if !prefixForm.MatchString(c.Prefix) || strings.Contains(c.Prefix, "/./") || strings.Contains(c.Prefix, "/../") {
+		d.wrong("prefix", "%q is not a path like /poe/: slashes at both ends, between them letters, digits, and - . _ ~, and no segment of dots", c.Prefix)
 	}
 	if !paramForm.MatchString(c.Param) {
 		d.wrong("param", "%q is not a name: a letter, then letters, digits, - and _, 32 at most", c.Param)

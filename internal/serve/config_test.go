@@ -310,9 +310,10 @@ func TestMistakesOneByOne(t *testing.T) {
 		{"size with a comma", "max_response: 1,5GiB", `p:2:15: max_response: "1,5GiB" is not a size (write 4096, 64KiB, 10MiB, 1GiB)`},
 		{"match with a zero width space", `protect: ["POST /orders\u200b"]`, `p:2:11: protect: "POST /orders\u200b": it has a character that nobody sees, and is another path than it looks like`},
 		{"later store", "store: postgres://a/b", `p:2:8: store: a ledger in PostgreSQL is not in this version of poe`},
-		{"prefix", "prefix: poe", `p:2:9: prefix: "poe" must begin and end with a slash, like /poe/`},
-		{"prefix of dots", "prefix: /../", `p:2:9: prefix: "/../" must begin and end with a slash, like /poe/`},
-		{"prefix of all", "prefix: /", `p:2:9: prefix: "/" must begin and end with a slash, like /poe/`},
+		{"prefix", "prefix: poe", `p:2:9: prefix: "poe" is not a path like /poe/: slashes at both ends, between them letters, digits, and - . _ ~, and no segment of dots`},
+		{"prefix of dots", "prefix: /../", `p:2:9: prefix: "/../" is not a path like /poe/: slashes at both ends, between them letters, digits, and - . _ ~, and no segment of dots`},
+		{"prefix of an encoding", "prefix: /p%6Fe/", `p:2:9: prefix: "/p%6Fe/" is not a path like /poe/: slashes at both ends, between them letters, digits, and - . _ ~, and no segment of dots`},
+		{"prefix of all", "prefix: /", `p:2:9: prefix: "/" is not a path like /poe/: slashes at both ends, between them letters, digits, and - . _ ~, and no segment of dots`},
 		{"param", "param: a=b", `p:2:8: param: "a=b" is not a name: a letter, then letters, digits, - and _, 32 at most`},
 		{"param that begins with a digit", "param: 1x", `p:2:8: param: "1x" is not a name: a letter, then letters, digits, - and _, 32 at most`},
 		{"brackets without end", "protect: " + strings.Repeat("[", 500_000), `p:2:110: there are more brackets, or lists, in each other than a configuration has`},
@@ -471,6 +472,15 @@ func TestNoDoorsAndAsync(t *testing.T) {
 	c, err := parse("p", []byte("upstream: http://a\nroutes: [{match: POST /a, doors: [], async: true}]"))
 	if err != nil || !c.Routes[0].Async || len(c.Routes[0].Doors) != 0 {
 		t.Errorf("%v, %+v", err, c.Routes)
+	}
+}
+
+// What a Go program may have its own pages below, a server may, too.
+func TestHiddenPrefix(t *testing.T) {
+	for _, prefix := range []string{"/.well-known/poe/", "/a/..b/"} {
+		if c, err := parse("p", []byte("upstream: http://a\nprefix: "+prefix)); err != nil || c.Prefix != prefix {
+			t.Errorf("%v, %q", err, c.Prefix)
+		}
 	}
 }
 
