@@ -30,7 +30,7 @@ type Config struct {
 	DialTimeout time.Duration
 	// IdleTimeout is how long a connection may lie idle and still be used again; 2 s. It should be shorter than the upstream's.
 	IdleTimeout time.Duration
-	// MaxConns limits the connections of Execute; 512.
+	// MaxConns limits the connections of Execute; who finds none free waits for one, ten seconds at most, or half the time of the execution: replay.ErrBusy. 512.
 	MaxConns int
 	// MaxPassing limits the connections of Proxy; who finds none free waits for one, ten seconds at most: replay.ErrBusy. Those that have become websockets do not count. As many as there are requests.
 	MaxPassing int

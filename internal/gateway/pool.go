@@ -26,16 +26,24 @@ type pool struct {
 	running bool        // the timer is
 }
 
-// reserve takes a slot, waiting for one as long as ctx allows. Its error wraps replay.ErrBusy.
+// reserve takes a slot, waiting for one no longer than freeWithin, and half the time of ctx: what is sent shortly before that is over is unknown. Its error wraps replay.ErrBusy.
 func (p *pool) reserve(ctx context.Context) error {
 	select {
 	case p.slots <- struct{}{}:
 		return nil
 	default:
 	}
+	within := freeWithin
+	if until, limited := ctx.Deadline(); limited {
+		within = min(within, time.Until(until)/2) //nolint:forbidigo // as the context has it
+	}
+	limit := time.NewTimer(within)
+	defer limit.Stop()
 	select {
 	case p.slots <- struct{}{}:
 		return nil
+	case <-limit.C:
+		return fmt.Errorf("%w: none of %d connections became free within %s", replay.ErrBusy, cap(p.slots), within)
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for one of %d connections: %w (%v)", cap(p.slots), replay.ErrBusy, context.Cause(ctx)) //nolint:errorlint // busy is the answer, not the deadline
 	}

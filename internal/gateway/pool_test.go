@@ -3,9 +3,13 @@ package gateway_test
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/postonce/poe/internal/gateway"
@@ -53,6 +57,30 @@ func TestBusy(t *testing.T) {
 	}
 	if n := u.conns.Load(); n != conns {
 		t.Errorf("%d connections, want %d", n, conns)
+	}
+}
+
+// Where all connections are taken an execution waits for a while, and no longer than half its time: what is sent at the end of that is unknown.
+func TestBusyIsToldInTime(t *testing.T) {
+	for limit, want := range map[time.Duration]time.Duration{30 * time.Second: 10 * time.Second, 6 * time.Second: 3 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			release := make(chan struct{})
+			g := newGateway(t, "pipe", func(c *gateway.Config) { c.MaxConns = 1 }, piped(func(c net.Conn, _ *http.Request) {
+				<-release
+				_, _ = io.WriteString(c, ok)
+			}))
+			defer g.Close()
+			var all sync.WaitGroup
+			all.Go(func() { execute(t, t.Context(), g, post(t, "x")) })
+			synctest.Wait()
+			begun := time.Now()
+			got := execute(t, within(t, limit), g, post(t, "x"))
+			if took := time.Since(begun); got.Proof != replay.Unsent || !errors.Is(got.Err, replay.ErrBusy) || timedOut(got.Err) || took != want {
+				t.Errorf("of %s: proof %v, error %v after %s; want unsent and busy after %s", limit, got.Proof, got.Err, took, want)
+			}
+			close(release)
+			all.Wait()
+		})
 	}
 }
 

@@ -45,7 +45,7 @@ type crowded struct {
 	passing atomic.Int64 // requests that have a connection, or want one
 }
 
-// freeWithin is how long what passes through waits for a connection, where all are taken.
+// freeWithin is how long anything waits for a connection, where all are taken.
 const freeWithin = 10 * time.Second
 
 var errNoneFree = fmt.Errorf("%w: no connection to the upstream became free within %s", replay.ErrBusy, freeWithin)
