@@ -80,8 +80,8 @@ func checkPlaces(c *Config, d *decoder) {
 	checkAddress(d, "listen", c.Listen)
 	if c.Admin != "" {
 		checkAddress(d, "admin", c.Admin)
-		if c.Admin == c.Listen && !strings.HasSuffix(c.Admin, ":0") {
-			d.wrong("admin", "%q is what listen has; they must differ", c.Admin)
+		if meet(c.Admin, c.Listen) {
+			d.wrong("admin", "%q is what listen has (%q); they must differ", c.Admin, c.Listen)
 		}
 		if c.AdminTokenFile == "" && !loopbackName(c.Admin) {
 			e := OpenAdminError{Address: c.Admin}
@@ -155,6 +155,17 @@ func checkOrigin(d *decoder, path, text string) {
 	case u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"):
 		d.wrong(path, "%q says more than scheme, host and port", u.Redacted())
 	}
+}
+
+// meet tells whether two listeners surely cannot have these addresses side by side: an unspecified host has a port at all others, of IPv4 and IPv6.
+func meet(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if errA != nil || errB != nil || portA != portB || portA == "0" {
+		return false
+	}
+	everywhere := func(host string) bool { ip := net.ParseIP(host); return host == "" || ip != nil && ip.IsUnspecified() }
+	return everywhere(hostA) || everywhere(hostB) || plainHost(hostA) == plainHost(hostB)
 }
 
 // leadsBack names the listener that the upstream is, if it is surely one; "": it is none.

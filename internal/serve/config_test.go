@@ -283,7 +283,9 @@ func TestMistakesOneByOne(t *testing.T) {
 		{"zero", "max_running: 0", `p:2:14: max_running: must be at least 1`},
 		{"address", "listen: 8080", `p:2:9: listen: "8080" is not an address (write :8080 or 127.0.0.1:8080)`},
 		{"port", "listen: :99999", `p:2:9: listen: ":99999" is not an address (write :8080 or 127.0.0.1:8080)`},
-		{"same address", "listen: :80\nadmin: :80", `p:3:8: admin: ":80" is what listen has; they must differ`},
+		{"same address", "listen: :80\nadmin: :80", `p:3:8: admin: ":80" is what listen has (":80"); they must differ`},
+		{"all addresses, and one of them", "listen: :8081", `p: admin: "127.0.0.1:8081" is what listen has (":8081"); they must differ`},
+		{"one address, by two names", "listen: localhost:80\nadmin: 127.0.0.1:80", `p:3:8: admin: "127.0.0.1:80" is what listen has ("localhost:80"); they must differ`},
 		{"open admin", "admin: :8081", `p:2:8: admin: the admin listener at :8081 can be reached from other machines, and no token guards it: listen on 127.0.0.1 (--admin), ` +
 			`or make a token, (umask 077 && head -c 32 /dev/urandom | base64 >admin.token), and name its file with --admin-token-file`},
 		{"token without admin", "admin: ''\nadmin_token_file: a", `p:3:19: admin_token_file: is here without admin: there is nothing to guard`},
@@ -472,6 +474,15 @@ func TestNoDoorsAndAsync(t *testing.T) {
 	c, err := parse("p", []byte("upstream: http://a\nroutes: [{match: POST /a, doors: [], async: true}]"))
 	if err != nil || !c.Routes[0].Async || len(c.Routes[0].Doors) != 0 {
 		t.Errorf("%v, %+v", err, c.Routes)
+	}
+}
+
+// Listeners with ports of their own, or with addresses of their own at one port, do not meet.
+func TestListenersApart(t *testing.T) {
+	for _, text := range []string{"listen: :0\nadmin: 127.0.0.1:0", "listen: 10.0.0.7:80\nadmin: 127.0.0.1:80", "listen: '[::1]:80'\nadmin: 127.0.0.1:80", "listen: :80\nadmin: ''"} {
+		if _, err := parse("p", []byte("upstream: http://a\n"+text)); err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
 	}
 }
 
