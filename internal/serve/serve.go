@@ -78,8 +78,8 @@ func Run(ctx context.Context, cfg Config, opt Options) (err error) {
 	s := &server{cfg: cfg, opt: opt, share: shareOut(openFiles(), cfg.MaxConnections), regs: prometheus.NewRegistry(), hangup: make(chan os.Signal, 1)}
 	signal.Notify(s.hangup, syscall.SIGHUP) // from the start to the end: unheard, it ends the process
 	defer signal.Stop(s.hangup)
-	// Certificate and ports come before the ledger: a mistake there must not cost a recovery.
-	if err := errors.Join(s.loadCertificate(), s.loadToken()); err != nil {
+	// What is read from files that are named, and ports, come before the ledger: a mistake there must not cost a recovery, nor make a new one.
+	if err := errors.Join(s.loadCertificate(), s.loadToken(), s.loadVerifier()); err != nil {
 		return err
 	}
 	public, admin, err := s.listen(ctx)
@@ -125,6 +125,17 @@ func (s *server) loadCertificate() error {
 		return &FileError{fmt.Errorf("loading the certificate (--tls-cert, --tls-key): %w", err)}
 	}
 	s.cert = &cert
+	return nil
+}
+
+// loadVerifier reads the keys that bearer tokens are verified with, where there are to be any.
+func (s *server) loadVerifier() (err error) {
+	if s.cfg.JWKS == "" {
+		return nil
+	}
+	if s.bearer, err = bearer.Open(bearer.Config{File: s.cfg.JWKS, Audience: s.cfg.JWTAudience, Clock: s.opt.Clock, Log: s.opt.Log}); err != nil {
+		return &FileError{fmt.Errorf("--jwks: %w", err)}
+	}
 	return nil
 }
 
@@ -184,7 +195,7 @@ func (s *server) open(ctx context.Context) (err error) {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	cfg := s.coreConfig(spool)
-	if err := s.openRiders(&cfg); err != nil {
+	if err := s.openCallbacks(&cfg); err != nil {
 		return err
 	}
 	if s.gate, err = core.New(ctx, cfg); err != nil {
@@ -193,8 +204,8 @@ func (s *server) open(ctx context.Context) (err error) {
 	return s.gate.Recover(ctx)
 }
 
-// openRiders opens what only some routes need: who signs callbacks, and who verifies tokens.
-func (s *server) openRiders(cfg *core.Config) (err error) {
+// openCallbacks opens what only some routes need: who signs and sends callbacks.
+func (s *server) openCallbacks(cfg *core.Config) (err error) {
 	if b := s.cfg.Callbacks; len(b.Secrets) > 0 {
 		cfg.Callbacks, err = webhook.New(webhook.Config{
 			Allow: b.Allow, Secrets: b.Secrets, DangerouslyInsecure: b.DangerouslyInsecure, Clock: s.opt.Clock,
@@ -203,12 +214,6 @@ func (s *server) openRiders(cfg *core.Config) (err error) {
 			return fmt.Errorf("configuring callbacks: %w", err)
 		}
 	}
-	if s.cfg.JWKS != "" {
-		if s.bearer, err = bearer.Open(bearer.Config{File: s.cfg.JWKS, Audience: s.cfg.JWTAudience, Clock: s.opt.Clock, Log: s.opt.Log}); err != nil {
-			return &FileError{fmt.Errorf("--jwks: %w", err)}
-		}
-	}
-	cfg.Bearer = s.bearer
 	return nil
 }
 
@@ -218,8 +223,8 @@ func (s *server) coreConfig(spool *replay.Spool) core.Config {
 		Store: s.store, Keys: s.keys.Ring, Spool: spool, Prefix: c.Prefix, Param: c.Param, PublicURL: c.PublicURL,
 		TTL: c.TTL, Retention: c.Retention, Timeout: c.UpstreamTimeout, MaxWait: c.MaxWait,
 		MaxBody: int64(c.MaxBody), MaxResponse: int64(c.MaxResponse), MaxRunning: c.MaxRunning, Workers: c.Workers, Front: int64(c.Front),
-		Authorizer: s.hop.Asker(),
-		Clock:      s.opt.Clock, Log: s.opt.Log, Metrics: s.regs,
+		Authorizer: s.hop.Asker(), Bearer: s.bearer,
+		Clock: s.opt.Clock, Log: s.opt.Log, Metrics: s.regs,
 	}
 	for _, r := range c.Guarded() {
 		out.Routes = append(out.Routes, r.guarded())
