@@ -164,8 +164,13 @@ func meet(a, b string) bool {
 	if errA != nil || errB != nil || portA != portB || portA == "0" {
 		return false
 	}
-	everywhere := func(host string) bool { ip := net.ParseIP(host); return host == "" || ip != nil && ip.IsUnspecified() }
 	return everywhere(hostA) || everywhere(hostB) || plainHost(hostA) == plainHost(hostB)
+}
+
+// everywhere tells whether a host is that of a listener at all addresses.
+func everywhere(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "" || ip != nil && ip.IsUnspecified()
 }
 
 // leadsBack names the listener that the upstream is, if it is surely one; "": it is none.
@@ -178,14 +183,16 @@ func (c *Config) leadsBack() string {
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
+	to := u.Hostname()
+	if here, at := map[string]string{"0.0.0.0": "127.0.0.1", "::": "::1"}[to]; at { // as an application's log has it, and where the system goes then
+		to = here
+	}
 	for _, own := range []struct{ key, address string }{{"listen", c.Listen}, {"admin", c.Admin}} {
 		host, at, err := net.SplitHostPort(own.address)
 		if err != nil || at != port || at == "0" {
 			continue
 		}
-		ip := net.ParseIP(host)
-		everywhere := host == "" || ip != nil && ip.IsUnspecified()
-		if here := loopbackName(u.Hostname()); everywhere && here || plainHost(host) == plainHost(u.Hostname()) {
+		if everywhere(host) && loopbackName(to) || plainHost(host) == plainHost(to) {
 			return own.key
 		}
 	}

@@ -383,9 +383,12 @@ func TestUpstream(t *testing.T) {
 		{"poe itself", "upstream: http://localhost\nlisten: :80", `p:1:11: upstream: "http://localhost" is where poe itself listens (listen), and requests would go round in a circle: say where the application is`},
 		{"poe itself at one address", "upstream: http://10.0.0.7:8080\nlisten: 10.0.0.7:8080",
 			`p:1:11: upstream: "http://10.0.0.7:8080" is where poe itself listens (listen), and requests would go round in a circle: say where the application is`},
+		{"poe itself, at no address", "upstream: http://0.0.0.0:8080", `p:1:11: upstream: "http://0.0.0.0:8080" is where poe itself listens (listen), and requests would go round in a circle: say where the application is`},
+		{"poe itself, at no address of IPv6", "upstream: 'http://[::]:8080'", `p:1:11: upstream: "http://[::]:8080" is where poe itself listens (listen), and requests would go round in a circle: say where the application is`},
 		{"poe's admin listener", "upstream: http://127.0.0.1:8081", `p:1:11: upstream: "http://127.0.0.1:8081" is where poe itself listens (admin), and requests would go round in a circle: say where the application is`},
 		{"another machine", "upstream: http://10.0.0.7:8080", ""},
 		{"another address of this one", "upstream: http://127.0.0.2:8080\nlisten: 127.0.0.1:8080", ""},
+		{"the other loopback", "upstream: 'http://[::]:8080'\nlisten: 127.0.0.1:8080", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
