@@ -30,6 +30,7 @@ type KeysConfig struct {
 type Keys struct {
 	Ring *tokens.Ring
 	file *tokens.File // nil where the keys live in memory only
+	cfg  KeysConfig
 }
 
 // Run takes up changes of the key file until ctx ends.
@@ -46,18 +47,24 @@ func (k *Keys) Reload() error {
 	if k.file == nil {
 		return nil
 	}
-	return k.file.Reload()
+	if err := k.file.Reload(); err != nil {
+		return err
+	}
+	k.cfg.sayUnsigned(k.Ring)
+	return nil
 }
 
 // OpenKeys opens the keys of a ledger. A file that was named must exist; the one inside the ledger's folder is made if
 // it is missing. A ledger in memory has keys in memory. A file that names no ledger names this one from then on; see tokens.BindFile.
 func OpenKeys(cfg KeysConfig) (*Keys, error) {
+	var f *tokens.File
 	ring := tokens.Config{Audience: cfg.Store.Identity().String(), MaxLifetime: store.MaxDays * store.Day, Reloaded: func(err error) {
 		if err != nil {
 			cfg.Log.Error().Err(err).Msg("the key file changed and cannot be used: the keys stay what they were")
 			return
 		}
 		cfg.Log.Info().Msg("the key file changed: its keys are in use")
+		cfg.sayUnsigned(f.Ring())
 	}}
 	path := cfg.File
 	if path == "" {
@@ -74,8 +81,8 @@ func OpenKeys(cfg KeysConfig) (*Keys, error) {
 			return nil, err
 		}
 	}
-	f, err := tokens.OpenFile(path, ring)
-	if err != nil {
+	var err error
+	if f, err = tokens.OpenFile(path, ring); err != nil {
 		return nil, fmt.Errorf("opening the keys: %w", err)
 	}
 	if f.Ledger() == "" && cfg.URL != memoryURL { // a ledger that forgets is another one every time
@@ -84,10 +91,16 @@ func OpenKeys(cfg KeysConfig) (*Keys, error) {
 			return nil, fmt.Errorf("opening the keys: %w", err)
 		}
 	}
-	if !f.Ring().Signs() {
-		cfg.Log.Warn().Str("keys", path).Msg("no key of the file signs: POE URIs are verified, and none is made here. A route that requires one tells nobody where to get it")
+	cfg.File = path
+	cfg.sayUnsigned(f.Ring())
+	return &Keys{Ring: f.Ring(), file: f, cfg: cfg}, nil
+}
+
+// sayUnsigned says where none of the keys signs.
+func (cfg *KeysConfig) sayUnsigned(ring *tokens.Ring) {
+	if !ring.Signs() {
+		cfg.Log.Warn().Str("keys", cfg.File).Msg("no key of the file signs: POE URIs are verified, and none is made here. A route that requires one tells nobody where to get it")
 	}
-	return &Keys{Ring: f.Ring(), file: f}, nil
 }
 
 // KeysAreHighWater tells whether the keys of the ledger at url, and what says how far it has come, are one file: each would be written over by the other. keys and

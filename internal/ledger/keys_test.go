@@ -150,6 +150,50 @@ func TestKeysThatSignNothing(t *testing.T) {
 	}
 }
 
+// So it is where they change so while they are used, whether somebody asks for that or not.
+func TestKeysThatSignNothingAnyMore(t *testing.T) {
+	for name, takeUp := range map[string]func(*testing.T, *ledger.Keys){
+		"asked for": func(t *testing.T, k *ledger.Keys) {
+			if err := k.Reload(); err != nil {
+				t.Error(err)
+			}
+		},
+		"found": func(t *testing.T, k *ledger.Keys) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				k.Run(ctx)
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			dir := t.TempDir()
+			s, err := ledger.Open(t.Context(), "pebble:"+dir, ledger.Config{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = s.Close() }()
+			k, err := ledger.OpenKeys(ledger.KeysConfig{URL: "pebble:" + dir, Store: s, Log: zerolog.New(&log)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys := filepath.Join(dir, "keys.json")
+			text, err := os.ReadFile(keys)
+			if err == nil {
+				err = os.WriteFile(keys, bytes.Replace(text, []byte(`"sign",`), nil, 1), 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			takeUp(t, k)
+			if n := strings.Count(log.String(), "no key of the file signs"); n != 1 {
+				t.Errorf("said %d times: %s", n, log.String())
+			}
+		})
+	}
+}
+
 // A ledger from before whose keys are gone, or are elsewhere and were not named, gets a new file, and that is said: its POE URIs are worth nothing by it. Of a
 // new one, and of one that has its keys, nothing is said.
 func TestKeysThatWereMadeAgain(t *testing.T) {
