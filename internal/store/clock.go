@@ -153,7 +153,7 @@ func (c *Clock) raise(now time.Time) time.Time {
 	ms := now.UnixMilli()
 	switch f := c.floor.Load(); {
 	case f-ms > tolerance.Milliseconds():
-		return c.slewed(now)
+		return c.slewed()
 	case trial:
 		return c.Floor()
 	case f >= ms: // mostly somebody was here in this millisecond
@@ -172,11 +172,12 @@ func (c *Clock) raise(now time.Time) time.Time {
 	}
 }
 
-// slewed brings the floor on at half the pace of monotonic time, while the wall clock is behind it.
-func (c *Clock) slewed(now time.Time) time.Time {
+// slewed brings the floor on at half the pace of monotonic time, while the wall clock is behind it. It looks at the clock with the lock held: by what somebody
+// has seen before others brought the floor on, the same time would be counted again.
+func (c *Clock) slewed() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	passed, f := c.elapsed(now), c.floor.Load()
+	passed, f := c.elapsed(c.wall()), c.floor.Load()
 	if f != c.slew.floor || passed < c.slew.at { // it begins
 		c.slew.floor, c.slew.at = f, passed
 	}

@@ -202,6 +202,33 @@ func TestClockThatIsBehind(t *testing.T) {
 	}
 }
 
+// Many look at a clock that is behind, and some of them are held up behind that until others have brought the floor on: no time is counted twice.
+func TestClockThatIsBehindAndBusy(t *testing.T) {
+	const week = 7 * 24 * time.Hour
+	var passed time.Duration
+	var others func() // come before whoever looks at the clock next
+	c := store.NewClock(func() time.Time {
+		now := noon.Add(passed)
+		if first := others; first != nil {
+			others = nil
+			first()
+		}
+		return now
+	}, noon.Add(week))
+	c.SetElapsed(func(now time.Time) time.Duration { return now.Sub(noon) })
+	c.Raise()
+	for range 1000 {
+		others = func() {
+			passed += time.Second
+			c.Raise()
+		}
+		c.Raise()
+	}
+	if got, want := c.Raise().Sub(noon)-week, passed/2; got != want {
+		t.Errorf("after %s the floor has risen by %s, want %s", passed, got, want)
+	}
+}
+
 // However a clock is set back, and forward again to the right time, the floor does not pass that.
 func TestFloorDoesNotPassTheTime(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
