@@ -37,10 +37,10 @@ func Sweeping(ctx context.Context, g *Gate) {
 // WorkOnce does at once all that a worker finds to do.
 func WorkOnce(ctx context.Context, g *Gate) { workOnce(ctx, g.newCrew()) }
 
-// WorkOnceCrowded is WorkOnce where no callback may wait in memory.
-func WorkOnceCrowded(ctx context.Context, g *Gate) {
+// WorkOnceCrowded is WorkOnce where so many callbacks may wait in memory.
+func WorkOnceCrowded(ctx context.Context, g *Gate, room int) {
 	c := g.newCrew()
-	c.outbox.room = 0
+	c.outbox.room = room
 	workOnce(ctx, c)
 }
 

@@ -37,11 +37,12 @@ func (o *outbox) free(host string) bool {
 	return o.atOnce < callsAtOnce && o.calling[host] < callsPerHost
 }
 
-// full tells whether a callback to host can neither be delivered now nor wait.
+// full tells whether a callback to host can neither be delivered now nor wait. To one host no more wait than there is room left, so that one that hangs leaves
+// half of it to the others.
 func (o *outbox) full(host string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return !o.free(host) && len(o.waiting) >= o.room
+	return !o.free(host) && len(o.queues[host]) >= o.room-len(o.waiting)
 }
 
 // admit tells whether a callback has a slot: then whoever asks delivers it, and calls next afterwards. Otherwise it waits.

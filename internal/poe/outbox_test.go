@@ -120,7 +120,7 @@ func TestCallbacksWithoutRoom(t *testing.T) {
 		}
 		return nil
 	}
-	core.WorkOnceCrowded(t.Context(), b.gate)
+	core.WorkOnceCrowded(t.Context(), b.gate, 0)
 	if n := len(h.came); n != 8 || off != 4 {
 		t.Fatalf("%d were sent, and %d put off", n, off)
 	}
@@ -128,5 +128,47 @@ func TestCallbacksWithoutRoom(t *testing.T) {
 	b.work()
 	if n := len(h.came); n != owed {
 		t.Errorf("%d were sent", n)
+	}
+}
+
+// A receiver that hangs, and to which more is owed than may wait, takes the room for that from no other one.
+func TestReceiverThatHangsLeavesRoom(t *testing.T) {
+	slow, other := newSlowHook(t), newSlowHook(t)
+	there := strings.Replace(other.URL, "127.0.0.1", "localhost", 1)
+	var ledger *tampered
+	b := slow.owing(t, 40, func(c *core.Config) {
+		sender, err := webhook.New(webhook.Config{
+			Allow: []string{strings.TrimPrefix(slow.URL, "http://"), strings.TrimPrefix(there, "http://")}, Secrets: []string{hookSecret}, DangerouslyInsecure: true, Clock: c.Clock,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ledger = &tampered{Store: c.Store}
+		c.Store, c.Callbacks, c.Workers = ledger, sender, 1
+	})
+	b.advance(time.Second)
+	for range 12 {
+		b.do("POST", b.mint("/orders"), "x", "Callback-URL: "+there)
+	}
+	b.advance(time.Second) // what is accepted now is due after all callbacks
+	b.app = func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusCreated)
+		close(slow.leave)
+		close(other.leave)
+	}
+	monitor(t, b.do("POST", "/orders", "pears", later))
+	off := map[string]int{} // the only worker puts off, before anything is delivered
+	ledger.moving = func(r store.Record) error {
+		if r.Kind == store.Callback && r.Attempt == 0 && r.State == store.Queued {
+			off[r.Target]++
+		}
+		return nil
+	}
+	core.WorkOnceCrowded(t.Context(), b.gate, 20)
+	if n := len(slow.came); n != 18 || off[slow.URL] != 22 {
+		t.Errorf("to the one that hangs %d were sent, and %d put off", n, off[slow.URL])
+	}
+	if n := len(other.came); n != 12 || off[there] > 0 {
+		t.Errorf("to the other one %d were sent, and %d put off", n, off[there])
 	}
 }
