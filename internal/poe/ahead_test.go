@@ -7,6 +7,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	core "github.com/postonce/poe/internal/poe"
+	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
 )
 
@@ -161,6 +162,125 @@ func TestDueWhileTheClockIsBehind(t *testing.T) {
 	}
 	b.pass(2*time.Hour, time.Minute)
 	wantProblem(t, b.do("POST", unused, "x"), 410, "never-used")
+}
+
+// A clock that is ahead at the start gives nothing up that was begun before: by that time retry_for and recover_for are long over. One that is right after a
+// pause of a year does, when it is believed.
+func TestNotGivenUpByAClockThatIsAhead(t *testing.T) {
+	const year = 365 * 24 * time.Hour
+	h := newHook(t)
+	for name, tc := range map[string]struct {
+		route  core.Route
+		fields []string
+		answer func(int, sending, *replay.Recorder) (replay.Proof, error)
+		then   func(b *bench, id string) // with the clock set right
+		over   func(b *bench, id string) // or believed
+	}{
+		"accepted": {
+			core.Route{}, []string{later}, answers(429, ""),
+			func(b *bench, id string) { b.wantState(id, store.Done) },
+			func(b *bench, id string) { b.wantState(id, store.Burned) },
+		},
+		"accepted, and not sent": {
+			core.Route{}, []string{later}, refuses,
+			func(b *bench, id string) { b.wantState(id, store.Done) },
+			func(b *bench, id string) { b.wantState(id, store.Burned) },
+		},
+		"unknown": {
+			core.Route{Recovery: core.RecoveryRepeat}, nil, breaks,
+			func(b *bench, id string) { b.wantState(id, store.Done) },
+			func(b *bench, id string) {
+				if r := b.wantState(id, store.Unknown); !r.Due.Equal(store.Person) {
+					b.t.Errorf("due %s", r.Due)
+				}
+			},
+		},
+	} {
+		for which, right := range map[string]bool{"set right": true, "believed": false} {
+			t.Run(name+", "+which, func(t *testing.T) {
+				before := h.got()
+				disk, u := vfs.NewMem(), &upstream{answer: tc.answer}
+				tc.route.Doors = []string{"key", "async", "callback"}
+				configured := func(c *core.Config) {
+					one(tc.route)(c)
+					c.Callbacks = hookSender(t, h, c.Clock)
+				}
+				first := newBench(t, func(c *core.Config) {
+					configured(c)
+					c.Store = openPebble(t, disk, c.Clock)
+				})
+				first.behind(u)
+				id, _ := readState(t, first.do("POST", "/orders", "x", append(tc.fields, "Idempotency-Key: k", "Callback-URL: "+h.URL)...).Header)
+				first.pass(time.Minute, 10*time.Second)
+				if err := first.store.Close(); err != nil {
+					t.Fatal(err)
+				}
+				first.advance(year)
+				b := newBench(t, func(c *core.Config) {
+					configured(c)
+					c.Store, c.Keys, c.Clock = openPebble(t, disk, first.clock), first.keys, first.clock
+				})
+				b.of = first
+				b.behind(u)
+				tried := len(u.sent())
+				b.pass(30*time.Minute, time.Minute)
+				if n := len(u.sent()) - tried; n < 3 || n > 20 {
+					t.Errorf("tried %d times in half an hour", n)
+				}
+				if n := h.got() - before; n != 0 {
+					t.Errorf("its end was told %d times", n)
+				}
+				if right {
+					b.advance(time.Minute - year)
+					core.Sweeping(t.Context(), b.gate)
+					u.says(answers(201, ""))
+					b.pass(10*time.Minute, time.Minute)
+					tc.then(b, id)
+					return
+				}
+				b.pass(26*time.Hour, 5*time.Minute)
+				tc.over(b, id)
+			})
+		}
+	}
+}
+
+// Nor does it end the day for which what has no route any more waits for one.
+func TestRouteAwayWhileTheClockIsAhead(t *testing.T) {
+	const year = 365 * 24 * time.Hour
+	disk, u := vfs.NewMem(), &upstream{}
+	var first *bench
+	next := func(match string) *bench {
+		b := newBench(t, func(c *core.Config) {
+			c.Routes = []core.Route{{Name: match[len("POST /"):], Match: match}}
+			if first != nil {
+				c.Keys, c.Clock = first.keys, first.clock
+			}
+			c.Store = openPebble(t, disk, c.Clock)
+		})
+		b.of = first
+		b.behind(u)
+		return b
+	}
+	ends := func(b *bench) {
+		if err := b.store.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first = next("POST /orders")
+	id, _ := readState(t, first.do("POST", "/orders", "x", later, "Idempotency-Key: k").Header)
+	ends(first)
+	b := next("POST /others")
+	b.pass(2*time.Minute, time.Minute)
+	ends(b)
+	b.advance(year)
+	b = next("POST /others")
+	b.pass(30*time.Minute, time.Minute)
+	ends(b)
+	b.advance(-year)
+	b = next("POST /orders")
+	b.work()
+	b.wantState(id, store.Done)
 }
 
 // What is due within the pauses that there are is left where it is.

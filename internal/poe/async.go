@@ -179,7 +179,7 @@ func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.R
 	case r.Kind == store.Compensation && rt.Recovery != RecoveryCompensate:
 		g.giveUp(ctx, r, "its route takes nothing back any more")
 		return
-	case tried(&r) && !now.Before(r.Claimed.Add(rt.retries(&r))):
+	case tried(&r) && g.passed(r.Claimed) >= rt.retries(&r):
 		g.giveUp(ctx, r, "it could not be executed within the time for that")
 		return
 	}
@@ -250,21 +250,21 @@ const (
 )
 
 // hindered is how long r has waited for one reason: since its history has nothing else.
-func hindered(r *store.Record, why string, now time.Time) time.Duration {
-	since := now
+func (g *Gate) hindered(r *store.Record, why string) time.Duration {
+	since := g.now()
 	for _, e := range slices.Backward(r.History) {
 		if e.Why != why {
 			break
 		}
 		since = e.At
 	}
-	return now.Sub(since)
+	return g.passed(since)
 }
 
 // postpone leaves an accepted action for a minute, or gives it up where the same was in its way for too long.
 func (g *Gate) postpone(ctx context.Context, r store.Record, why string) {
 	was, now := r.Term, g.now()
-	if (why == noRoute || why == lostRequest) && hindered(&r, why, now) >= longestHindrance {
+	if (why == noRoute || why == lostRequest) && g.hindered(&r, why) >= longestHindrance {
 		g.giveUp(ctx, r, why)
 		return
 	}
@@ -321,15 +321,14 @@ func (g *Gate) later(rt *route, next *store.Record, answer *replay.Answer) {
 			pause = asked
 		}
 	}
-	due := next.Finished.Add(pause)
-	if answer != nil && !due.Before(next.Claimed.Add(rt.retries(next))) {
+	if answer != nil && g.passed(next.Claimed)+pause >= rt.retries(next) {
 		next.State = store.Done // the attempt that it ends with is not one more: Attempts counts it
 		return
 	}
 	if answer != nil {
 		next.Attempt = oneMore(next.Attempt)
 	}
-	next.State, next.Due = store.Queued, due
+	next.State, next.Due = store.Queued, next.Finished.Add(pause)
 }
 
 // notDoneInTime begins the line of history of an accepted action whose outcome is an answer that means "not done".

@@ -104,6 +104,16 @@ func (g *Gate) now() time.Time {
 	return g.clock.Tick().UTC().Truncate(time.Millisecond)
 }
 
+// passed is how long it is since at. Of what was begun before the clock leapt ahead it is as long as can be believed: to give that up cannot be taken back
+// when the clock is set right.
+func (g *Gate) passed(at time.Time) time.Duration {
+	now := g.now()
+	if floor := g.clock.Floor(); g.clock.Ahead() > 0 && !floor.Before(at) {
+		now = floor
+	}
+	return now.Sub(at)
+}
+
 // A mac is a keyed hash with room for what goes in and out, which would be allocated anew each time.
 type mac struct {
 	hash.Hash

@@ -83,7 +83,7 @@ func (g *Gate) resolve(ctx context.Context, fl *flight, r store.Record) {
 	switch {
 	case policy == RecoveryHold:
 		g.leave(ctx, r, "its route has no recovery for it")
-	case !g.now().Before(r.Finished.Add(rt.RecoverFor)), r.Resent == math.MaxUint16:
+	case g.passed(r.Finished) >= rt.RecoverFor, r.Resent == math.MaxUint16:
 		g.leave(ctx, r, "recovery came to nothing within "+rt.RecoverFor.String())
 	case policy == RecoveryCompensate:
 		g.takeBack(ctx, r)
@@ -276,9 +276,6 @@ func (g *Gate) nextTry(rt *route, r *store.Record, answer *replay.Answer) time.T
 			wait = max(wait, asked)
 		}
 	}
-	due, last := g.now().Add(wait), r.Finished.Add(rt.RecoverFor)
-	if due.After(last) {
-		return last
-	}
-	return due
+	left := rt.RecoverFor - g.passed(r.Finished)
+	return g.now().Add(max(min(wait, left), 0))
 }
