@@ -164,6 +164,43 @@ func TestDueWhileTheClockIsBehind(t *testing.T) {
 	wantProblem(t, b.do("POST", unused, "x"), 410, "never-used")
 }
 
+// What was called expired while the clock was behind is so after a crash, though nothing was written since: neither some seconds later nor in that moment.
+func TestNeverUsedStaysAfterACrash(t *testing.T) {
+	const week = 7 * 24 * time.Hour
+	marked := func() { <-time.After(1500 * time.Millisecond) } // what is marked each second
+	for name, tc := range map[string]struct {
+		before time.Duration // its end
+		wait   func()
+	}{
+		"later":          {12 * time.Second, marked},
+		"in that moment": {2 * time.Second, func() {}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			disk := vfs.NewCrashableMem()
+			b := newBench(t, func(c *core.Config) { c.Store = openPebble(t, disk, c.Clock) })
+			b.advance(week)
+			if res := b.do("POST", b.mint("/orders"), "x"); res.StatusCode != 201 { // a write, which carries the time
+				t.Fatal(res.StatusCode)
+			}
+			uri := b.mint("/orders")
+			b.advance(-week)
+			b.do("GET", uri, "") // the ledger's time goes on at half its pace from here
+			b.advance(2*(time.Hour+store.Skew) - tc.before)
+			b.do("GET", uri, "")
+			marked()
+			for b.do("GET", uri, "").StatusCode == 200 {
+				b.advance(time.Second)
+			}
+			wantProblem(t, b.do("POST", uri, "x"), 410, "never-used")
+			tc.wait()
+			after := disk.CrashClone(vfs.CrashCloneCfg{})
+			next := newBench(t, func(c *core.Config) { c.Store, c.Keys, c.Clock = openPebble(t, after, b.clock), b.keys, b.clock })
+			wantProblem(t, next.do("POST", uri, "x"), 410, "never-used")
+		})
+	}
+}
+
 // A clock that is ahead at the start gives nothing up that was begun before: by that time retry_for and recover_for are long over. One that is right after a
 // pause of a year does, when it is believed.
 func TestNotGivenUpByAClockThatIsAhead(t *testing.T) {

