@@ -204,7 +204,7 @@ func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.R
 		if !store.Refused(err) {
 			g.orphans.add(r.ID, next.Term) // nothing was sent under it
 		}
-		g.log.Error().Err(err).Stringer("id", r.ID).Msg("marking an accepted action as sent: it is not sent")
+		g.quarrel(err, &r, "marking an accepted action as sent: it is not sent")
 		return
 	}
 	killpoint.Hit("marked")
@@ -278,10 +278,11 @@ func (g *Gate) postpone(ctx context.Context, r store.Record, why string) {
 
 // giveUp voids an accepted action of which no byte was ever sent, or which has been answered "not done" each time, and that is not to be tried again.
 func (g *Gate) giveUp(ctx context.Context, r store.Record, why string) {
-	g.log.Warn().Stringer("id", r.ID).Str("route", r.Route).Str("why", why).Msg("an accepted action is given up")
 	if _, err := g.void(ctx, r, "engine", why); err != nil {
-		g.log.Error().Err(err).Stringer("id", r.ID).Msg("giving up an accepted action")
+		g.quarrel(err, &r, "giving up an accepted action")
+		return
 	}
+	g.log.Warn().Stringer("id", r.ID).Str("route", r.Route).Str("why", why).Msg("an accepted action is given up")
 }
 
 // void burns an accepted action that waits to be sent, or to be sent again. store.ErrStale: it has moved on.

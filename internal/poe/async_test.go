@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
@@ -451,4 +453,38 @@ func (b *bench) restarted() *bench {
 	next.app, next.now = b.app, b.now
 	next.deferred()
 	return next
+}
+
+// A client that cancels in the moment in which its action is about to be sent is nothing that operators must hear of as an error, and nothing is given up then.
+func TestCancelledInThatMoment(t *testing.T) {
+	for name, to := range map[string]store.State{"about to be sent": store.Sent, "about to be given up": store.Burned} {
+		t.Run(name, func(t *testing.T) {
+			var said strings.Builder
+			b, h := hookedBench(t, func(c *core.Config) {
+				c.Log = zerolog.New(&said)
+				c.Routes = []core.Route{{Name: "orders", Match: "POST /orders", RetryFor: time.Minute}}
+			})
+			b.deferred()
+			b.app = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) }
+			at := monitor(t, b.do("POST", "/orders", "x", later))
+			b.work()
+			b.advance(map[store.State]time.Duration{store.Sent: 10 * time.Second, store.Burned: time.Hour}[to])
+			h.refuse = func(r *store.Record) bool {
+				if r.State == to {
+					h.refuse = nil
+					if res := b.do("DELETE", at, ""); res.StatusCode != 204 {
+						t.Errorf("%d", res.StatusCode)
+					}
+				}
+				return false
+			}
+			b.work()
+			if n := b.executed.Load(); n != 1 {
+				t.Errorf("executed %d times", n)
+			}
+			if s := said.String(); strings.Contains(s, `"error"`) || strings.Contains(s, "given up") {
+				t.Error(s)
+			}
+		})
+	}
 }

@@ -248,7 +248,7 @@ func (g *Gate) replace(ctx context.Context, r *store.Record, next store.Record, 
 	return true
 }
 
-// quarrel logs that a write of recovery failed. That somebody else was quicker is no failure.
+// quarrel logs that a worker's write failed. That somebody else was quicker is no failure.
 func (g *Gate) quarrel(err error, r *store.Record, what string) {
 	if !errors.Is(err, store.ErrStale) {
 		g.log.Error().Err(err).Stringer("id", r.ID).Msg(what)
