@@ -15,7 +15,12 @@ import (
 // right, and next is the process after it.
 func ahead(t *testing.T, change func(*core.Config)) (b *bench, set func(), next func() *bench) {
 	t.Helper()
-	const year = 365 * 24 * time.Hour
+	return aheadBy(t, 365*24*time.Hour, change)
+}
+
+// aheadBy is ahead with a clock that is ahead by so much.
+func aheadBy(t *testing.T, by time.Duration, change func(*core.Config)) (b *bench, set func(), next func() *bench) {
+	t.Helper()
 	disk := vfs.NewMem()
 	first := newBench(t, func(c *core.Config) { c.Store = openPebble(t, disk, c.Clock) })
 	if res := first.do("POST", first.mint("/orders"), "apples"); res.StatusCode != 201 {
@@ -32,9 +37,9 @@ func ahead(t *testing.T, change func(*core.Config)) (b *bench, set func(), next 
 		b.of = first
 		return b
 	}
-	first.advance(year)
+	first.advance(by)
 	b = open()
-	return b, func() { first.advance(10*time.Minute - year) }, func() *bench {
+	return b, func() { first.advance(10*time.Minute - by) }, func() *bench {
 		if err := b.store.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -132,6 +137,43 @@ func TestPutOffByAClockThatWasAhead(t *testing.T) {
 			}
 			if n := len(u.sent()); n < 100 {
 				t.Errorf("sent %d times", n)
+			}
+		})
+	}
+}
+
+// So it is where the clock was ahead by less than a callback may be put off by.
+func TestPutOffByAClockThatWasAheadByLess(t *testing.T) {
+	for name, restarts := range map[string]bool{"the same process": false, "the next process": true} {
+		t.Run(name, func(t *testing.T) {
+			h := newHook(t)
+			h.answer = 500
+			u := &upstream{answer: breaks}
+			b, set, next := aheadBy(t, 90*time.Minute, func(c *core.Config) {
+				one(core.Route{Recovery: core.RecoveryRepeat, Doors: []string{"key", "async", "callback"}})(c)
+				c.Callbacks = hookSender(t, h, c.Clock)
+			})
+			b.behind(u)
+			unknown, _ := readState(t, b.do("POST", "/orders", "x", "Idempotency-Key: k1").Header)
+			u.says(answers(201, ""))
+			b.do("POST", "/orders", "x", "Idempotency-Key: k2", "Callback-URL: "+h.URL)
+			u.says(answers(429, ""))
+			accepted, _ := readState(t, b.do("POST", "/orders", "x", later, "Idempotency-Key: k3").Header)
+			core.Sweeping(t.Context(), b.gate)
+			b.work()
+			set()
+			u.says(answers(201, ""))
+			h.answer = 204
+			if restarts {
+				b = next()
+				b.behind(u)
+			}
+			core.Sweeping(t.Context(), b.gate)
+			b.work()
+			b.wantState(unknown, store.Done)
+			b.wantState(accepted, store.Done)
+			if h.got() != 2 {
+				t.Errorf("sent %d times", h.got())
 			}
 		})
 	}

@@ -32,7 +32,7 @@ func (g *Gate) Recover(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("recovering: %w", err)
 	}
-	if err := g.hasten(ctx); err != nil {
+	if err := g.hastenFrom(ctx, g.now().Add(g.longestWait(store.Request))); err != nil {
 		return fmt.Errorf("recovering: %w", err)
 	}
 	if n > 0 {
@@ -256,10 +256,25 @@ func (g *Gate) longestWait(k store.Kind) time.Duration {
 }
 
 // hasten has done now what is due later than it would ever be put off: then the clock was ahead, and has been corrected. It would wait until that time comes,
-// a year perhaps. What is counted from a time that has not come counts from now.
+// a year perhaps. What is counted from a time that has not come counts from now. Where the clock has been set back, and once in each process, whatever has been
+// put off at a time that has not come is looked for as well: by a clock that was ahead by an hour it is due no later than it may be.
 func (g *Gate) hasten(ctx context.Context) error {
+	from := g.now()
+	began := from
+	if !g.hastened.IsZero() && !from.Before(g.hastened) {
+		from = from.Add(g.longestWait(store.Request))
+	}
+	if err := g.hastenFrom(ctx, from); err != nil {
+		return err
+	}
+	g.hastened = began
+	return nil
+}
+
+// hastenFrom is hasten of what is due after from.
+func (g *Gate) hastenFrom(ctx context.Context, from time.Time) error {
 	now := g.now()
-	for page, err := range g.agenda(ctx, store.Entry{Due: now.Add(g.longestWait(store.Request))}) {
+	for page, err := range g.agenda(ctx, store.Entry{Due: from}) {
 		if err != nil {
 			return err
 		}
@@ -287,7 +302,7 @@ func (g *Gate) hastenOne(ctx context.Context, e store.Entry, now time.Time) erro
 	if err != nil {
 		return fmt.Errorf("looking up %s: %w", e.ID, err)
 	}
-	if !r.Due.After(now.Add(g.longestWait(r.Kind))) {
+	if !r.Due.After(now.Add(g.longestWait(r.Kind))) && !moved(&r).After(now.Add(time.Minute)) { // the clock of another process may be a little ahead
 		return nil
 	}
 	next := r
@@ -304,6 +319,18 @@ func (g *Gate) hastenOne(ctx context.Context, e store.Entry, now time.Time) erro
 		return fmt.Errorf("having %s done now: %w", e.ID, err)
 	}
 	return nil
+}
+
+// moved is when r was moved last, as far as it says.
+func moved(r *store.Record) time.Time {
+	at := r.Claimed
+	if r.Finished.After(at) {
+		at = r.Finished
+	}
+	if n := len(r.History); n > 0 && r.History[n-1].At.After(at) {
+		at = r.History[n-1].At
+	}
+	return at
 }
 
 func earlier(a, b time.Time) time.Time {
