@@ -41,7 +41,7 @@ type (
 	statePage struct {
 		Doc     stateDocument
 		Phase   string
-		Prefix  string
+		Here    bool // it is at the address that can be used, and not at the outcome's
 		Receipt string
 	}
 	newPage struct {

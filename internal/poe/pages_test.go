@@ -69,6 +69,24 @@ func TestPagesSayWhatToDo(t *testing.T) {
 			t.Errorf("%s", got)
 		}
 	})
+	t.Run("only what can be used is said to be, and only where it can", func(t *testing.T) {
+		b := newBench(t, nil)
+		b.app = answering(502)
+		i := b.issue("/orders?x=1")
+		i.findOutcome(t, b.do("POST", i.URI, "apples"))
+		if got := text(t, b.do("GET", i.URI, "", "Accept: text/html")); strings.Contains(got, "Can be used until") {
+			t.Errorf("unknown: %s", got)
+		}
+		if _, err := b.gate.Decide(t.Context(), decision(i.ID, core.AsUnused)); err != nil {
+			t.Fatal(err)
+		}
+		for address, here := range map[string]bool{i.URI: true, i.outcome: false} {
+			got := text(t, b.do("GET", address, "", "Accept: text/html"))
+			if strings.Contains(got, "to this very address is executed") != here || strings.Contains(got, "This link can") != here || !strings.Contains(got, "Can be used until") {
+				t.Errorf("%s: %s", address, got)
+			}
+		}
+	})
 	t.Run("a 405 leads to the outcome", func(t *testing.T) {
 		b := newBench(t, nil)
 		i := b.doneIssue()

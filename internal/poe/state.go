@@ -163,7 +163,7 @@ func (g *Gate) writeState(w http.ResponseWriter, r *http.Request, s *status) {
 	}
 	s.setState(w.Header(), false)
 	if prefersHTML(r) {
-		g.writePage(w, code, "state.html", statePage{Doc: doc, Phase: string(s.phase), Prefix: g.cfg.Prefix, Receipt: receiptPath(doc.Outcome)})
+		g.writePage(w, code, "state.html", statePage{Doc: doc, Phase: string(s.phase), Here: !g.Owns(r.URL.Path), Receipt: receiptPath(doc.Outcome)})
 		return
 	}
 	g.writeJSON(w, code, doc)
