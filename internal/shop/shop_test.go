@@ -212,6 +212,17 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// What somebody calls an item turns no other words of the page around.
+func TestItemsKeepToThemselves(t *testing.T) {
+	order := exchange{"POST", "/orders", formType, browser, "item=%E2%80%AEgnp.exe&quantity=1"}
+	s := open(shop.Config{})
+	for _, e := range []exchange{order, {method: "GET", target: "/orders", accept: browser}} {
+		if got := do(t.Context(), s, e).Body.String(); !strings.Contains(got, "<bdi>\u202egnp.exe</bdi>") {
+			t.Errorf("%s %s: %s", e.method, e.target, got)
+		}
+	}
+}
+
 // A paper is what a page has on it.
 type paper struct {
 	title, lang, text string
