@@ -2,7 +2,10 @@ package core_test
 
 import (
 	"html"
+	"math"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -107,4 +110,31 @@ func TestPagesSayWhatToDo(t *testing.T) {
 			t.Errorf("%s", got)
 		}
 	})
+}
+
+// Words are told from what is behind them by who does not see well (WCAG 2.2, 1.4.3): on white, and on what browsers have behind dark pages.
+func TestPagesHaveContrast(t *testing.T) {
+	page := text(t, newBench(t, nil).do("GET", "/poe/problems/consumed", "", "Accept: text/html"))
+	schemes := regexp.MustCompile(`:root \{.*--soft: #(\w)\w\w;.*--accent: #(\w\w)(\w\w)(\w\w);`).FindAllStringSubmatch(page, -1)
+	if len(schemes) != 2 {
+		t.Fatalf("%d schemes in %s", len(schemes), page)
+	}
+	luminance := func(channels ...string) (sum float64) {
+		for i, weight := range []float64{.2126, .7152, .0722} {
+			n, err := strconv.ParseUint(channels[i], 16, 8)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum += weight * math.Pow((float64(n)/255+.055)/1.055, 2.4)
+		}
+		return sum
+	}
+	for i, behind := range []float64{luminance("ff", "ff", "ff"), luminance("12", "12", "12")} {
+		soft := schemes[i][1] + schemes[i][1]
+		for name, l := range map[string]float64{"soft": luminance(soft, soft, soft), "accent": luminance(schemes[i][2:]...)} {
+			if ratio := (max(l, behind) + .05) / (min(l, behind) + .05); ratio < 4.5 {
+				t.Errorf("%s in scheme %d: %.2f", name, i, ratio)
+			}
+		}
+	}
 }
