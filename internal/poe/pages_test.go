@@ -90,6 +90,17 @@ func TestPagesSayWhatToDo(t *testing.T) {
 			}
 		}
 	})
+	t.Run("who cannot see what was done is not told that nothing was", func(t *testing.T) {
+		b := newBench(t, nil)
+		i := b.issue("/orders", "Authorization: Basic YTpi")
+		i.findOutcome(t, b.do("POST", i.URI, "apples", "Authorization: Basic YTpi"))
+		for _, address := range []string{i.outcome[:len(i.outcome)-1], i.outcome + "/edit", i.URI[:len(i.URI)-1], i.outcome, i.URI} {
+			got := text(t, b.do("GET", address, "", "Accept: text/html"))
+			if strings.Contains(got, "Nothing was executed.") || strings.Contains(got, "Nothing was executed and") || !strings.Contains(got, "what was executed before stays done") {
+				t.Errorf("%s: %s", address, got)
+			}
+		}
+	})
 	t.Run("a 405 leads to the outcome", func(t *testing.T) {
 		b := newBench(t, nil)
 		i := b.doneIssue()

@@ -28,7 +28,7 @@ type kind struct {
 // The problems, in the order of docs/protocol.md; a test walks both.
 var (
 	problemNotFound = &kind{"not-found", 404, retryNever, "There is no such link here",
-		"The address is not one that this server has signed, or not for this place. Nothing was executed. Start again from the page that gave you the link."}
+		"The address is not one that this server has signed, or not for this place; a piece of it may be missing. Nothing was executed now, and what was executed before stays done: if you have sent something already, look for the whole address, or ask, before you start again from the page that gave you the link."}
 	problemUnknownTarget = &kind{"unknown-target", 404, retryNever, "Nothing here is protected under that address",
 		"A POE URI was asked for a target that no route protects. Nothing was executed. Check the path and the method, or the gateway's routes."}
 	problemConsumed = &kind{"consumed", 405, retryNever, "This has been done already",
@@ -56,7 +56,7 @@ var (
 	problemCrossOrigin = &kind{"cross-origin", 403, retryNever, "A page of another site sent this",
 		"Nothing was executed. A link of ours can only be used by our own pages, unless the route lists the other origin."}
 	problemOtherPrincipal = &kind{"other-principal", 403, retryNever, "This belongs to somebody else",
-		"The link was made for another user. Nothing was executed and nothing is shown. Sign in as the one it was made for."}
+		"The link was made for another user, or for another session of yours. Nothing was executed now and nothing is shown; what was executed before stays done. Sign in as the one it was made for."}
 	problemKeyRequired = &kind{"key-required", 400, retryNever, "This needs a key",
 		"Nothing was executed. Send the request with a key of your own choice, new for each thing that is to be done once, such as a UUID in Idempotency-Key: then it can be repeated safely."}
 	problemKeyInvalid = &kind{"key-invalid", 400, retryNever, "The key cannot be used",
