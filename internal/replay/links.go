@@ -18,6 +18,7 @@ func resolveLinks(h http.Header, target string) {
 		mapValues(h, name, func(v string) string { return resolve(base, v) })
 	}
 	mapValues(h, "Link", func(v string) string { return resolveLink(base, v) })
+	mapValues(h, "Refresh", func(v string) string { return resolveRefresh(base, v) })
 }
 
 // mapValues replaces the values of a field, in a slice of its own.
@@ -46,6 +47,24 @@ func resolve(base *url.URL, ref string) string {
 		return "/.//" + strings.TrimLeft(r.String(), "/")
 	}
 	return r.String()
+}
+
+// refreshBegin is how Refresh begins, up to its address (HTML standard, "shared declarative refresh steps").
+var refreshBegin = regexp.MustCompile(`^[ \t]*[0-9.]+(?:[ \t]*[;,]|[ \t])[ \t]*(?i:url[ \t]*=[ \t]*)?["']?`)
+
+// resolveRefresh resolves the address that a browser is led to after a while. Where there is none it stays where it is.
+func resolveRefresh(base *url.URL, v string) string {
+	begin := refreshBegin.FindString(v)
+	address, end := v[len(begin):], ""
+	if n := len(begin); n > 0 && (begin[n-1] == '"' || begin[n-1] == '\'') {
+		if i := strings.IndexByte(address, begin[n-1]); i >= 0 {
+			address, end = address[:i], address[i:]
+		}
+	}
+	if begin == "" || address == "" {
+		return v
+	}
+	return begin + resolve(base, address) + end
 }
 
 // anchorParam is how the parameter begins that says what a link is about (RFC 8288 section 3.2), up to its value.

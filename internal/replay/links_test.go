@@ -29,6 +29,16 @@ func TestResolve(t *testing.T) {
 		{"Link", `</i>; anchor="/a\"b"; rel=x, </j>; anchor=https://a.example/;rel=y`, `</i>; anchor="/a\"b"; rel=x, </j>; anchor=https://a.example/;rel=y`},
 		{"Link", `</i>; anchors=1; x-anchor=1; anchor*=UTF-8''1; anchor`, `</i>; anchors=1; x-anchor=1; anchor*=UTF-8''1; anchor`},
 		{"Link", `</i>; anchor="no end`, `</i>; anchor="no end`},
+		{"Refresh", "0; url=thanks?a=b", "0; url=/shop/thanks?a=b"},
+		{"Refresh", `1.5 , URL = "thanks"; x`, `1.5 , URL = "/shop/thanks"; x`},
+		{"Refresh", "3;'../thanks'", "3;'/thanks'"},
+		{"Refresh", "3 thanks", "3 /shop/thanks"},
+		{"Refresh", "0; url=/thanks", "0; url=/thanks"},
+		{"Refresh", "0; url=https://a.example/%7e", "0; url=https://a.example/%7e"},
+		{"Refresh", `5; url=""`, `5; url=""`},
+		{"Refresh", "5; url=", "5; url="},
+		{"Refresh", "5", "5"},
+		{"Refresh", "soon; url=thanks", "soon; url=thanks"},
 		{"X-Other", "42", "42"},
 	}
 	for _, tt := range tests {

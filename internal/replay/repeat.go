@@ -18,7 +18,7 @@ type Stored struct {
 	Content io.ReadSeeker // nil: Here
 	Here    []byte        // the content, where it is in memory
 	Size    int64         // of Content, in bytes
-	Target  string        // that was answered: Location, Content-Location and Link are resolved against it
+	Target  string        // that was answered: Location, Content-Location, Link and Refresh are resolved against it
 
 	prepared bool
 	fields   []field  // of Header, once it is prepared
@@ -48,7 +48,7 @@ func (s Stored) Prepared() Stored {
 }
 
 // examined are the fields that are looked at or changed where an answer is repeated.
-var examined = namesOf("Content-Encoding", "Content-Digest", "Repr-Digest", "Digest", "Content-Md5", "Etag", "Location", "Content-Location", "Link", "Vary", "Allow", "Accept-Ranges")
+var examined = namesOf("Content-Encoding", "Content-Digest", "Repr-Digest", "Digest", "Content-Md5", "Etag", "Location", "Content-Location", "Link", "Refresh", "Vary", "Allow", "Accept-Ranges")
 
 // respell puts those of h that a handler has set under another spelling of their name, which net/http sends as well, under the canonical one.
 func respell(h http.Header) {
