@@ -114,6 +114,15 @@ func TestPagesSayWhatToDo(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a 405 leads to what a browser shows", func(t *testing.T) { // it stays where it is when the answer is 204
+		b := newBench(t, nil)
+		b.app = answering(204)
+		i := b.doneIssue()
+		got := text(t, b.do("POST", i.URI, "apples", "Accept: text/html"))
+		if !strings.Contains(got, `class="next" href="`+i.outcome+`/receipt"`) || strings.Contains(got, "See what became of it") {
+			t.Errorf("%s", got)
+		}
+	})
 	t.Run("what comes from outside is escaped", func(t *testing.T) {
 		b := newBench(t, nil)
 		got := text(t, b.do("GET", "/poe/new?for=/<script>alert(1)</script>", "", "Accept: text/html"))
