@@ -3,6 +3,7 @@ package poe_test
 import (
 	"context"
 	"html"
+	"html/template"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -50,5 +51,32 @@ func TestOtherOrderWithUsedForm(t *testing.T) {
 	}
 	if !strings.Contains(text, "not executed") {
 		t.Errorf("six cups were not ordered, and the page says: %q: %q", title, text)
+	}
+}
+
+// A form that html/template has made leads to what was signed, as docs/embedding.md says: parentheses and apostrophes are to be spelled as it writes them.
+func TestFormOfTemplate(t *testing.T) {
+	gate, err := poe.Open(context.Background(), poe.Config{Store: "memory:", Routes: []poe.Route{{Match: "POST /Orders({id})"}, {Match: "POST /o'brien"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = gate.Close(context.Background()) }()
+	shop := gate.Once(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated) }))
+	form := template.Must(template.New("").Parse(`<form method="post" action="{{.}}">`))
+	for target, want := range map[string]int{"/Orders(7)": http.StatusNotFound, "/Orders%287%29": http.StatusCreated, "/o%27brien": http.StatusCreated} {
+		minted, err := gate.Mint(context.Background(), http.MethodPost, target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var page strings.Builder
+		if err := form.Execute(&page, minted.URI); err != nil {
+			t.Fatal(err)
+		}
+		action := html.UnescapeString(regexp.MustCompile(`action="(.*)"`).FindStringSubmatch(page.String())[1])
+		w := httptest.NewRecorder()
+		shop.ServeHTTP(w, httptest.NewRequest("POST", action, strings.NewReader("item=Teapot")))
+		if w.Code != want {
+			t.Errorf("%s: %d for %s", target, w.Code, page.String())
+		}
 	}
 }
