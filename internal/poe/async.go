@@ -364,7 +364,7 @@ func (g *Gate) serveCancel(w http.ResponseWriter, r *http.Request) {
 		origin = c.route.origin
 	}
 	if origin.Check(r) != nil {
-		g.write(w, r, g.problem(problemCrossOrigin))
+		g.crossOrigin(w, r)
 		return
 	}
 	if s.record.Kind != store.Request { // what takes an action back is not its client's to stop

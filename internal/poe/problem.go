@@ -158,6 +158,15 @@ func (p *problem) SameContent() string {
 	}
 }
 
+// crossOrigin refuses a page of another origin, or one that does not say which it is of.
+func (g *Gate) crossOrigin(w http.ResponseWriter, r *http.Request) {
+	p := g.problem(problemCrossOrigin)
+	if r.Header.Get("Origin") == "null" && r.Header.Get("Sec-Fetch-Site") == "" {
+		p.Detail = "the request does not say whose page sent it (Origin: null), and pages of this site with the Referrer-Policy no-referrer do not over plain HTTP, or in older browsers: with same-origin they do"
+	}
+	g.write(w, r, p)
+}
+
 // write renders p: as a page where the client prefers one, as application/problem+json otherwise. Fields that the
 // caller has set on w stay.
 func (g *Gate) write(w http.ResponseWriter, r *http.Request, p *problem) {

@@ -134,7 +134,7 @@ func (c *call) takes(method string) bool {
 func (c *call) refuseStranger() bool {
 	g := c.g
 	if err := c.route.origin.Check(c.r); err != nil {
-		g.write(c.w, c.r, g.problem(problemCrossOrigin))
+		g.crossOrigin(c.w, c.r)
 		return true
 	}
 	if c.claims.Principal != ([32]byte{}) && !c.owns(&c.claims.Principal) {
