@@ -312,6 +312,9 @@ func (c *call) refuse(s *status) {
 		return
 	case running, accepted, sent:
 		p = g.problem(problemRunning)
+		if s.phase == accepted {
+			p.words = acceptedWords
+		}
 	case unknown:
 		p = c.notKnown(s)
 		if wait := g.comeBack(s); wait != "" && p.Retry == retrySame {

@@ -123,6 +123,14 @@ func TestPagesSayWhatToDo(t *testing.T) {
 			t.Errorf("%s", got)
 		}
 	})
+	t.Run("what is accepted is not being done", func(t *testing.T) {
+		b := deferring(t, nil)
+		i := b.issue("/orders")
+		b.do("POST", i.URI, "apples", later)
+		if got := text(t, b.do("POST", i.URI, "apples", "Accept: text/html")); !strings.Contains(got, "<dd>accepted") || strings.Contains(got, "right now") || strings.Contains(got, "is being executed") {
+			t.Errorf("%s", got)
+		}
+	})
 	t.Run("what comes from outside is escaped", func(t *testing.T) {
 		b := newBench(t, nil)
 		got := text(t, b.do("GET", "/poe/new?for=/<script>alert(1)</script>", "", "Accept: text/html"))

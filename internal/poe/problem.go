@@ -106,6 +106,10 @@ var problems = []*kind{
 	problemNotExecuted, problemLedgerUnavailable,
 }
 
+// acceptedWords are those of problemRunning where nobody is at it yet.
+var acceptedWords = &kind{title: "This is accepted and will be done",
+	help: "An earlier copy of this request is stored, and will be sent to the application when its turn comes. Nothing is executed a second time. Look at the outcome to see what became of it."}
+
 // A problem is one occurrence, as RFC 9457 writes it.
 type problem struct {
 	Type   string `json:"type"`
