@@ -123,6 +123,17 @@ func TestPagesSayWhatToDo(t *testing.T) {
 			t.Errorf("%s", got)
 		}
 	})
+	t.Run("what failed has not been done", func(t *testing.T) {
+		b := newBench(t, nil)
+		b.app = answering(500)
+		i := b.doneIssue()
+		for body, want := range map[string]string{"apples": "answered with an error", "pears": "used with another body"} {
+			got := text(t, b.do("POST", i.URI, body, "Accept: text/html"))
+			if strings.Contains(got, "has been done") || strings.Contains(got, "has worked") || !strings.Contains(got, want) || !strings.Contains(got, "See what became of it") {
+				t.Errorf("%s", got)
+			}
+		}
+	})
 	t.Run("what is accepted is not being done", func(t *testing.T) {
 		b := deferring(t, nil)
 		i := b.issue("/orders")

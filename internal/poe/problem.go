@@ -36,7 +36,7 @@ var (
 	problemRunning = &kind{"running", 409, retrySame, "This is being done right now",
 		"A request with the same link or key is being executed, mostly an earlier copy of this one. Nothing is executed a second time. Wait a moment and repeat the same request, or look at the outcome."}
 	problemBodyDiffers = &kind{"body-differs", 409, retryNever, "The link was used with another body",
-		"The link works once, and it has worked, for another request than this one: what you sent now was not executed, and will not be with this link. Follow the outcome to see what was."}
+		"The link works once, and it was used for another request than this one: what you sent now was not executed, and will not be with this link. Follow the outcome to see what was."}
 	problemOutcomeUnknown = &kind{"outcome-unknown", 409, retrySame, "Nobody knows yet whether this was done",
 		"The request was sent to the application, but no complete answer came back: it may have been executed, or not. It is not executed a second time; where the operator has said how, what became of it is being found out. Unless the detail says otherwise, repeating the same request is safe and shows whether more is known; sending a new one may do it twice. If it stays like this, ask the operator. Operators: if an answer of a gateway in between surely means that nothing was done, list its status under release on the route."}
 	problemNeverUsed = &kind{"never-used", 410, retryNew, "The link has expired, and was never used",
@@ -109,6 +109,10 @@ var problems = []*kind{
 // acceptedWords are those of problemRunning where nobody is at it yet.
 var acceptedWords = &kind{title: "This is accepted and will be done",
 	help: "An earlier copy of this request is stored, and will be sent to the application when its turn comes. Nothing is executed a second time. Look at the outcome to see what became of it."}
+
+// failedWords are those of problemConsumed where the outcome is a failure: nobody is to take it for success.
+var failedWords = &kind{title: "This was sent already, and answered with an error",
+	help: "The link works once: the request was executed, and will not be executed again, however often it is sent. The application did not say that it was done. Follow the outcome to see what it said, before you start again."}
 
 // A problem is one occurrence, as RFC 9457 writes it.
 type problem struct {

@@ -74,6 +74,9 @@ func (c *call) consumed(s *status) {
 		return
 	}
 	p := g.problem(problemConsumed)
+	if s.record.Status >= http.StatusBadRequest {
+		p.words = failedWords
+	}
 	p.ExecutedAt, p.OutcomeStatus = timePointer(s.record.Finished), s.record.Status
 	if how != notCompared {
 		same := how == sameBody
