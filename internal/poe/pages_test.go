@@ -123,6 +123,16 @@ func TestPagesSayWhatToDo(t *testing.T) {
 			t.Errorf("%s", got)
 		}
 	})
+	t.Run("who is led to no outcome is told why", func(t *testing.T) {
+		b := newBench(t, func(c *core.Config) {
+			c.Routes = []core.Route{{Name: "orders", Match: "POST /orders/{id}", Unique: []string{"path:id"}}}
+		})
+		b.do("POST", "/orders/7", "apples")
+		got := text(t, b.do("POST", "/orders/7", "apples", "Accept: text/html"))
+		if !strings.Contains(got, "There is one already") || strings.Contains(got, "See what became of it") || !strings.Contains(got, "only the user is led") {
+			t.Errorf("%s", got)
+		}
+	})
 	t.Run("what failed has not been done", func(t *testing.T) {
 		b := newBench(t, nil)
 		b.app = answering(500)

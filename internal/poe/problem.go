@@ -72,7 +72,7 @@ var (
 	problemRolledBack = &kind{"rolled-back", 409, retryNew, "This was taken back",
 		"The request was sent to the application, but no complete answer came back. What it may have done was taken back since, and it will not be executed any more. It is safe to start again with a new one."}
 	problemDuplicate = &kind{"duplicate", 409, retryNever, "There is one already",
-		"Only one request can have this id, or this value, and an earlier one has it. This one was not executed. If it was meant as the same, follow the outcome; if not, choose another value."}
+		"Only one request can have this id, or this value, and an earlier one has it. This one was not executed. If it was meant as the same, follow the outcome, to which only the user is led who sent that one and has signed in; if not, choose another value."}
 	problemPreconditionRequired = &kind{"precondition-required", 428, retryNew, "This needs to say what it changes",
 		"Nothing was executed. Get the resource, and send the request again with its ETag in If-Match: then no change of somebody else is overwritten, and the request can be repeated safely."}
 	problemNotRepeatable = &kind{"not-repeatable", 501, retryNever, "Requests are not repeatable there",
