@@ -216,7 +216,7 @@ func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.R
 	}}
 	var there []store.Record
 	if r.Method == http.MethodDelete && g.routes.watchDeletions() {
-		there = g.created(ctx, q.Host, pathOf(r.Target))
+		there = g.created(ctx, q.Host, r.Target)
 	}
 	g.run(flown{flight: fl, client: ctx, detached: ctx}, a, end)
 	if g.hasDeleted(&end.status) {

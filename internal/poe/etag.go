@@ -48,7 +48,7 @@ func guardNoneMatch(c *call) guard {
 	if c.method != http.MethodPut || len(lines) != 1 || lines[0] != "*" {
 		return nil
 	}
-	return &oneShot{call: c, name: c.g.resource(noneMatch, c.r.Host, c.path())}
+	return &oneShot{call: c, name: c.g.resource(noneMatch, c.r.Host, placeOf(c.target))}
 }
 
 func (o *oneShot) names() ([]store.Name, *problem) { return []store.Name{o.name}, nil }
@@ -159,7 +159,7 @@ func (g *Gate) takes(ctx context.Context, claimed, next *store.Record) []store.N
 	undone := endedUndone(next)
 	wrote := next.State == store.Unknown || next.State == store.Done && (next.Status < 400 || next.Status >= 500) && !undone
 	if fresh && wrote && rt.has(doorMatch) {
-		n := g.resource(lastWrite, hostAsked(claimed), pathOf(next.Target))
+		n := g.lastWritten(hostAsked(claimed), next.Target)
 		names = append(names, n)
 		if next.State == store.Unknown { // it may turn out to be none: then it matters which one was the last before it
 			if last, err := g.store.Lookup(ctx, store.ByName(n)); err == nil && last.ID != next.ID {
@@ -192,7 +192,7 @@ const passedOver = 8
 // wroteLast tells whether no other action has written to the resource of host after r, as far as this gate has seen. What nobody knew of when it
 // ended, and what turned out to have done nothing, is passed over.
 func (g *Gate) wroteLast(ctx context.Context, host string, r *store.Record) (bool, error) {
-	last, err := g.store.Lookup(ctx, store.ByName(g.resource(lastWrite, host, pathOf(r.Target))))
+	last, err := g.store.Lookup(ctx, store.ByName(g.lastWritten(host, r.Target)))
 	at := r.ID
 	for range passedOver {
 		if err != nil || last.ID == at {

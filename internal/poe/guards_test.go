@@ -507,3 +507,55 @@ func TestBurnInTheWordsOfRecovery(t *testing.T) {
 		t.Errorf("%v", p)
 	}
 }
+
+// A query belongs to the name of a resource: what lies at another one is another resource, and neither in the way of its creation nor deleted with it.
+func TestResourcesByQuery(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{
+			{Name: "notes", Match: "PUT,DELETE /notes", Doors: []string{"poe", "key", "if-none-match"}},
+			{Name: "orders", Match: "POST /orders", Unique: []string{"header:X-Item"}, FreeOn: []string{http.MethodDelete}},
+			{Name: "later", Match: "DELETE /orders", Async: true},
+		}
+	})
+	b.deferred()
+	code := func(method, target string, fields ...string) int {
+		t.Helper()
+		return b.do(method, target, "plum", append(fields, alice)...).StatusCode
+	}
+	want := func(what string, got, want int) {
+		t.Helper()
+		if got != want {
+			t.Errorf("%s: %d, not %d", what, got, want)
+		}
+	}
+	put := func(target, body string) int { return b.do("PUT", target, body, "If-None-Match: *", alice).StatusCode }
+	want("a note", put("/notes?id=1", "plum"), 201)
+	want("another note", put("/notes?id=2", "apple"), 201)
+	want("the first one again", put("/notes?id=1", "apple"), 412)
+	b.app = answering(204)
+	want("a DELETE by a POE URI", code("DELETE", b.issueOf("DELETE", "/notes?id=1").URI), 204)
+	b.app = nil
+	want("the other note again", put("/notes?id=2", "plum"), 412)
+	want("the first one anew", put("/notes?id=1", "apple"), 201)
+
+	order := func(item, at string) int {
+		b.app = answering(201, "Location: "+at)
+		return code("POST", "/orders", "X-Item: "+item)
+	}
+	want("a cup", order("cup", "/orders?id=1"), 201)
+	want("a pot", order("pot", "?id=2"), 201)
+	want("a DELETE of the cup", code("DELETE", "/orders?id=1"), 202)
+	b.app = answering(204)
+	b.work()
+	again := func(item string) int {
+		b.app = answering(201)
+		return b.do("POST", "/orders", "pear", "X-Item: "+item, alice).StatusCode
+	}
+	want("the pot again", again("pot"), 409)
+	want("the cup anew", again("cup"), 201)
+
+	want("a pan", order("pan", "/orders/3"), 201)
+	b.app = answering(204)
+	want("a DELETE that says how", code("DELETE", "/orders/3?now=1"), 204)
+	want("the pan anew", again("pan"), 201)
+}

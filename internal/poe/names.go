@@ -32,9 +32,25 @@ func (g *Gate) name(u use, parts ...string) store.Name {
 	return n
 }
 
-// resource is the name of what lies at a path of a host: two hosts have nothing in common.
-func (g *Gate) resource(u use, host, path string) store.Name {
-	return g.name(u, hostScope(host), path)
+// A place is where a resource lies: its path, decoded and cleaned, and its query, as it came, where it has one. That belongs to its name (RFC 3986, section 3.4).
+type place struct{ path, query string }
+
+func placeOf(target string) place {
+	_, query, _ := strings.Cut(target, "?")
+	return place{pathOf(target), query}
+}
+
+// resource is the name of what lies at a place of a host: two hosts have nothing in common.
+func (g *Gate) resource(u use, host string, at place) store.Name {
+	if at.query == "" {
+		return g.name(u, hostScope(host), at.path)
+	}
+	return g.name(u, hostScope(host), at.path, at.query)
+}
+
+// lastWritten is the name of the last write to what lies at a path: whatever the query of a write is, it may be one to the same.
+func (g *Gate) lastWritten(host, target string) store.Name {
+	return g.resource(lastWrite, host, place{path: pathOf(target)})
 }
 
 // hostScope is the host that a request asked for, in one spelling: names are of one host (RFC 9110, section 4.2.3; RFC 3986, section 3.2.2).

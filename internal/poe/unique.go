@@ -74,32 +74,34 @@ func (u *businessKey) taken(s *status) bool {
 	return false
 }
 
-// createdAt returns the path of the resource that an answer says was created, if it is here.
-func createdAt(claimed, next *store.Record) (string, bool) {
+// createdAt returns the place of the resource that an answer says was created, if it is here.
+func createdAt(claimed, next *store.Record) (place, bool) {
 	h, _, err := replay.DecodeHead(next.Response.Head)
 	if err != nil {
-		return "", false
+		return place{}, false
 	}
 	asked, _, err := replay.DecodeHead(claimed.Request.Head)
 	if err != nil {
-		return "", false
+		return place{}, false
 	}
 	at, err := url.Parse(h.Get("Location"))
 	if err != nil || h.Get("Location") == "" || at.Host != "" && hostScope(at.Host) != hostScope(asked.Get("Host")) {
-		return "", false
+		return place{}, false
 	}
 	base, err := url.ParseRequestURI(next.Target)
 	if err != nil {
-		return "", false
+		return place{}, false
 	}
-	return cleanPath(base.ResolveReference(at).Path), true
+	at = base.ResolveReference(at)
+	return place{cleanPath(at.Path), at.RawQuery}, true
 }
 
 // A deletion watches the answer to a DELETE: where the resource is gone, what its creation guarded is free, before the client is told so. Only what was
 // done when the DELETE came is free: another creation may be under way, or come between what the application looked at and its answer.
 func (g *Gate) deletion(w http.ResponseWriter, r *http.Request) *linkWriter {
 	ctx := context.WithoutCancel(r.Context())
-	there := g.created(ctx, r.Host, pathOf(requestTarget(r)))
+	target, _, _, _ := splitToken(requestTarget(r), g.cfg.Param)
+	there := g.created(ctx, r.Host, target)
 	return &linkWriter{ResponseWriter: w, add: func(h http.Header, code int) {
 		// An answer of ours tells what became of an action: that it is still to be done, or was cancelled, deletes nothing now. That it was done before
 		// gives back what was there then: whoever did it may have come no further.
@@ -119,11 +121,18 @@ func (g *Gate) deletion(w http.ResponseWriter, r *http.Request) *linkWriter {
 	}}
 }
 
-// created returns the actions that have created, and are done with it, what lies at a path of host, as far as they guard that.
-func (g *Gate) created(ctx context.Context, host, path string) []store.Record {
+// created returns the actions that have created, and are done with it, what a DELETE of target at host deletes, as far as they guard that: what lies there,
+// and at its path alone, since a query may also say how to delete.
+func (g *Gate) created(ctx context.Context, host, target string) []store.Record {
 	var all []store.Record
-	for _, u := range []use{location, noneMatch} {
-		r, err := g.store.Lookup(ctx, store.ByName(g.resource(u, host, path)))
+	at := placeOf(target)
+	names := []store.Name{g.resource(location, host, at), g.resource(noneMatch, host, at)}
+	if at.query != "" {
+		at.query = ""
+		names = append(names, g.resource(location, host, at), g.resource(noneMatch, host, at))
+	}
+	for _, n := range names {
+		r, err := g.store.Lookup(ctx, store.ByName(n))
 		switch {
 		case err == nil && r.State == store.Done:
 			all = append(all, r)
@@ -136,7 +145,7 @@ func (g *Gate) created(ctx context.Context, host, path string) []store.Record {
 
 // createdBefore returns those that had ended when a DELETE, which has ended since, was claimed.
 func (g *Gate) createdBefore(ctx context.Context, host string, was *store.Record) []store.Record {
-	return slices.DeleteFunc(g.created(ctx, host, pathOf(was.Target)), func(r store.Record) bool { return !r.Finished.Before(was.Claimed) })
+	return slices.DeleteFunc(g.created(ctx, host, was.Target), func(r store.Record) bool { return !r.Finished.Before(was.Claimed) })
 }
 
 // deleted frees what the creations of a resource that is gone guarded. A version tag is not among that: it was used up.
