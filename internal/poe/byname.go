@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/postonce/poe/internal/store"
@@ -30,6 +31,9 @@ func (c *call) newName(door, value string, shared bool) *byName {
 	name := c.g.name(naming_, door, hostScope(c.r.Host), c.route.Name, string(who), value)
 	return &byName{call: c, door: door, name: name, shared: shared, reused: problemKeyReused}
 }
+
+// names tells whether r is the action that has the name. A guard may have led to another one.
+func (n *byName) names(r *store.Record) bool { return slices.Contains(r.Names, n.name) }
 
 func (n *byName) fresh() status {
 	return status{phase: unused, record: n.unclaimedRecord(n.door, n.name)}

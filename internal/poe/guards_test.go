@@ -559,3 +559,33 @@ func TestResourcesByQuery(t *testing.T) {
 	want("a DELETE that says how", code("DELETE", "/orders/3?now=1"), 204)
 	want("the pan anew", again("pan"), 201)
 }
+
+// What a guard answers is about an action that the request's own name does not lead to: of that name nothing is promised, and nothing was accepted under it.
+func TestGuardPromisesNothingOfAName(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{{Name: "orders", Match: "POST /orders", Doors: []string{"key", "repeatability"}, Unique: []string{"header:X-Item"}}}
+	})
+	post := func(body string, fields ...string) *http.Response {
+		return b.do("POST", "/orders", body, append(fields, "X-Item: cup", alice)...)
+	}
+	want := func(what string, res *http.Response, code int, expires bool, result string) {
+		t.Helper()
+		h := res.Header
+		if got := h.Get("Idempotency-Expires") != ""; res.StatusCode != code || got != expires || h.Get("Repeatability-Result") != result {
+			t.Errorf("%s: %d, expires: %t, %q: %v", what, res.StatusCode, got, h.Get("Repeatability-Result"), h)
+		}
+	}
+	want("the first", post("apples", "Idempotency-Key: one"), 201, true, "")
+	want("its repeat", post("apples", "Idempotency-Key: one"), 201, true, "")
+	want("another key", post("apples", "Idempotency-Key: two"), 201, false, "")
+	want("another key and body", post("pears", "Idempotency-Key: two"), 409, false, "")
+	want("a repeatable request", post("pears", "Repeatability-Request-ID: r-1", sentNow), 409, false, "rejected")
+
+	b.app = answering(502)
+	pot := func(fields ...string) *http.Response {
+		return b.do("POST", "/orders", "apples", append(fields, "X-Item: pot", alice)...)
+	}
+	want("an unknown one", pot("Repeatability-Request-ID: r-2", sentNow), 502, false, "accepted")
+	want("its repeat", pot("Repeatability-Request-ID: r-2", sentNow), 409, false, "accepted")
+	want("another one for the same", pot("Repeatability-Request-ID: r-3", sentNow), 409, false, "rejected")
+}

@@ -98,11 +98,14 @@ func parseKey(lines []string) (string, bool) {
 	return key, true
 }
 
+// markKey says until when the key repeats the answer. What a guard answers is about an action that it does not name.
 func (n *byName) markKey(h http.Header, s *status, replayed bool) {
 	if s.record.ID.IsZero() || s.phase == unused || s.phase == gone {
 		return
 	}
-	h.Set("Idempotency-Expires", n.until(&s.record).UTC().Format(http.TimeFormat))
+	if n.names(&s.record) {
+		h.Set("Idempotency-Expires", n.until(&s.record).UTC().Format(http.TimeFormat))
+	}
 	if replayed {
 		h.Set(replay.Replayed, "true")
 	}

@@ -46,7 +46,7 @@ func openRepeatable(c *call) (naming, *problem) {
 	c.since = first.Add(-repeatableAhead)
 	n := c.newName(doorRepeatable, ids[0], sharedKey(ids[0]))
 	n.reused = problemKeyInvalid
-	n.marks = markRepeatable
+	n.marks = n.markRepeatable
 	return repeatable{n, first.Before(now.Add(-c.route.Retention))}, nil
 }
 
@@ -96,8 +96,11 @@ func (n repeatable) misuse(s *status) *problem {
 	return p
 }
 
-// markRepeatable says that a request was accepted, which includes one that was accepted before.
-func markRepeatable(h http.Header, s *status, _ bool) {
+// markRepeatable says that a request was accepted, which includes one that was accepted before, and one that a guard answers as another that was.
+func (n *byName) markRepeatable(h http.Header, s *status, replayed bool) {
+	if !replayed && !n.names(&s.record) {
+		return
+	}
 	if s.phase == done || s.phase == unknown || underWay(s.phase) || s.phase == unused && s.record.Status != 0 {
 		h.Set(repeatableResult, "accepted")
 	}
