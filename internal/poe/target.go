@@ -104,7 +104,10 @@ func withToken(target, param, token string) string {
 // allows in a path and a query, with complete percent-encodings. Such a target cannot leave the
 // quotes of POE-Links or the brackets of Link.
 func validTarget(target string) bool {
-	if target == "" || len(target) > maxTarget || target[0] != '/' || strings.HasPrefix(target, "//") || strings.HasSuffix(target, "?") {
+	if target == "" || len(target) > maxTarget || target[0] != '/' || strings.HasPrefix(target, "//") {
+		return false
+	}
+	if strings.IndexByte(target, '?') == len(target)-1 { // an empty query: behind a parser it is none
 		return false
 	}
 	for i := 0; i < len(target); i++ {
