@@ -560,6 +560,42 @@ func TestResourcesByQuery(t *testing.T) {
 	want("the pan anew", again("pan"), 201)
 }
 
+// A slash that came encoded parts nothing (RFC 3986, section 2.2): with it a path is another resource than without.
+func TestResourcesByEncodedSlash(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{
+			{Name: "files", Match: "PUT /files/{path:.*}", Doors: []string{"if-none-match"}},
+			{Name: "users", Match: "POST /users", Unique: []string{"header:X-Name"}, FreeOn: []string{http.MethodDelete}},
+		}
+	})
+	put := func(target string) int { return b.do("PUT", target, target, "If-None-Match: *", alice).StatusCode }
+	for _, target := range []string{"/files/a%2Fb", "/files/a/b", "/files/a%252Fb"} {
+		if code := put(target); code != 201 {
+			t.Errorf("PUT %s: %d", target, code)
+		}
+	}
+	if code := put("/files/%61%2fb"); code != 412 { // the first one, spelled otherwise
+		t.Errorf("again: %d", code)
+	}
+	post := func(body string) int {
+		b.app = answering(201, "Location: /users/a%2Fb")
+		return b.do("POST", "/users", body, "X-Name: a/b", alice).StatusCode
+	}
+	remove := func(target string) {
+		b.app = answering(204)
+		b.do("DELETE", target, "")
+	}
+	post("one")
+	remove("/users/a/b")
+	if code := post("two"); code != 409 {
+		t.Errorf("after the DELETE of another: %d", code)
+	}
+	remove("/users/a%2fb")
+	if code := post("two"); code != 201 {
+		t.Errorf("after its DELETE: %d", code)
+	}
+}
+
 // What a guard answers is about an action that the request's own name does not lead to: of that name nothing is promised, and nothing was accepted under it.
 func TestGuardPromisesNothingOfAName(t *testing.T) {
 	b := newBench(t, func(c *core.Config) {

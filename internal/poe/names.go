@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -35,9 +36,16 @@ func (g *Gate) name(u use, parts ...string) store.Name {
 // A place is where a resource lies: its path, decoded and cleaned, and its query, as it came, where it has one. That belongs to its name (RFC 3986, section 3.4).
 type place struct{ path, query string }
 
+// encodedSlash keeps slashes that came encoded apart from those that part a path (RFC 3986, section 2.2): two resources must not be taken for one.
+var encodedSlash = strings.NewReplacer("%2F", "%00", "%2f", "%00")
+
 func placeOf(target string) place {
-	_, query, _ := strings.Cut(target, "?")
-	return place{pathOf(target), query}
+	path, query, _ := strings.Cut(target, "?")
+	decoded, err := url.PathUnescape(encodedSlash.Replace(path))
+	if err != nil {
+		decoded = path
+	}
+	return place{cleanPath(decoded), query}
 }
 
 // resource is the name of what lies at a place of a host: two hosts have nothing in common.

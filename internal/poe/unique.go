@@ -93,7 +93,7 @@ func createdAt(claimed, next *store.Record) (place, bool) {
 		return place{}, false
 	}
 	at = base.ResolveReference(at)
-	return place{cleanPath(at.Path), at.RawQuery}, true
+	return placeOf(at.EscapedPath() + "?" + at.RawQuery), true
 }
 
 // A deletion watches the answer to a DELETE: where the resource is gone, what its creation guarded is free, before the client is told so. Only what was
