@@ -276,6 +276,24 @@ func TestKeyAlongWithURI(t *testing.T) {
 	}
 }
 
+// One that comes only when the action is under way or has ended is not bound to it, as docs/protocol.md says: nothing is written for a request that is not tried.
+func TestKeyAlongWithURIThatIsUsed(t *testing.T) {
+	for status, refused := range map[int]int{201: 405, 502: 409} {
+		b := newBench(t, nil)
+		i := b.issue("/orders")
+		b.app = answering(status)
+		b.do("POST", i.URI, "apples")
+		b.app = nil
+		if res := b.do("POST", i.URI, "apples", "Idempotency-Key: k"); res.StatusCode != refused {
+			t.Errorf("after %d: %d", status, res.StatusCode)
+		}
+		res := b.do("POST", "/orders", "apples", "Idempotency-Key: k")
+		if id, _ := readState(t, res.Header); id == i.ID || b.executed.Load() != 2 {
+			t.Errorf("after %d the key alone is %d of %s, executed %d times", status, res.StatusCode, id, b.executed.Load())
+		}
+	}
+}
+
 // A replay of a recent answer asks the ledger for nothing, and a first request costs it two writes and no reads.
 func TestKeyCosts(t *testing.T) {
 	b, ledger := newTampered(t, nil)
