@@ -560,6 +560,24 @@ func TestResourcesByQuery(t *testing.T) {
 	want("the pan anew", again("pan"), 201)
 }
 
+// Of several creates that were answered with the same Location a DELETE gives back what the last one guarded, as docs/doors.md says.
+func TestDeleteOfWhatSeveralCreated(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{{Name: "orders", Match: "POST /orders", Unique: []string{"header:X-Item"}, FreeOn: []string{http.MethodDelete}}}
+	})
+	post := func(item, body string) int {
+		b.app = answering(201, "Location: /basket")
+		return b.do("POST", "/orders", body, "X-Item: "+item, alice).StatusCode
+	}
+	post("cup", "one")
+	post("pot", "one")
+	b.app = answering(204)
+	b.do("DELETE", "/basket", "")
+	if cup, pot := post("cup", "two"), post("pot", "two"); cup != 409 || pot != 201 {
+		t.Errorf("the cup: %d, the pot: %d", cup, pot)
+	}
+}
+
 // A slash that came encoded parts nothing (RFC 3986, section 2.2): with it a path is another resource than without.
 func TestResourcesByEncodedSlash(t *testing.T) {
 	b := newBench(t, func(c *core.Config) {
