@@ -578,6 +578,42 @@ func TestDeleteOfWhatSeveralCreated(t *testing.T) {
 	}
 }
 
+// 207 to a DELETE says that not all of a collection could be deleted, and then the collection itself is there (RFC 4918, section 9.6.1): nothing is given back, by
+// whichever way the DELETE came.
+func TestDeleteOfAPart(t *testing.T) {
+	for name, fields := range map[string][]string{"passing": nil, "by a key": {"Idempotency-Key: d"}, "later": {"Idempotency-Key: d", later}} {
+		t.Run(name, func(t *testing.T) {
+			b := deferring(t, doors("key", "async", "if-none-match"))
+			target := "/orders/7/"
+			if name == "passing" {
+				b = newBench(t, func(c *core.Config) {
+					c.Routes = []core.Route{{Name: "orders", Match: "PUT /orders/7/", Doors: []string{"if-none-match"}}}
+				})
+			}
+			create := func(body string) int {
+				b.app = nil
+				return b.do("PUT", target, body, "If-None-Match: *", alice).StatusCode
+			}
+			remove := func(status int, fields ...string) {
+				b.app = answering(status)
+				b.do("DELETE", target, "", fields...)
+				if name == "later" {
+					b.work()
+				}
+			}
+			create("apples")
+			remove(207, fields...)
+			if code := create("pears"); code != 412 {
+				t.Errorf("after 207: %d", code)
+			}
+			remove(204)
+			if code := create("pears"); code != 201 {
+				t.Errorf("after 204: %d", code)
+			}
+		})
+	}
+}
+
 // A slash that came encoded parts nothing (RFC 3986, section 2.2): with it a path is another resource than without.
 func TestResourcesByEncodedSlash(t *testing.T) {
 	b := newBench(t, func(c *core.Config) {

@@ -108,7 +108,7 @@ func (g *Gate) deletion(w http.ResponseWriter, r *http.Request) *linkWriter {
 		said := h.Get("Poe-State")
 		state, rest, _ := strings.Cut(said, ";")
 		switch {
-		case code < 200 || code >= 300 || state != "" && state != string(done) && state != string(unknown):
+		case !saysDeleted(code) || state != "" && state != string(done) && state != string(unknown):
 		case strings.HasSuffix(said, replayedFlag):
 			_, id, _ := strings.Cut(rest, `id="`)
 			id, _, _ = strings.Cut(id, `"`)
@@ -119,6 +119,12 @@ func (g *Gate) deletion(w http.ResponseWriter, r *http.Request) *linkWriter {
 			g.deleted(ctx, there)
 		}
 	}}
+}
+
+// saysDeleted tells whether the answer to a DELETE says that its resource is gone. 207 says what of it could not be deleted, and then it is there
+// (RFC 4918, section 9.6.1).
+func saysDeleted(status int) bool {
+	return status >= 200 && status < 300 && status != http.StatusMultiStatus
 }
 
 // created returns the actions that have created, and are done with it, what a DELETE of target at host deletes, as far as they guard that: what lies there,
@@ -160,5 +166,5 @@ func (g *Gate) deleted(ctx context.Context, there []store.Record) {
 
 // hasDeleted tells whether an action that no client waits for is a DELETE that was done.
 func (g *Gate) hasDeleted(s *status) bool {
-	return s.phase == done && s.record.Method == http.MethodDelete && s.record.Status < 300 && g.routes.watchDeletions()
+	return s.phase == done && s.record.Method == http.MethodDelete && saysDeleted(s.record.Status) && g.routes.watchDeletions()
 }
