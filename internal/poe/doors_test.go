@@ -136,6 +136,26 @@ func TestRepeatable(t *testing.T) {
 	}
 }
 
+// What is not executed this time was not accepted, though an earlier try of it was.
+func TestRepeatableThatIsNotExecutedAgain(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.MaxRunning = 1
+		c.Routes = []core.Route{{Name: "orders", Match: "POST /orders", Doors: []string{"poe", "repeatability"}}}
+	})
+	post := func() *http.Response {
+		return b.do("POST", "/orders", "apples", "Repeatability-Request-ID: r-1", sentNow)
+	}
+	b.app = answering(422)
+	if res := post(); res.StatusCode != 422 || res.Header.Get("Repeatability-Result") != "accepted" {
+		t.Errorf("%d %v", res.StatusCode, res.Header)
+	}
+	b.runningIssue()
+	res := post()
+	if wantProblem(t, res, 503, "not-executed"); res.Header.Get("Repeatability-Result") != "rejected" {
+		t.Errorf("%v", res.Header)
+	}
+}
+
 func TestPostPut(t *testing.T) {
 	b, ledger := newTampered(t, doors("poe", "post-put"))
 	var seen []string

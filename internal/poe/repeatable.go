@@ -101,7 +101,7 @@ func (n *byName) markRepeatable(h http.Header, s *status, replayed bool) {
 	if !replayed && !n.names(&s.record) {
 		return
 	}
-	if s.phase == done || s.phase == unknown || underWay(s.phase) || s.phase == unused && s.record.Status != 0 {
+	if s.phase == done || s.phase == unknown || underWay(s.phase) || s.phase == unused && n.end.answer != nil { // of this try, and not of one before
 		h.Set(repeatableResult, "accepted")
 	}
 }
