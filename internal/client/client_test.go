@@ -485,7 +485,7 @@ func TestGet(t *testing.T) {
 		{name: "outcome of another server", url: poeURI, receipt: true, want: []string{probeLine}, err: "there is no receipt: the POE URI is done", steps: []reply{
 			{code: 200, state: "done", header: http.Header{"Link": {`<https://evil.example.com/poe/outcomes/R>; rel="status"`}}},
 		}},
-		{name: "not guarded", url: outcome, steps: []reply{{code: 200}}, want: []string{"GET /poe/outcomes/R"}, err: "this is not guarded by poe: the answer to the GET is 200, without POE-State"},
+		{name: "not guarded", url: outcome, steps: []reply{{code: 200}}, want: []string{"GET /poe/outcomes/R"}, err: "poe does not answer there: the answer to the GET is 200, without POE-State"},
 		{name: "forged", url: outcome, steps: []reply{poe(404, "", "not-found", "never")}, want: []string{"GET /poe/outcomes/R"}, err: "404 not-found: T"},
 		{name: "lost", url: outcome, steps: []reply{{err: cut}}, want: []string{"GET /poe/outcomes/R"}, err: "getting the outcome: read: connection reset by peer"},
 	}

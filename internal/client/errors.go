@@ -15,15 +15,19 @@ type UnguardedError struct {
 
 // Error says what was met.
 func (e *UnguardedError) Error() string {
+	if !e.Sent { // what an earlier POST met is not known here
+		return fmt.Sprintf("poe does not answer there: the answer to the %s is %d, without POE-State", e.Method, e.Code)
+	}
 	return fmt.Sprintf("this is not guarded by poe: the answer to the %s is %d, without POE-State", e.Method, e.Code)
 }
 
-// Hint says what to do where nothing was sent. Otherwise that depends on the POE URI, which only the caller may name.
+// Hint says what to make of it where only a look was met: whoever looks has mostly sent something before. Otherwise that depends on the POE URI,
+// which only the caller may name.
 func (e *UnguardedError) Hint() string {
 	if e.Sent {
 		return ""
 	}
-	return "nothing was POSTed; is poe in front of the application, and --prefix and --param as there?"
+	return "that says nothing of what was POSTed, which may have been executed; is poe in front of the application, --prefix the same as there, and may you see the outcome?"
 }
 
 // UnsettledError says that the time was over before the answer was definite.
