@@ -150,6 +150,8 @@ func (p *progress) failed(err error) error {
 		hint = "see what was done with " + see + "; for something else, get a new POE URI"
 	case errors.Is(err, client.ErrTooLarge):
 		hint = "see what came of it with poe get --receipt " + quoted(p.uri)
+	case errors.As(err, &unguarded) && unguarded.Done, errors.As(err, &refused) && refused.Done:
+		hint = "do not send it again; see what came of it with " + see + ", as somebody who may"
 	case errors.As(err, &unguarded) && unguarded.Sent:
 		hint = "the request was sent once, and may have been executed; see what came of it with " + see +
 			"; where poe does not answer that, look at the application before you send it again"

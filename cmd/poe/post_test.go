@@ -52,6 +52,17 @@ func TestPostFailureNamesURI(t *testing.T) {
 			}, io.Discard,
 			"see what is known of it with poe get 'URI'",
 		},
+		"the application does not show what was executed": {
+			func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodPost {
+					w.Header().Set("POE-State", `done;id="x";status=201`)
+					w.WriteHeader(http.StatusMethodNotAllowed)
+					return
+				}
+				w.WriteHeader(http.StatusForbidden)
+			}, io.Discard,
+			"do not send it again; see what came of it with poe get 'URI', as somebody who may",
+		},
 		"poe refuses, after a try that got no answer": {
 			func() http.HandlerFunc {
 				tries := 0

@@ -11,10 +11,14 @@ type UnguardedError struct {
 	Code   int    // of the answer
 	Method string // of the request that got the answer
 	Sent   bool   // a POST was made before, or is what got it
+	Done   bool   // poe said before that it was executed
 }
 
 // Error says what was met.
 func (e *UnguardedError) Error() string {
+	if e.Done {
+		return fmt.Sprintf("it was executed, but its outcome is not shown: the answer to the %s is %d, without POE-State", e.Method, e.Code)
+	}
 	if !e.Sent { // what an earlier POST met is not known here
 		return fmt.Sprintf("poe does not answer there: the answer to the %s is %d, without POE-State", e.Method, e.Code)
 	}
@@ -71,6 +75,7 @@ type ProblemError struct {
 	Problem
 	Answer Answer
 	Open   bool // an earlier try may have been executed, and the answer does not say what became of it
+	Done   bool // poe said before that it was executed
 }
 
 // Error gives status, name and the problem's own text.
@@ -79,7 +84,10 @@ func (e *ProblemError) Error() string {
 	if e.Detail != "" {
 		text += ": " + e.Detail
 	}
-	if e.Open {
+	switch {
+	case e.Done:
+		text += "; it was executed, and only its outcome is not shown"
+	case e.Open:
 		text += "; an earlier try may have been executed all the same"
 	}
 	return text

@@ -246,17 +246,20 @@ func (p *posting) definite(a Answer) verdict {
 	}
 }
 
-// unguarded ends with what answered without POE-State. Two of its kind are poe's all the same: a refusal of the token,
-// which is about no action, and a ledger that cannot even be asked for the state.
+// unguarded ends with what answered without POE-State. Some of its kind are poe's all the same: a refusal of the token,
+// which is about no action, a ledger that cannot even be asked for the state, and an application that did not say who may see the outcome.
 func (p *posting) unguarded(a Answer, method string) verdict {
 	problem, ours := p.c.problem(a)
+	executed := p.state == "done"
 	switch {
 	case !ours:
-		return end(a, &UnguardedError{Code: a.Code, Method: method, Sent: true})
+		return end(a, &UnguardedError{Code: a.Code, Method: method, Sent: true, Done: executed})
+	case executed && a.Code == http.StatusServiceUnavailable && problem.Name() == "authorization-unavailable":
+		return verdict{next: p.fetch, why: "the application could not say whether the outcome may be shown", after: a.retryAfter()}
 	case a.Code == http.StatusServiceUnavailable && problem.Name() == "ledger-unavailable" && problem.Retry == "same":
 		return verdict{next: p.post, why: "the server cannot keep its records right now", after: a.retryAfter()}
 	default:
-		return end(a, &ProblemError{Problem: problem, Answer: a, Open: p.open})
+		return end(a, &ProblemError{Problem: problem, Answer: a, Open: p.open, Done: executed})
 	}
 }
 
