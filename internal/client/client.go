@@ -75,12 +75,39 @@ func newTransport() http.RoundTripper {
 	http1 := new(http.Protocols)
 	http1.SetHTTP1(true)
 	return connecting{&http.Transport{
-		Proxy:              http.ProxyFromEnvironment,
+		Proxy: http.ProxyFromEnvironment,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, address)
+			if err != nil {
+				return nil, err //nolint:wrapcheck // as it came
+			}
+			return &listening{Conn: conn}, nil
+		},
 		DisableKeepAlives:  true,
 		DisableCompression: true, // what is printed is what was sent
 		Protocols:          http1,
 		TLSClientConfig:    &tls.Config{MinVersion: tls.VersionTLS12},
 	}}
+}
+
+// A listening connection is read on where it can no longer be written to: a server that refuses a body before it has it all may answer and hang up, and
+// http.Transport then tells of the write that failed, and not the answer. Where there is none, the read says that the connection was lost.
+type listening struct {
+	net.Conn
+
+	deaf bool // the server does not take any more
+}
+
+// Write implements net.Conn.
+func (l *listening) Write(b []byte) (int, error) {
+	if l.deaf {
+		return len(b), nil
+	}
+	n, err := l.Conn.Write(b)
+	if l.deaf = err != nil && !errors.Is(err, net.ErrClosed); l.deaf {
+		return len(b), nil
+	}
+	return n, err //nolint:wrapcheck // as it came
 }
 
 // A connecting transport says that there was no connection where that took all the time, which http.Transport does not say then.
