@@ -170,3 +170,17 @@ func TestSameKeyTwice(t *testing.T) {
 		t.Error("of the very same request, which was executed, it is told that a new one is safe")
 	}
 }
+
+// An application's own 410 is its answer. It was kept.
+func TestGoneIsAnAnswer(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { // as with consume: any
+		w.Header().Set("POE-State", `done;id="x";status=410`)
+		w.WriteHeader(http.StatusGone)
+		_, _ = io.WriteString(w, "sold out")
+	}))
+	defer s.Close()
+	code, out, said := runPoe(t, "post", s.URL+"/orders?poe=T", "-d", "a=b")
+	if code != exitError || out != "sold out" || said != "" {
+		t.Errorf("exit code %d, printed %q, said %q", code, out, said)
+	}
+}
