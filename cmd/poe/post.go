@@ -51,7 +51,7 @@ func (c *postCmd) Run(ctx context.Context, t terminal) error {
 		return err
 	}
 	signal.Ignore(syscall.SIGPIPE) // a reader that has gone must not take the POE URI with it: what cannot be printed is an error like others
-	p := &progress{t: t, uri: withoutPassword(c.URL)}
+	p := &progress{t: t, uri: withoutPassword(c.URL), flags: c.Remote.said()}
 	cfg.Notice = p.notice
 	poe := client.New(cfg)
 	p.known = poe.Guarded(c.URL)
@@ -105,6 +105,7 @@ func (c *postCmd) body(in io.Reader, contentType string) (b client.Body, err err
 type progress struct {
 	t     terminal
 	uri   string // the POE URI, once it is known, without a password
+	flags string // that a command about it needs
 	known bool
 	told  bool // the URI was printed
 }
@@ -137,7 +138,8 @@ func (p *progress) failed(err error) error {
 	var unsettled *client.UnsettledError
 	var unguarded *client.UnguardedError
 	var refused *client.ProblemError
-	see, goOn := "poe get "+quoted(p.uri), "poe post "+quoted(p.uri)
+	at := p.flags + " " + quoted(p.uri)
+	see, goOn := "poe get"+at, "poe post"+at
 	var hint string
 	switch {
 	case errors.As(err, &unsettled) && p.known:
@@ -149,7 +151,7 @@ func (p *progress) failed(err error) error {
 	case errors.Is(err, client.ErrOtherRequest):
 		hint = "see what was done with " + see + "; for something else, get a new POE URI"
 	case errors.Is(err, client.ErrTooLarge):
-		hint = "see what came of it with poe get --receipt " + quoted(p.uri)
+		hint = "see what came of it with poe get --receipt" + at
 	case errors.As(err, &unguarded) && unguarded.Done, errors.As(err, &refused) && refused.Done:
 		hint = "do not send it again; see what came of it with " + see + ", as somebody who may"
 	case errors.As(err, &unguarded) && unguarded.Sent:

@@ -34,6 +34,17 @@ func (r remote) config(attempt time.Duration) (client.Config, error) {
 	return client.Config{Header: h, Prefix: r.Prefix, Param: r.Param, Attempt: attempt}, nil
 }
 
+// said returns those flags without which a POE URI is none, for a command that somebody is to type; "": there are none.
+func (r remote) said() (flags string) {
+	if r.Prefix != "" && r.Prefix != "/poe/" {
+		flags += " --prefix " + quoted(r.Prefix)
+	}
+	if r.Param != "" && r.Param != "poe" {
+		flags += " --param " + quoted(r.Param)
+	}
+	return flags
+}
+
 // positive wants times that are not over before they begin.
 func positive(command string, times map[string]time.Duration) error {
 	for _, name := range slices.Sorted(maps.Keys(times)) {

@@ -184,3 +184,21 @@ func TestGoneIsAnAnswer(t *testing.T) {
 		t.Errorf("exit code %d, printed %q, said %q", code, out, said)
 	}
 }
+
+// The command that poe post gives to go on with is one that works: without --param the POE URI is none, and its receipt "no such link".
+func TestPostFailureNamesItsFlags(t *testing.T) {
+	s, gate, _ := orderShop(t, poe.Config{Prefix: "/p/", Param: "once"}, as)
+	one, err := gate.Mint(t.Context(), "POST", "/orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	args := []string{"post", "--prefix", "/p/", "--param", "once", s.URL + one.URI, "-d", "a=b"}
+	if code := run(t.Context(), terminal{in: strings.NewReader(""), out: fullDisk{}, err: &said}, args); code != exitError {
+		t.Fatal(code, said.String())
+	}
+	at := " --prefix '/p/' --param 'once' '" + s.URL + one.URI + "'"
+	if want := "poe: hint: see what came of it with poe get" + at + ", or go on with the same data: poe post" + at + "\n"; !strings.HasSuffix(said.String(), want) {
+		t.Errorf("it said:\n%swant at its end:\n%s", &said, want)
+	}
+}
