@@ -55,6 +55,11 @@ func (c *postCmd) Run(ctx context.Context, t terminal) error {
 	cfg.Notice = p.notice
 	poe := client.New(cfg)
 	p.known = poe.Guarded(c.URL)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup does
+		var stop context.CancelFunc
+		ctx, stop = signal.NotifyContext(ctx, syscall.SIGHUP) // nor must a terminal that is closed
+		defer stop()
+	}
 	ctx, cancel := context.WithTimeout(ctx, c.MaxTime)
 	defer cancel()
 	a, err := poe.Post(ctx, client.PostRequest{URL: c.URL, Body: body, Minted: p.minted})

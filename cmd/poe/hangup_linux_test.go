@@ -1,0 +1,28 @@
+package main
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// The terminal is closed, or its connection breaks, while a POST is being executed: whoever reads the log later must find the POE URI there.
+func TestPostAfterAHangup(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
+			t.Error(err)
+		}
+		<-r.Context().Done()
+	}))
+	defer s.Close()
+	var said bytes.Buffer
+	code := run(t.Context(), terminal{in: strings.NewReader(""), out: &said, err: &said}, []string{"post", s.URL + "/orders?poe=T"})
+	want := "poe: error: interrupted: no answer came, and nobody here knows whether it was executed\n" +
+		"poe: hint: go on later, with the same data: poe post '" + s.URL + "/orders?poe=T'\n"
+	if code != exitError || said.String() != want {
+		t.Errorf("exit code %d, and it said:\n%s", code, &said)
+	}
+}
