@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+
+	"github.com/postonce/poe"
 )
 
 // Who looks for what became of a POST is not told that there was none, where something else answers: a proxy while the server is away, an application that
@@ -21,5 +23,22 @@ func TestGetKnowsNothingOfThePost(t *testing.T) {
 				t.Errorf("%d, %v: exit code %d, and it said:\n%s", code, args, exit, said)
 			}
 		}
+	}
+}
+
+// Without the server's --prefix no receipt is found of what is done. It says that there should be one.
+func TestReceiptBelowAnotherPrefix(t *testing.T) {
+	s, gate, _ := orderShop(t, poe.Config{Prefix: "/p/"}, as)
+	one, err := gate.Mint(t.Context(), "POST", "/orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, out, said := runPoe(t, "post", "--prefix", "/p/", s.URL+one.URI, "-d", "a=b"); code != 0 {
+		t.Fatal(code, out, said)
+	}
+	code, _, said := runPoe(t, "get", "--receipt", s.URL+one.URI)
+	want := "poe: error: there is no receipt: the POE URI is done\npoe: hint: there should be one; is --prefix the same as there?\n"
+	if code != exitError || said != want {
+		t.Errorf("exit code %d, and it said:\n%s", code, said)
 	}
 }

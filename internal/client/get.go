@@ -80,10 +80,18 @@ func (c *Client) look(a Answer) (Answer, error) {
 	return a, nil
 }
 
-// NoReceiptError says that there is no receipt, because nothing has been done.
+// NoReceiptError says that there is no receipt, mostly because nothing has been done.
 type NoReceiptError struct{ State string }
 
 // Error says where the action stands.
 func (e *NoReceiptError) Error() string {
 	return fmt.Sprintf("there is no receipt: the POE URI is %s", e.State)
+}
+
+// Hint says what to look at where there must be one.
+func (e *NoReceiptError) Hint() string {
+	if e.State == "unused" {
+		return ""
+	}
+	return "there should be one; is --prefix the same as there?"
 }
