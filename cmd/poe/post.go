@@ -160,7 +160,7 @@ func (p *progress) failed(err error) error {
 	case errors.As(err, &unguarded) && unguarded.Done, errors.As(err, &refused) && refused.Done:
 		hint = "do not send it again; see what came of it with " + see + ", as somebody who may"
 	case errors.As(err, &unguarded) && unguarded.Sent:
-		hint = "the request was sent once, and may have been executed; see what came of it with " + see +
+		hint = "the request was sent, and may have been executed; see what came of it with " + see +
 			"; where poe does not answer that, look at the application before you send it again"
 	case errors.As(err, &refused) && refused.Open:
 		hint = "did another server answer, or one with another ledger or other keys? See what came of it with " + see +

@@ -42,7 +42,7 @@ func TestPostFailureNamesURI(t *testing.T) {
 		},
 		"a proxy in between answers": {
 			func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusGatewayTimeout) }, io.Discard,
-			"the request was sent once, and may have been executed; see what came of it with poe get 'URI'; where poe does not answer that, look at the application before you send it again",
+			"the request was sent, and may have been executed; see what came of it with poe get 'URI'; where poe does not answer that, look at the application before you send it again",
 		},
 		"poe refuses": {
 			func(w http.ResponseWriter, _ *http.Request) {
@@ -51,6 +51,20 @@ func TestPostFailureNamesURI(t *testing.T) {
 				_, _ = io.WriteString(w, `{"type":"/poe/problems/not-found","retry":"never"}`)
 			}, io.Discard,
 			"see what is known of it with poe get 'URI'",
+		},
+		"a proxy in between answers, after poe": {
+			func() http.HandlerFunc {
+				tries := 0
+				return func(w http.ResponseWriter, _ *http.Request) {
+					if tries++; tries == 1 {
+						w.Header().Set("POE-State", `running;id="x"`)
+						w.WriteHeader(http.StatusConflict)
+						return
+					}
+					w.WriteHeader(http.StatusBadGateway)
+				}
+			}(), io.Discard,
+			"the request was sent, and may have been executed; see what came of it with poe get 'URI'; where poe does not answer that, look at the application before you send it again",
 		},
 		"the application does not show what was executed": {
 			func(w http.ResponseWriter, r *http.Request) {

@@ -11,13 +11,17 @@ type UnguardedError struct {
 	Code   int    // of the answer
 	Method string // of the request that got the answer
 	Sent   bool   // a POST was made before, or is what got it
-	Done   bool   // poe said before that it was executed
+	Known  bool   // poe answered for the POE URI before
+	Done   bool   // and said that it was executed
 }
 
 // Error says what was met.
 func (e *UnguardedError) Error() string {
 	if e.Done {
 		return fmt.Sprintf("it was executed, but its outcome is not shown: the answer to the %s is %d, without POE-State", e.Method, e.Code)
+	}
+	if e.Known {
+		return fmt.Sprintf("poe does not answer there any more: the answer to the %s is %d, without POE-State", e.Method, e.Code)
 	}
 	if !e.Sent { // what an earlier POST met is not known here
 		return fmt.Sprintf("poe does not answer there: the answer to the %s is %d, without POE-State", e.Method, e.Code)

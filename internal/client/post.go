@@ -253,7 +253,7 @@ func (p *posting) unguarded(a Answer, method string) verdict {
 	executed := p.state == "done"
 	switch {
 	case !ours:
-		return end(a, &UnguardedError{Code: a.Code, Method: method, Sent: true, Done: executed})
+		return end(a, &UnguardedError{Code: a.Code, Method: method, Sent: true, Known: p.guarded, Done: executed})
 	case executed && a.Code == http.StatusServiceUnavailable && problem.Name() == "authorization-unavailable":
 		return verdict{next: p.fetch, why: "the application could not say whether the outcome may be shown", after: a.retryAfter()}
 	case a.Code == http.StatusServiceUnavailable && problem.Name() == "ledger-unavailable" && problem.Retry == "same":
