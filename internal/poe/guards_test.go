@@ -578,6 +578,22 @@ func TestDeleteOfWhatSeveralCreated(t *testing.T) {
 	}
 }
 
+// A Location that is no path here, such as a urn, is not deleted with the root.
+func TestDeleteOfTheRoot(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.Routes = []core.Route{{Name: "orders", Match: "POST /orders", Unique: []string{"header:X-Item"}, FreeOn: []string{http.MethodDelete}}}
+	})
+	post := func(body string) int { return b.do("POST", "/orders", body, "X-Item: cup", alice).StatusCode }
+	b.app = answering(201, "Location: urn:isbn:9783161484100")
+	post("one")
+	b.app = answering(204)
+	b.do("DELETE", "/", "")
+	b.app = answering(201)
+	if code := post("two"); code != 409 {
+		t.Errorf("%d", code)
+	}
+}
+
 // 207 to a DELETE says that not all of a collection could be deleted, and then the collection itself is there (RFC 4918, section 9.6.1): nothing is given back, by
 // whichever way the DELETE came.
 func TestDeleteOfAPart(t *testing.T) {

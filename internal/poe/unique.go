@@ -92,7 +92,9 @@ func createdAt(claimed, next *store.Record) (place, bool) {
 	if err != nil {
 		return place{}, false
 	}
-	at = base.ResolveReference(at)
+	if at = base.ResolveReference(at); at.Opaque != "" { // "urn:isbn:…" is at no path
+		return place{}, false
+	}
 	return placeOf(at.EscapedPath() + "?" + at.RawQuery), true
 }
 
