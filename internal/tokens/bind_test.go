@@ -65,6 +65,15 @@ func TestBindFile(t *testing.T) {
 		}
 		names("")
 	}
+	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := tokens.ReleaseFile(path); got != "" || err == nil {
+		t.Errorf("released a damaged file from %q, %v", got, err)
+	}
+	if got, err := tokens.LedgerOf(path); got != "" || err == nil {
+		t.Errorf("a damaged file names %q, %v", got, err)
+	}
 }
 
 // A file that is open is not taken away from its ledger by a change that names another.

@@ -311,6 +311,21 @@ func TestVerifyLooksAgainForAnUnknownKey(t *testing.T) {
 	if _, err := last.Ring().Verify(token, now()); err != nil {
 		t.Errorf("the keys are lost: %v", err)
 	}
+	if _, err := first.Ring().Verify(forged, now()); tokens.Reason(err) != "kid" { // where nobody is told
+		t.Errorf("forged: %v", err)
+	}
+
+	write(t, path, keySet(jwkHS(signs)))
+	if err := last.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, []byte("{}"))
+	if _, err := last.Ring().Verify(forged, now()); tokens.Reason(err) != "kid" {
+		t.Fatalf("forged: %v", err)
+	}
+	if got := h.take(); len(got) != 1 || got[0] == nil {
+		t.Errorf("a file that was mended and is broken again was reported as %v, want one error", got)
+	}
 }
 
 // Forged tokens cost a stat each, not a reading; Reload and Run read, since stat does not show every change.

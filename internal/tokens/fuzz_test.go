@@ -70,7 +70,7 @@ func FuzzSpelling(f *testing.F) {
 	f.Add(also(`"cb":"https://a.example/","bdg":"` + b64(secret()) + `"`))
 	for _, change := range [][2]string{
 		{`"iat":1`, `"iat":01`}, {`"iat":1`, `"iat":-1`}, {`"exp":1`, `"exp":10000000000001`}, {`/orders`, `/ord\u0065rs`}, {`/orders`, "/ord\xffers"}, {`/orders`, "/ord\ters"},
-		{`POST`, `PO\u0053T`}, {`"htm"`, `"htu"`}, {`}`, `}}`}, {`}`, `,}`}, {`}`, ``},
+		{`POST`, `PO\u0053T`}, {`"htm"`, `"htu"`}, {`}`, `}}`}, {`}`, `,}`}, {`}`, ``}, {`"nbf":1795300000`, `"nbf":`}, {`/orders?x=1"`, ``}, {`}`, `,"cb":""}`},
 	} {
 		f.Add(strings.Replace(goodBody, change[0], change[1], 1))
 	}

@@ -247,5 +247,5 @@ func (j *jwk) parseEd25519(k *key) error {
 
 // keyID tells whether s can stand in a header, a log and a command line as it is.
 func keyID(s string) bool {
-	return s != "" && len(s) <= 64 && base64url(strings.ReplaceAll(s, ".", "_"))
+	return len(s) <= 64 && base64url(strings.ReplaceAll(s, ".", "_"))
 }

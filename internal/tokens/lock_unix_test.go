@@ -48,3 +48,40 @@ func TestLock(t *testing.T) {
 	}
 	alone(t, path)
 }
+
+// A lock that leads to the key file itself, as it does to who opened it just before it was renamed, is not emptied.
+func TestLockThatIsTheKeyFile(t *testing.T) {
+	t.Parallel()
+	path := keyFile(t, keySet(jwkHS(signs)))
+	before := read(t, path)
+	if err := os.Symlink(path, path+".lock"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tokens.RotateFile(path, tokens.NewKey{}); !errors.Is(err, tokens.ErrBusy) {
+		t.Errorf("got %v, want ErrBusy", err)
+	}
+	if got := read(t, path); got != before {
+		t.Errorf("the keys are now %q", got)
+	}
+}
+
+// Keys that do not fit on the disk leave the old ones as they are. No test runs beside it: the limit is of the whole process.
+func TestNoRoomForKeys(t *testing.T) {
+	path := keyFile(t, keySet(jwkHS(signs)))
+	before := read(t, path)
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &was); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 64, Max: was.Max}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := tokens.RotateFile(path, tokens.NewKey{})
+	if e := unix.Setrlimit(unix.RLIMIT_FSIZE, &was); e != nil || !errors.Is(err, unix.EFBIG) {
+		t.Errorf("without room: %v, %v", err, e)
+	}
+	if got := read(t, path); got != before {
+		t.Errorf("the keys are now %q", got)
+	}
+	alone(t, path)
+}
