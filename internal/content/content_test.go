@@ -142,6 +142,28 @@ func TestRead(t *testing.T) {
 		"multipart coded": {"form:a", strings.Replace(part("a", "", "x=40"), "\r\n\r\n", "\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n", 1) + "--b--\r\n", []string{multi}, "!"},
 		"multipart 8bit":  {"form:a", strings.Replace(part("a", "", "x"), "\r\n\r\n", "\r\nContent-Transfer-Encoding: 8bit\r\n\r\n", 1) + "--b--\r\n", []string{multi}, "s:x"},
 		"multipart cut":   {"form:a", part("a", "", "x"), []string{multi}, "!"},
+		"squashed":        {"json:/a|squash", "{\"a\":\" x \\t\\r\\n\u00a0y\"}", []string{isJSON}, "s:x y"},
+		"UTF-8 elsewhere": {"json:/a", "{\"a\":\"x\",\"\xff\":1}", []string{isJSON}, "!"},
+		"more far behind": {"json:/a", zipped(t, 9, `{"a":"x"}`+strings.Repeat(" ", 1<<20)+`{}`), []string{isJSON, "Content-Encoding: gzip"}, "!"},
+		"zipped, cut off": {"json:/a", zipped(t, 9, `{"a":"x"}`)[:25], []string{isJSON, "Content-Encoding: gzip"}, "!"},
+		"JSON's charset":  {"json:/a", `{"a":"x"}`, []string{isJSON + "; charset=utf-16"}, "!"},
+		"form's charset":  {"form:a", `a=%C3%A4`, []string{isForm + "; charset=ISO-8859-1"}, "!"},
+		"form is UTF-8":   {"form:a", `a=%C3%A4`, []string{isForm + "; charset=UTF8"}, "s:ä"},
+		"form is ASCII":   {"form:a", `a=x`, []string{isForm + "; charset=us-ascii"}, "s:x"},
+		"form not UTF-8":  {"form:a", `a=%E4`, []string{isForm}, "!"},
+		"name not UTF-8":  {"form:a", `a=x&%E4=1`, []string{isForm}, "!"},
+		"form says UTF-8": {"form:a", `a=x&_charset_=utf-8`, []string{isForm}, "s:x"},
+		"form says other": {"form:a", `a=x&_charset_=ISO-8859-1`, []string{isForm}, "!"},
+		"form says both":  {"form:a", `a=x&_charset_=utf-8&_charset_=ISO-8859-1`, []string{isForm}, "!"},
+		"form too long":   {"form:a", `a=x&b=` + strings.Repeat("y", 1<<20), []string{isForm}, "!"},
+		"multipart 7bit":  {"form:a", part("a", "\r\nContent-Transfer-Encoding: 7bit", "x") + "--b--\r\n", []string{multi}, "s:x"},
+		"multipart bytes": {"form:a", part("a", "\r\nContent-Transfer-Encoding: Binary", "x") + "--b--\r\n", []string{multi}, "s:x"},
+		"a part's UTF-8":  {"form:a", part("a", "\r\nContent-Type: text/plain; charset=utf-8", "ä") + "--b--\r\n", []string{multi}, "s:ä"},
+		"a part's Latin":  {"form:a", part("a", "\r\nContent-Type: text/plain; charset=ISO-8859-1", "ä") + "--b--\r\n", []string{multi}, "!"},
+		"a part no name":  {"form:a", part("a", "", "x") + "--b\r\nContent-Disposition: form-data\r\n\r\ny\r\n--b--\r\n", []string{multi}, "!"},
+		"a part broken":   {"form:a", part("a", "", "x") + "--b\r\nno field\r\n\r\ny\r\n--b--\r\n", []string{multi}, "!"},
+		"a line is --b":   {"form:a", part("a", "", "--bX") + "--b--\r\n", []string{multi}, "!"},
+		"bare CR and --b": {"form:a", part("a", "", "x\r--b\ry") + "--b--\r\n", []string{multi}, "!"},
 		"header":          {"header:x-order", "", []string{"X-Order: 7"}, "s:7"},
 		"header twice":    {"header:X-Order", "", []string{"X-Order: 7", "X-Order: 7"}, ""},
 		"header absent":   {"header:X-Order", "", nil, ""},
@@ -215,6 +237,13 @@ func TestDigest(t *testing.T) {
 		"a lie about the coding": {source(body, isJSON, gz), source(body, isJSON), false},
 		"zipped, taken as such":  {source(zipped(t, 9, body), isJSON, gz), source(zipped(t, 9, body), isJSON), false},
 		"multipart cut off":      {source("--b\r\n\r\nx", "Content-Type: multipart/mixed; boundary=b"), source("--b\r\n\r\ny", "Content-Type: multipart/mixed; boundary=b"), false},
+		"a part's content":       {multipartOf("b1", "A: 1\r\n\r\nx"), multipartOf("b1", "A: 1\r\n\r\ny"), false},
+		"the name of a field":    {multipartOf("b1", "A: 1\r\n\r\nx"), multipartOf("b1", "B: 1\r\n\r\nx"), false},
+		"multipart without any":  {source("x", "Content-Type: multipart/mixed; boundary=b"), source("y", "Content-Type: multipart/mixed; boundary=b"), false},
+		"multipart broken":       {source("--b\r\nno field\r\n", "Content-Type: multipart/mixed; boundary=b"), source("--b\r\nno\r\n", "Content-Type: multipart/mixed; boundary=b"), false},
+		"boundary of no parts":   {source("--b\r\n\r\nx\r\n--b--", "Content-Type: a/b; boundary=b"), source("--c\r\n\r\nx\r\n--c--", "Content-Type: a/b; boundary=c"), false},
+		"zipped, cut off":        {source(zipped(t, 9, body), gz), source(zipped(t, 9, body)[:len(zipped(t, 9, body))-4], gz), false},
+		"a type like a coding":   {source(body, "Content-Type: a/b", "Content-Type: gzip"), source(body, "Content-Type: a/b", gz), false},
 		"a bomb": {
 			source(zipped(t, 1, strings.Repeat("a", 65<<20)), gz), source(zipped(t, 1, strings.Repeat("a", 65<<20)+"b"), gz), false,
 		},
@@ -234,6 +263,9 @@ func TestDigestOfIsUnambiguous(t *testing.T) {
 			t.Fatal(err)
 		}
 		return s
+	}
+	if sum("a", "bs:c") == sum("as:b", "c") {
+		t.Error("values run together")
 	}
 	text := rapid.StringMatching(`[ab:s]{1,4}`)
 	rapid.Check(t, func(rt *rapid.T) {

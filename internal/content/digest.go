@@ -51,7 +51,6 @@ func Digest(src Source) ([32]byte, error) {
 			delete(params, "boundary")
 			return seal(asParts, typeText(kind, params, ""), sum), nil
 		}
-		_, params = r.mediaType()
 	}
 	t := typeText(kind, params, strings.Join(src.Header["Content-Type"], "\n"))
 	if !replay.Coded(src.Header) {

@@ -31,10 +31,10 @@ var wordList = []string{"lower", "trim", "squash"}
 
 // ParsePlace reads a place. The error says what is wrong with it.
 func ParsePlace(text string) (Place, error) {
-	at, words, _ := strings.Cut(text, "|")
-	kind, name, ok := strings.Cut(at, ":")
+	at, words, more := strings.Cut(text, "|")
+	kind, name, _ := strings.Cut(at, ":")
 	p := Place{text: text, kind: kind, name: name}
-	if !ok || name == "" {
+	if name == "" {
 		return Place{}, fmt.Errorf("place %q: must be json:/POINTER, form:NAME, header:NAME or path:NAME", text)
 	}
 	var err error
@@ -52,7 +52,7 @@ func ParsePlace(text string) (Place, error) {
 	if err != nil {
 		return Place{}, fmt.Errorf("place %q: %w", text, err)
 	}
-	if words != "" || strings.Contains(text, "|") {
+	if more {
 		p.words = strings.Split(words, "|")
 	}
 	for _, w := range p.words {
