@@ -166,7 +166,7 @@ func (h *host) valid() bool {
 
 // isName tells whether s is a host name in ASCII (RFC 1123, section 2.1).
 func isName(s string) bool {
-	if s == "" || len(s) > 253 {
+	if len(s) > 253 {
 		return false
 	}
 	return !slices.ContainsFunc(strings.Split(s, "."), func(label string) bool {
@@ -188,7 +188,7 @@ func (h *host) matches(name, port, usual string) bool {
 		return false
 	}
 	if h.suffix {
-		return strings.HasSuffix(name, h.name) && len(name) > len(h.name)
+		return strings.HasSuffix(name, h.name) // which begins with a dot, as no name does
 	}
 	return name == h.name
 }

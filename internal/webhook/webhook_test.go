@@ -54,6 +54,7 @@ func TestCheck(t *testing.T) {
 	for _, good := range []string{
 		"https://hooks.example.com", "https://hooks.example.com/", "https://HOOKS.example.com/a?b=c", "https://hooks.example.com:443/x",
 		"https://a.example.net/", "https://a.b.example.net/", "https://ports.example.com:8443/",
+		"https://a-b_09z.example.net/",
 	} {
 		if err := s.Check(good); err != nil {
 			t.Errorf("%s: %v", good, err)
@@ -69,6 +70,8 @@ func TestCheck(t *testing.T) {
 		"https://hooks.example.com./", "https://-a.example.net/", "https://a..example.net/", "https://höoks.example.net/", "https://a%2eexample.net/",
 		"https://hooks.example.com/a b", "https://hooks.example.com/\r\nX: y", "https://hooks.example.com/\x00", "https://hooks.example.com/" + strings.Repeat("a", 2048),
 		"https://ports.example.com/", " https://hooks.example.com/", "https://[fe80::1%25eth0]/",
+		"https://hooks.example.com/ä", "https://hooks.example.com/a\\b", "ftp://ports.example.com:8443/", "https://a-.example.net/", "https://a!b.example.net/", "https://a;b.example.net/",
+		"https://a~b.example.net/", "https://" + strings.Repeat("a", 64) + ".example.net/", "https://" + strings.Repeat("a.", 122) + "example.net/",
 	} {
 		if err := s.Check(bad); !errors.Is(err, webhook.ErrRefused) {
 			t.Errorf("%q: %v", bad, err)
@@ -244,6 +247,17 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
+// What a receiver has, and what it wants no more of, is what it says itself.
+func TestResult(t *testing.T) {
+	for status, want := range map[int][2]bool{
+		101: {}, 199: {}, 200: {true, false}, 204: {true, false}, 299: {true, false}, 300: {}, 304: {}, 404: {}, 410: {false, true}, 500: {},
+	} {
+		if r := (webhook.Result{Status: status}); r.Delivered() != want[0] || r.Ended() != want[1] {
+			t.Errorf("%d: delivered %v, ended %v", status, r.Delivered(), r.Ended())
+		}
+	}
+}
+
 func TestWait(t *testing.T) {
 	want := []time.Duration{
 		0, 5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour,
@@ -273,6 +287,7 @@ func TestConfig(t *testing.T) {
 			c.Secrets = []string{"whsec_" + base64.StdEncoding.EncodeToString(make([]byte, 65))}
 		},
 		"not base64":               func(c *webhook.Config) { c.Secrets = []string{"whsec_enp6!"} },
+		"more than base64":         func(c *webhook.Config) { c.Secrets = []string{secret('z') + "!"} },
 		"everything":               func(c *webhook.Config) { c.Allow = []string{"*"} },
 		"a star inside":            func(c *webhook.Config) { c.Allow = []string{"a.*.com"} },
 		"a star and a name":        func(c *webhook.Config) { c.Allow = []string{"*example.com"} },
@@ -280,11 +295,13 @@ func TestConfig(t *testing.T) {
 		"a path":                   func(c *webhook.Config) { c.Allow = []string{"example.com/x"} },
 		"nothing":                  func(c *webhook.Config) { c.Allow = []string{""} },
 		"a star before an address": func(c *webhook.Config) { c.Allow = []string{"*.127.0.0.1"} },
+		"a star and an address":    func(c *webhook.Config) { c.Allow = []string{"*127.0.0.1"} },
+		"a dot before an address":  func(c *webhook.Config) { c.Allow = []string{".127.0.0.1"} },
 	} {
 		cfg := webhook.Config{Allow: []string{"example.com"}, Secrets: []string{secret('z')}}
 		change(&cfg)
 		_, err := webhook.New(cfg)
-		if err == nil || strings.Contains(err.Error(), "enp6") {
+		if err == nil || strings.Contains(err.Error(), "enp6") || strings.Contains(err.Error(), "is a secret") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
