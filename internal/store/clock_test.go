@@ -101,6 +101,27 @@ func TestClockIsDoubted(t *testing.T) {
 	}
 }
 
+// However far a clock leaps ahead, the floor does not run back to what is believed of it: it was further, after a clock that was ahead before.
+func TestFloorStaysWhenTheClockLeaps(t *testing.T) {
+	var passed, leap time.Duration
+	c := store.NewClock(func() time.Time { return noon.Add(passed + leap) }, noon.Add(5*time.Hour))
+	c.SetElapsed(func(time.Time) time.Duration { return passed })
+	for ; passed < 2*time.Hour; passed += time.Minute {
+		c.Raise()
+	}
+	floor := c.Floor()
+	leap = 24 * time.Hour
+	if got := c.Raise(); got.Before(floor) || c.Floor().Before(floor) {
+		t.Errorf("the floor was %s and is %s, %s", floor, got, c.Floor())
+	}
+	c.Confirm()
+	leap = -24 * time.Hour
+	c.Confirm() // again, and it goes on
+	if got := c.Raise(); got.Before(floor) {
+		t.Errorf("the floor was %s and is %s", floor, got)
+	}
+}
+
 // At the start a clock that is far ahead of the ledger's is on trial for an hour. The floor stays where it was, so one that is corrected has done
 // no harm.
 func TestClockOnTrial(t *testing.T) {

@@ -153,6 +153,7 @@ func TestDecodeDamaged(t *testing.T) {
 		"kind out of range":     with(number(2, 3), state, term),
 		"parent too short":      with(text(1, "short"), state, term),
 		"attempts over 16 bit":  with(state, term, number(5, 1<<16)),
+		"string for attempts":   with(state, term, text(5, "x")),
 		"number for a string":   with(state, term, number(6, 1)),
 		"number for a message":  with(state, term, number(13, 1)),
 		"string for a number":   with(text(3, "x"), term),
@@ -236,7 +237,8 @@ func FuzzDecode(f *testing.F) {
 		id := store.ID{1}
 		r, err := store.Decode(id, b)
 		state, stateErr := store.ReadState(id, b)
-		for _, err := range []error{err, stateErr} {
+		kind, kindErr := store.ReadKind(id, b)
+		for _, err := range []error{err, stateErr, kindErr} {
 			if err != nil && !errors.Is(err, store.ErrCorrupt) {
 				t.Errorf("the error is of no known kind: %v", err)
 			}
@@ -246,6 +248,9 @@ func FuzzDecode(f *testing.F) {
 		}
 		if stateErr != nil || state != r.State {
 			t.Errorf("the state alone is %s, %v, and the record's %s", state, stateErr, r.State)
+		}
+		if kindErr != nil || kind != r.Kind {
+			t.Errorf("the kind alone is %d, %v, and the record's %d", kind, kindErr, r.Kind)
 		}
 		again, err := store.Decode(id, r.Append(nil))
 		if err != nil {

@@ -60,8 +60,12 @@ func TestNewIDFails(t *testing.T) {
 
 func TestParseID(t *testing.T) {
 	const good = "0195955b-6000-7abc-8def-0123456789ab"
-	if _, err := store.ParseID(good); err != nil {
+	id, err := store.ParseID(good)
+	if err != nil {
 		t.Fatal(err)
+	}
+	if b, err := id.AppendText([]byte("id ")); err != nil || string(b) != "id "+good || id.String() != good {
+		t.Errorf("it is written as %s and %s, %v", b, id, err)
 	}
 	for _, bad := range []string{
 		"", " ", good + " ", " " + good, strings.ToUpper(good), strings.ReplaceAll(good, "-", ""),

@@ -89,6 +89,34 @@ func TestAttempts(t *testing.T) {
 	}
 }
 
+// What is open outlives its shelf, and somebody must look at it.
+func TestOpen(t *testing.T) {
+	for state, want := range map[store.State]bool{
+		store.Absent: false, store.Unused: false, store.Queued: true, store.Running: true, store.Sent: true, store.Done: false, store.Unknown: true, store.Burned: false,
+	} {
+		if got := state.Open(); got != want {
+			t.Errorf("%s: %t", state, got)
+		}
+	}
+}
+
+// A content is the record's where the record says that it is beside, and not where it was once.
+func TestRefersTo(t *testing.T) {
+	part, other := store.Part{Term: store.Term{1}}, store.Part{Term: store.Term{1}, N: 1}
+	for _, tt := range []struct {
+		where store.Where
+		part  store.Part
+		want  bool
+	}{{store.Beside, part, true}, {store.Beside, other, false}, {store.Purged, part, false}} {
+		b := store.Blob{Where: tt.where, Part: tt.part}
+		for what, r := range map[string]store.Record{"request": {Request: b}, "response": {Response: b}} {
+			if got := r.RefersTo(part); got != tt.want {
+				t.Errorf("the %s, %s as %v: %t", what, tt.where, tt.part, got)
+			}
+		}
+	}
+}
+
 func TestRefused(t *testing.T) {
 	for _, tt := range []struct {
 		err  error

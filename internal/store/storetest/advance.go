@@ -133,6 +133,10 @@ func advanceAfterAll(t *testing.T, k *kit) {
 		word := k.next(r, s)
 		word.Note(store.Event{At: k.clock(), From: store.Unknown, To: s, Who: "operator:ada", Why: "looked"})
 		word = k.mustAdvance(r.Term, word, store.Also{})
+		for _, to := range []store.State{store.Running, store.Unknown} { // it runs again by a claim, or by its mark
+			_, err := k.Advance(t.Context(), word.Term, k.next(word, to), store.Also{})
+			refused(t, err, store.ErrInvalid)
+		}
 		k.wants(k.mustMove(word, store.Done))
 
 		sure := k.standBy(way, s)
@@ -142,6 +146,13 @@ func advanceAfterAll(t *testing.T, k *kit) {
 		refused(t, err, store.ErrInvalid)
 		k.wants(sure)
 	}
+	r := k.stand(store.Unknown)
+	voided := k.next(r, store.Burned)
+	voided.Note(store.Event{At: k.clock(), From: store.Unknown, To: store.Burned, Who: "operator:ada", Why: "looked"})
+	voided = k.mustAdvance(r.Term, voided, store.Also{})
+	_, err := k.Advance(t.Context(), voided.Term, k.next(voided, store.Done), store.Also{})
+	refused(t, err, store.ErrInvalid)
+	k.wants(voided)
 }
 
 func advanceRepeat(t *testing.T, k *kit) {
@@ -280,6 +291,27 @@ func advanceUndo(t *testing.T, k *kit) {
 	again := k.claim(store.Running)
 	again.ID = r.ID
 	k.wants(k.mustClaim(again))
+	advanceUndoAccepted(t, k)
+}
+
+// What goes back to its queue is another attempt, and nothing takes that back yet.
+func advanceUndoAccepted(t *testing.T, k *kit) {
+	r := k.standBy(store.Accepted, store.Sent)
+	c := k.child(r)
+	c.Kind = store.Compensation
+	next := k.next(r, store.Unknown)
+	next.Undo = c.ID
+	r = k.mustAdvance(r.Term, next, store.Also{Spawn: []store.Record{c}})
+	for to, undo := range map[store.State]store.ID{store.Queued: k.id(1), store.Unknown: {}} {
+		other := k.next(r, to)
+		other.Undo = undo
+		_, err := k.Advance(t.Context(), r.Term, other, store.Also{})
+		refused(t, err, store.ErrInvalid)
+	}
+	k.wants(r)
+	again := k.next(r, store.Queued)
+	again.Undo = store.ID{}
+	k.wants(k.mustAdvance(r.Term, again, store.Also{}))
 }
 
 func advanceNobodyDue(t *testing.T, k *kit) {

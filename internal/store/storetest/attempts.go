@@ -11,6 +11,8 @@ func attemptCases() []testCase {
 		{"an attempt is named by its claim as long as it goes on", attemptNamed},
 		{"what was accepted is named by each of its marks", attemptAccepted},
 		{"what an operator gave up goes on under its number, and nothing else does", attemptDoubted},
+		{"what has no digest of its door's is the same by what it asks for", attemptUndigested},
+		{"what nobody gave up leaves no doubt", attemptFoundOut},
 		{"an answer ends the doubt", attemptAnswered},
 		{"a doubt about the last of all numbers stays", attemptLast},
 	}
@@ -105,6 +107,9 @@ func attemptDoubted(t *testing.T, k *kit) {
 	same := k.asking(claim, 'd')
 	same.Digest = claim.Digest // to its door it is the same, in another spelling
 	k.unsent(same, 0)
+	plain := k.asking(claim, 'a')
+	plain.Digest = [32]byte{} // to a door that compares otherwise it is the same, to the letter
+	k.unsent(plain, 0)
 	other := k.asking(claim, 'a')
 	other.Target, other.Digest = "/orders?x=2", [32]byte{'a', 2} // in which the target is
 	k.unsent(other, 1)
@@ -115,6 +120,33 @@ func attemptDoubted(t *testing.T, k *kit) {
 		number uint16
 	}{{'b', 1}, {'a', 2}, {'c', 2}} {
 		k.unsent(k.asking(claim, step.what), step.number)
+	}
+}
+
+func attemptUndigested(_ *testing.T, k *kit) {
+	asking := func(claim store.Record, what byte) store.Record {
+		claim = k.asking(claim, what)
+		claim.Digest = [32]byte{}
+		return claim
+	}
+	claim := asking(k.claim(store.Running), 'a')
+	k.gaveUp(k.mustClaim(claim))
+	k.unsent(asking(claim, 'b'), 1)
+	k.unsent(asking(claim, 'a'), 0)
+}
+
+func attemptFoundOut(t *testing.T, k *kit) {
+	r := k.stand(store.Unknown)
+	next := k.next(r, store.Unused)
+	next.Note(store.Event{At: k.clock(), From: store.Unknown, To: store.Unused, Who: "recovery", Why: "the application does not have it"})
+	if r = k.mustAdvance(r.Term, next, store.Also{}); r.Doubt != (store.Doubt{}) {
+		t.Errorf("found out to be unused it is in doubt: %v", r.Doubt)
+	}
+	accepted := k.standBy(store.Accepted, store.Unknown)
+	next = k.next(accepted, store.Queued)
+	next.Note(store.Event{At: k.clock(), From: store.Unknown, To: store.Queued, Who: "operator:ann", Why: "it is not there"})
+	if r = k.mustAdvance(accepted.Term, next, store.Also{}); r.Doubt != (store.Doubt{}) {
+		t.Errorf("back in its queue it is in doubt: %v", r.Doubt)
 	}
 }
 

@@ -33,6 +33,7 @@ func childCases() []testCase {
 		testCase{"invalid: two with one id", func(t *testing.T, k *kit) {
 			childrenInvalid(t, k, func(a, b *store.Record) { b.ID = a.ID })
 		}},
+		testCase{"invalid: too many", childrenTooMany},
 		testCase{"invalid: two with one name", func(t *testing.T, k *kit) {
 			childrenInvalid(t, k, func(a, b *store.Record) { b.Names = a.Names })
 		}},
@@ -134,6 +135,18 @@ func childInvalid(t *testing.T, k *kit, spoil func(*store.Record)) {
 	childrenInvalid(t, k, func(_, b *store.Record) { spoil(b) })
 }
 
+func childrenTooMany(t *testing.T, k *kit) {
+	r := k.mustClaim(k.claim(store.Running))
+	children := make([]store.Record, store.MaxSpawn+1)
+	for i := range children {
+		children[i] = k.child(r)
+	}
+	_, err := k.Advance(t.Context(), r.Term, k.next(r, store.Done), store.Also{Spawn: children})
+	refused(t, err, store.ErrInvalid)
+	k.wants(r)
+	k.onAgenda(r.ID)
+}
+
 func childrenInvalid(t *testing.T, k *kit, spoil func(a, b *store.Record)) {
 	r := k.mustClaim(k.claim(store.Running))
 	a, b := k.child(r, names(1)...), k.child(r, names(1)...)
@@ -155,6 +168,14 @@ func childDelivered(t *testing.T, k *kit) {
 	refused(t, err, store.ErrInvalid)
 	k.wants(request)
 	k.onAgenda(request.ID)
+
+	other := k.mustClaim(k.claim(store.Running))
+	voided := k.child(other)
+	k.mustAdvance(other.Term, k.next(other, store.Done), store.Also{Spawn: []store.Record{voided}})
+	voided = k.mustMove(voided, store.Burned)
+	_, err = k.Advance(t.Context(), voided.Term, k.next(voided, store.Done), store.Also{})
+	refused(t, err, store.ErrInvalid)
+	k.wants(voided)
 }
 
 func childWaits(_ *testing.T, k *kit) {
