@@ -105,6 +105,51 @@ func TestAnswerIsClean(t *testing.T) {
 	}
 }
 
+// What who stands in front has set, and the handler has left as it was, is not kept: it would be repeated to others, whom the front says something else.
+func TestHeadBehindAFront(t *testing.T) {
+	front := http.Header{
+		"X-Front": {"1"}, "X-Changed": {"1"}, "X-Gone": {"1"}, "X-List": {"a"}, "Content-Type": {"text/html"}, "Content-Language": {"en"},
+		"Vary": {"Origin"}, "Link": {"</front>", "</front.css>"},
+	}
+	for name, tt := range map[string]struct {
+		do   func(h http.Header)
+		want http.Header
+	}{
+		"left as it was": {func(http.Header) {}, http.Header{"Content-Type": {"text/html"}, "Content-Language": {"en"}}},
+		"changed": {
+			func(h http.Header) {
+				delete(h, "X-Gone")
+				h["X-Changed"], h["X-List"], h["X-Own"], h["Link"] = []string{"2"}, []string{"a", "b"}, []string{"3"}, []string{"</own>"}
+				h.Add("Vary", "Accept")
+			},
+			http.Header{
+				"Content-Type": {"text/html"}, "Content-Language": {"en"}, "X-Changed": {"2"}, "X-List": {"a", "b"}, "X-Own": {"3"}, "Link": {"</own>"}, "Vary": {"Accept"},
+			},
+		},
+		"replaced": {
+			func(h http.Header) {
+				clear(h)
+				h["Link"], h["Vary"], h["Content-Type"] = []string{"</a>", "</b>", "</c>"}, []string{"Origin"}, []string{"text/css"}
+			},
+			http.Header{"Content-Type": {"text/css"}, "Link": {"</a>", "</b>", "</c>"}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, err := record(t, replay.RecorderConfig{Before: front}, func(r *replay.Recorder) { tt.do(r.Header()) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, _, err := replay.DecodeHead(a.Head())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("kept (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestFinishTwice(t *testing.T) {
 	rec := replay.NewRecorder(replay.RecorderConfig{Spool: spoolOf(t, 0, 0)})
 	defer rec.Release()

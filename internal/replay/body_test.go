@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"runtime"
 	"sync"
@@ -205,6 +206,9 @@ func TestDiskFails(t *testing.T) {
 	if n, err := b.Write([]byte("more")); n != 0 || !errors.Is(err, replay.ErrSpoolFull) {
 		t.Errorf("Write = %d, %v; want ErrSpoolFull", n, err)
 	}
+	if s.Trouble() == nil {
+		t.Error("a write that failed is no trouble")
+	}
 	if _, disk := s.Usage(); disk != 7 || b.Size() != 7 {
 		t.Errorf("after a write that failed the body has %d bytes and holds %d of disk; want 7", b.Size(), disk)
 	}
@@ -215,6 +219,50 @@ func TestDiskFails(t *testing.T) {
 		// What Release does while a reader is between its two steps.
 		if err := read(); !errors.Is(err, replay.ErrReleased) {
 			t.Errorf("%s: %v, want ErrReleased", name, err)
+		}
+	}
+}
+
+// A body is released when its last reader has come to its end, and nobody else needs it; not before, and in whichever order.
+func TestLetGo(t *testing.T) {
+	content := pattern(100)
+	for name, last := range map[string]func(r *replay.Reader) error{
+		"read":    func(r *replay.Reader) error { _, err := io.CopyN(io.Discard, r, 50); return err },
+		"written": func(r *replay.Reader) error { _, err := r.WriteTo(io.Discard); return err },
+		"closed":  func(r *replay.Reader) error { return r.Close() },
+	} {
+		for _, letGoFirst := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, let go first %t", name, letGoFirst), func(t *testing.T) {
+				s := spoolOf(t, 1<<20, -1)
+				b := s.New()
+				defer b.Release()
+				holds := func(want bool) {
+					t.Helper()
+					if memory, _ := s.Usage(); memory > 0 != want {
+						t.Errorf("it holds %d bytes", memory)
+					}
+				}
+				if _, err := b.Write(content); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := b.Reader().WriteTo(io.Discard); err != nil { // who is not the last says nothing
+					t.Fatal(err)
+				}
+				r := b.LastReader()
+				if letGoFirst {
+					b.LetGo()
+				}
+				if _, err := io.CopyN(io.Discard, r, 50); err != nil {
+					t.Fatal(err)
+				}
+				holds(true)
+				if err := last(r); err != nil {
+					t.Fatal(err)
+				}
+				holds(!letGoFirst)
+				b.LetGo()
+				holds(false)
+			})
 		}
 	}
 }

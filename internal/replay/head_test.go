@@ -26,6 +26,8 @@ func TestStorable(t *testing.T) {
 		// Of one connection.
 		"Connection": {"X-Hop, keep-alive", "x-other"}, "X-Hop": {"1"}, "X-Other": {"1"}, "Keep-Alive": {"1"}, "Transfer-Encoding": {"chunked"},
 		"Te": {"trailers"}, "Trailer": {"X-Sum"}, "Upgrade": {"h2c"}, "Proxy-Connection": {"x"}, "Content-Length": {"5"},
+		// For caches.
+		"Cdn-Cache-Control": {"max-age=60"}, "Expires": {"x"},
 		// Of the answer.
 		"Content-Type": {"text/plain"}, "Etag": {`"v1"`}, "Location": {"/x"}, "Link": {"<a>", "<b>"}, "Retry-After": {"5"}, "X-Poe": {"kept"}, "Idempotency-Key": {"kept"},
 	}
@@ -52,9 +54,37 @@ func TestStorable(t *testing.T) {
 	}
 }
 
+// What only the gate says, and what tells a cache more than Cache-Control does, goes in any spelling, and nothing beside it.
+func TestDropped(t *testing.T) {
+	for name, tt := range map[string]struct {
+		drop       func(http.Header)
+		goes, left []string
+	}{
+		"reserved": {replay.DropReserved, []string{"Poe-State", "POE-State", "poe-links"}, []string{"Poe-Id", "Poe-Stats", "Poe", "Expires"}},
+		"caching": {
+			replay.DropCaching, []string{"CDN-Cache-Control", "cloudflare-cdn-cache-control", "Surrogate-Control", "expires", "X-Accel-Expires", "Edge-Control"},
+			[]string{"Cache-Control", "-Cache-Control", "X-Expires", "Etag", "Poe-State"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h, want := http.Header{}, http.Header{}
+			for _, field := range tt.left {
+				h[field], want[field] = []string{"1"}, []string{"1"}
+			}
+			for _, field := range tt.goes {
+				h[field] = []string{"1"}
+			}
+			tt.drop(h)
+			if diff := cmp.Diff(want, h); diff != "" {
+				t.Errorf("left (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestEndToEnd(t *testing.T) {
-	h := http.Header{"Connection": {"close, X-Hop"}, "X-Hop": {"1"}, "Te": {"gzip"}, "Set-Cookie": {"b", "a"}, "Date": {"x"}}
-	want := http.Header{"Set-Cookie": {"b", "a"}, "Date": {"x"}}
+	h := http.Header{"Connection": {"close, X-Hop"}, "X-Hop": {"1"}, "Te": {"gzip"}, "Set-Cookie": {"b", "a"}, "Date": {"x"}, "B": {"1"}}
+	want := http.Header{"Set-Cookie": {"b", "a"}, "Date": {"x"}, "B": {"1"}}
 	if diff := cmp.Diff(want, http.Header(maps.Collect(replay.EndToEnd(h)))); diff != "" {
 		t.Error(diff)
 	}

@@ -215,7 +215,7 @@ func TestSpoolFolderFails(t *testing.T) {
 	}
 	var log bytes.Buffer
 	now := time.Unix(1_700_000_000, 0)
-	s, err := replay.NewSpool(replay.SpoolConfig{Dir: dir, Clock: func() time.Time { return now }, Log: zerolog.New(&log)})
+	s, err := replay.NewSpool(replay.SpoolConfig{Dir: dir, Files: 1, Clock: func() time.Time { return now }, Log: zerolog.New(&log)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,6 +251,29 @@ func TestSpoolFolderFails(t *testing.T) {
 	}
 }
 
+// What did not fit on the disk holds no file any more.
+func TestSpoolFileOfWhatDidNotFit(t *testing.T) {
+	s, err := replay.NewSpool(replay.SpoolConfig{Dir: t.TempDir(), Files: 1, Memory: store.InlineLimit, Disk: store.InlineLimit - 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, size := range map[string]int{"at once": store.InlineLimit + 2, "from memory": store.InlineLimit} {
+		b := s.New()
+		_, err := b.Write(make([]byte, size))
+		if err == nil {
+			_, err = b.Write([]byte("xx"))
+		}
+		if !errors.Is(err, replay.ErrSpoolFull) {
+			t.Errorf("%s: %v", what, err)
+		}
+		b.Release()
+		if !s.HoldFile() {
+			t.Fatalf("%s: the file is held", what)
+		}
+		s.GiveFile()
+	}
+}
+
 // A body in a file holds one of the files that a process may have open, of which its ledger needs some: so they are counted too.
 func TestSpoolFiles(t *testing.T) {
 	var log bytes.Buffer
@@ -273,8 +296,12 @@ func TestSpoolFiles(t *testing.T) {
 		t.Errorf("one that needs no file: %v", err)
 	}
 	a.Release()
+	a.Release() // which gives back no other's
 	if _, err := c.Write(large); err != nil {
 		t.Errorf("after one was released: %v", err)
+	}
+	if s.HoldFile() {
+		t.Error("there is another one")
 	}
 	if err := s.Trouble(); err != nil || log.Len() > 0 {
 		t.Errorf("a quota that is used up is no trouble of the system: %v\n%s", err, &log)
