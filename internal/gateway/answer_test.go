@@ -39,9 +39,9 @@ func TestAnswer(t *testing.T) {
 			want: answer{Status: 200, Header: http.Header{"Content-Type": {"x/y"}}}},
 		{name: "100, 102 and 103 first", say: "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" +
 			"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nX-Hint: 1\r\nConnection: X-Hint\r\n\r\n" +
-			"HTTP/1.1 103 Early Hints\r\nLink: </b.css>\r\n\r\n" + ok,
+			"HTTP/1.1 103 Early Hints\r\nLink: </b.css>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + ok,
 			want: answer{Status: 200, Header: http.Header{"Content-Type": {"text/plain"}}, Body: "ok",
-				Inform: []string{"Continue ", "Processing ", "Early Hints </a.css>", "Early Hints </b.css>"}}},
+				Inform: []string{"Continue ", "Processing ", "Early Hints </a.css>", "Early Hints </b.css>", "Processing "}}},
 		{name: "102 for as long as it takes", say: strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 1000) + ok,
 			want: answer{Status: 200, Header: http.Header{"Content-Type": {"text/plain"}}, Body: "ok", Inform: slices.Repeat([]string{"Processing "}, 1000)}},
 		{name: "chunks and trailers, declared and not", say: "HTTP/1.1 200 OK\r\nContent-Type: x/y\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n" +

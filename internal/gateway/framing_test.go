@@ -38,8 +38,9 @@ func TestTrailerThatIsNone(t *testing.T) {
 // An answer that has no content but announces some is followed by it: what comes later on the connection is no answer to the next request.
 func TestNoContentWithContent(t *testing.T) {
 	for name, head := range map[string]string{
-		"a length": "HTTP/1.1 204 No Content\r\nContent-Length: 56\r\n\r\n",
-		"chunks":   "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+		"a length":      "HTTP/1.1 204 No Content\r\nContent-Length: 56\r\n\r\n",
+		"chunks":        "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+		"chunks of 304": "HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			up := listen(t, func(p *peer, nth int) {
@@ -56,12 +57,12 @@ func TestNoContentWithContent(t *testing.T) {
 			})
 			g := newGateway(t, up.address)
 			first := execute(t, within(t, patience), g, post(t, "a"))
-			if first.Proof != replay.Complete || first.Answer.Status != 204 {
+			if first.Proof != replay.Complete || first.Answer.Status != 204 && first.Answer.Status != 304 {
 				t.Fatal(first.Proof, first.Err)
 			}
 			second := execute(t, within(t, 2*time.Second), g, post(t, "b"))
 			if second.Body != "ok" {
-				t.Errorf("%v %v %q: the content of a 204 became the answer to another request", second.Proof, second.Err, second.Body)
+				t.Errorf("%v %v %q: the content of an answer that has none became the answer to another request", second.Proof, second.Err, second.Body)
 			}
 		})
 	}
@@ -91,12 +92,13 @@ func TestFramedTwice(t *testing.T) {
 		"far behind":   "HTTP/1.0 200 OK\r\nX-Pad: " + strings.Repeat("x", 5000) + "\r\nTransfer-Encoding: chunked\r\n\r\n",
 		"blank":        "HTTP/1.0 200 OK\r\nTransfer-Encoding : chunked\r\n\r\n",
 		"blank in 1.1": "HTTP/1.1 200 OK\r\nTransfer-Encoding : chunked\r\n\r\n",
+		"a length":     "HTTP/1.1 200 OK\r\nContent-Length : 99\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			up := listen(t, once(func(p *peer) { p.say(head + "5\r\nhello\r\n") })) // and breaks off: there is no last chunk
 			res := execute(t, within(t, patience), newGateway(t, up.address), post(t, "a"))
 			if res.Proof == replay.Complete {
-				t.Errorf("half an answer in chunks is complete: %q", res.Body)
+				t.Errorf("half an answer is complete: %q", res.Body)
 			}
 		})
 	}
