@@ -150,6 +150,32 @@ func TestCodedTooOften(t *testing.T) {
 	}
 }
 
+// A window that is wider than RFC 9659 allows would cost as much memory as whoever wrote it likes: the content is sent as it is.
+func TestWideWindow(t *testing.T) {
+	var b bytes.Buffer
+	w, err := zstd.NewWriter(&b, zstd.WithWindowSize(16<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // not known to be short when its head is written
+		if _, err := w.Write([]byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r := request(http.MethodGet)
+	r.Header.Set("Accept-Encoding", "identity")
+	got := repeated(t, protocols[0], r, stored(200, http.Header{"Content-Encoding": {"zstd"}}, b.Bytes()), nil)
+	if got.Body != b.String() || got.Header.Get("Content-Encoding") != "zstd" {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestWeakTagStaysWeak(t *testing.T) {
 	r := request(http.MethodGet)
 	r.Header.Set("Accept-Encoding", "identity")

@@ -14,8 +14,27 @@ import (
 	"github.com/postonce/poe/internal/replay"
 )
 
-// repeated is what a client gets of s, after before has put its own fields.
+// repeated is what a client gets of s, after before has put its own fields. It is the same where the content is in memory.
 func repeated(t *testing.T, proto string, req *http.Request, s replay.Stored, before http.Header) response {
+	t.Helper()
+	got := repeatedOnce(t, proto, req, s, before)
+	if _, whole := s.Content.(*bytes.Reader); whole {
+		if _, err := s.Content.Seek(0, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		here, err := io.ReadAll(s.Content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Content, s.Here = nil, here
+		if diff := cmp.Diff(got, repeatedOnce(t, proto, req, s, before)); diff != "" {
+			t.Errorf("from a reader (-) and from memory (+):\n%s", short(diff))
+		}
+	}
+	return got
+}
+
+func repeatedOnce(t *testing.T, proto string, req *http.Request, s replay.Stored, before http.Header) response {
 	t.Helper()
 	return fetch(t, proto, req, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for name, values := range before {
@@ -186,9 +205,11 @@ func TestRepeatChangesNothingStored(t *testing.T) {
 
 func TestRepeatRefusesShortContent(t *testing.T) {
 	for name, s := range map[string]replay.Stored{
-		"none":    {Status: 200, Size: 5},
-		"shorter": {Status: 200, Size: 5, Content: strings.NewReader("hell")},
-		"longer":  {Status: 200, Size: 5, Content: strings.NewReader("hello!")},
+		"none":            {Status: 200, Size: 5},
+		"shorter":         {Status: 200, Size: 5, Content: strings.NewReader("hell")},
+		"longer":          {Status: 200, Size: 5, Content: strings.NewReader("hello!")},
+		"less of it here": {Status: 200, Size: 5, Here: []byte("hell")},
+		"more of it here": {Status: 200, Size: 5, Here: []byte("hello!")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := httptest.NewRecorder()

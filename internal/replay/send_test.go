@@ -2,7 +2,9 @@ package replay_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -58,6 +60,21 @@ func TestSendIsAbortedWhereContentIsLost(t *testing.T) {
 		t.Errorf("panic %v, want ErrAbortHandler", v)
 	}
 }
+
+// A client that does not take all is told of, wherever the content lies.
+func TestSendToAClientThatIsGone(t *testing.T) {
+	for name, size := range map[string]int{"in memory": 100, "in a file": 100 << 10} {
+		a, err := record(t, replay.RecorderConfig{}, func(r *replay.Recorder) { _, _ = r.Write(pattern(size)) }) // record tells
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone := failing{httptest.NewRecorder(), net.ErrClosed}
+		if err := replay.Send(gone, request(http.MethodPost), a); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestInterimAnswers(t *testing.T) {
 	var got []http.Header
 	rec := replay.NewRecorder(replay.RecorderConfig{Spool: spoolOf(t, 0, 0), Inform: func(status int, h http.Header) {
