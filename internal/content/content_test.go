@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
 	"pgregory.net/rapid"
 
 	"github.com/postonce/poe/internal/content"
@@ -55,6 +56,16 @@ func zipped(t testing.TB, level int, body string) string {
 		t.Fatal(err)
 	}
 	return b.String()
+}
+
+// packed is body as zstd, which is one body with a checksum and without.
+func packed(t testing.TB, body []byte, checksum bool) string {
+	t.Helper()
+	w, err := zstd.NewWriter(nil, zstd.WithEncoderCRC(checksum))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(w.EncodeAll(body, nil))
 }
 
 func TestParsePlace(t *testing.T) {
@@ -162,6 +173,7 @@ func TestRead(t *testing.T) {
 		"a part's Latin":  {"form:a", part("a", "\r\nContent-Type: text/plain; charset=ISO-8859-1", "ä") + "--b--\r\n", []string{multi}, "!"},
 		"a part no name":  {"form:a", part("a", "", "x") + "--b\r\nContent-Disposition: form-data\r\n\r\ny\r\n--b--\r\n", []string{multi}, "!"},
 		"a part broken":   {"form:a", part("a", "", "x") + "--b\r\nno field\r\n\r\ny\r\n--b--\r\n", []string{multi}, "!"},
+		"many parts":      {"form:a", part("a", "", "x") + strings.Repeat(part("b", "", "y"), 1001) + "--b--\r\n", []string{multi}, "!"},
 		"a line is --b":   {"form:a", part("a", "", "--bX") + "--b--\r\n", []string{multi}, "!"},
 		"bare CR and --b": {"form:a", part("a", "", "x\r--b\ry") + "--b--\r\n", []string{multi}, "!"},
 		"header":          {"header:x-order", "", []string{"X-Order: 7"}, "s:7"},
@@ -213,6 +225,8 @@ func TestDigest(t *testing.T) {
 	const body = `{"a":"some text, some text, some text, and some more"}`
 	gz := "Content-Encoding: gzip"
 	one, two := "A: 1\r\nB: 2\r\n\r\nx", "A: 1\r\n\r\ny"
+	large, zeros := strings.Repeat("a", 65<<20), make([]byte, 3<<20)
+	fields := strings.Repeat("A: 1\r\n", 1000)
 	for name, tc := range map[string]struct {
 		a, b content.Source
 		same bool
@@ -245,8 +259,16 @@ func TestDigest(t *testing.T) {
 		"zipped, cut off":        {source(zipped(t, 9, body), gz), source(zipped(t, 9, body)[:len(zipped(t, 9, body))-4], gz), false},
 		"a type like a coding":   {source(body, "Content-Type: a/b", "Content-Type: gzip"), source(body, "Content-Type: a/b", gz), false},
 		"a bomb": {
-			source(zipped(t, 1, strings.Repeat("a", 65<<20)), gz), source(zipped(t, 1, strings.Repeat("a", 65<<20)+"b"), gz), false,
+			source(zipped(t, 1, large), gz), source(zipped(t, 1, large+"b"), gz), false,
 		},
+		// What costs too much to look into is compared as it is.
+		"a bomb, zipped otherwise": {source(zipped(t, 1, large), gz), source(zipped(t, 2, large), gz), false},
+		"a small bomb":             {source(packed(t, zeros, true), "Content-Encoding: zstd"), source(packed(t, zeros, false), "Content-Encoding: zstd"), false},
+		"no bomb":                  {source(packed(t, zeros[:9999], true), "Content-Encoding: zstd"), source(packed(t, zeros[:9999], false), "Content-Encoding: zstd"), true},
+		"many parts":               {multipartOf("b1", slices.Repeat([]string{two}, 1000)...), multipartOf("b2", slices.Repeat([]string{two}, 1000)...), true},
+		"too many parts":           {multipartOf("b1", slices.Repeat([]string{two}, 1001)...), multipartOf("b2", slices.Repeat([]string{two}, 1001)...), false},
+		"many fields":              {multipartOf("b1", slices.Repeat([]string{fields + "\r\nx"}, 10)...), multipartOf("b2", slices.Repeat([]string{fields + "\r\nx"}, 10)...), true},
+		"too many fields":          {multipartOf("b1", slices.Repeat([]string{fields + "\r\nx"}, 11)...), multipartOf("b2", slices.Repeat([]string{fields + "\r\nx"}, 11)...), false},
 	} {
 		if got := digest(t, tc.a) == digest(t, tc.b); got != tc.same {
 			t.Errorf("%s: the same: %v", name, got)
