@@ -223,6 +223,16 @@ func TestUnsent(t *testing.T) {
 		{name: "connecting hangs till the deadline", change: func(c *gateway.Config) { c.Dial = hangs },
 			ctx: func() context.Context { return within(t, time.Millisecond) }, fails: timedOut},
 		{name: "deadline passed before", play: always(ok), ctx: func() context.Context { return within(t, 0) }, fails: timedOut},
+		{name: "dead as soon as it is there", change: func(c *gateway.Config) { // and it is not tried again and again
+			dials := 0
+			c.Dial = func(context.Context, string, string) (net.Conn, error) {
+				if dials++; dials > 1 {
+					return nil, errors.New("another connection")
+				}
+				ours, theirs := net.Pipe()
+				return ours, theirs.Close()
+			}
+		}, fails: with(io.ErrClosedPipe)},
 		{name: "no TLS there", play: func(p *peer, _ int) { p.say("HTTP/1.0 400 Bad Request\r\n\r\n") }, change: https, fails: otherwise},
 		{name: "handshake cut off", play: func(*peer, int) {}, change: https, fails: otherwise},
 		{name: "handshake hangs", play: func(p *peer, _ int) { p.hang() }, fails: timedOut,

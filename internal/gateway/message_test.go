@@ -2,9 +2,11 @@ package gateway_test
 
 import (
 	"crypto/tls"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -207,5 +209,35 @@ func TestBodyLostOnTheWay(t *testing.T) {
 		if n := u.requests.Load(); n != 0 {
 			t.Errorf("the upstream read %d whole requests", n)
 		}
+	}
+}
+
+// A connection in the middle of a request that broke off takes no other one, though its answer is whole: the next request would be the rest of the body.
+func TestNoOtherRequestBehindHalfABody(t *testing.T) {
+	var req *replay.Request
+	u := listen(t, func(p *peer, nth int) {
+		if nth > 0 {
+			always(ok)(p, nth)
+			return
+		}
+		p.head()
+		req.Body.Release()
+		for { // until nothing more comes
+			_ = p.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+			if _, err := io.CopyN(io.Discard, p.reader, 1<<10); err != nil {
+				break
+			}
+		}
+		_ = p.SetReadDeadline(time.Time{})
+		p.say(ok)
+		p.hang()
+	})
+	g := newGateway(t, u.address)
+	req = post(t, strings.Repeat("x", 32<<20))
+	if res := execute(t, within(t, patience), g, req); res.Proof != replay.Complete {
+		t.Fatalf("proof %v: %v", res.Proof, res.Err)
+	}
+	if res := execute(t, within(t, 2*time.Second), g, post(t, "next")); res.Body != "ok" || u.conns.Load() != 2 {
+		t.Errorf("the next one: proof %v: %v, on %d connections", res.Proof, res.Err, u.conns.Load())
 	}
 }

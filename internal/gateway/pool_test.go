@@ -137,3 +137,23 @@ func TestConcurrent(t *testing.T) {
 		t.Errorf("%d connections at a time, want %d", n, conns)
 	}
 }
+
+// A connection for which there is no room is closed at once: an application that serves few at a time would wait for the next request on it.
+func TestLeftConnectionIsClosed(t *testing.T) {
+	closed := make(chan struct{})
+	u := listen(t, func(p *peer, _ int) {
+		p.request()
+		p.say(ok)
+		p.hang()
+		close(closed)
+	})
+	g := newGateway(t, u.address, func(c *gateway.Config) { c.MaxIdle = -1 })
+	if res := execute(t, within(t, patience), g, post(t, "x")); res.Proof != replay.Complete {
+		t.Fatalf("proof %v: %v", res.Proof, res.Err)
+	}
+	select {
+	case <-closed:
+	case <-time.After(2 * time.Second):
+		t.Error("it is still open")
+	}
+}
