@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net/http"
@@ -165,6 +166,17 @@ func TestFieldsOfTheFront(t *testing.T) {
 	}
 	if want := (http.Header{"X-Front": {"1"}, "Content-Type": {"text/plain"}}); !maps.EqualFunc(a.Header, want, slices.Equal) {
 		t.Errorf("%v, want %v", a.Header, want)
+	}
+}
+
+// An answer that is here as a whole is complete, though the time is up meanwhile.
+func TestCancelledWhenTheAnswerIsHere(t *testing.T) {
+	u := listen(t, always("HTTP/1.1 103 Early Hints\r\n\r\n"+ok))
+	ctx, cancel := context.WithCancel(t.Context())
+	rec := replay.NewRecorder(replay.RecorderConfig{Spool: newSpool(t), Inform: func(int, http.Header) { cancel() }})
+	defer rec.Release()
+	if proof, err := newGateway(t, u.address).Execute(ctx, post(t, "x"), rec); proof != replay.Complete || err != nil {
+		t.Errorf("proof %v, error %v", proof, err)
 	}
 }
 

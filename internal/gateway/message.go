@@ -69,7 +69,7 @@ func (m *message) head(req *replay.Request, host string, said hearsay) error {
 		return fmt.Errorf("method %q is not a token", req.Method)
 	case !strings.HasPrefix(req.Target, "/") || !oneWord(req.Target):
 		return errors.New("the target is not a path in visible characters")
-	case !httpguts.ValidHostHeader(host) || strings.ContainsAny(host, " \t"):
+	case !httpguts.ValidHostHeader(host):
 		return fmt.Errorf("host %q is not valid", host)
 	}
 	m.add(req.Method, " ", req.Target, " HTTP/1.1\r\n")

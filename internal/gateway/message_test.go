@@ -72,6 +72,8 @@ func TestRequestOnTheWire(t *testing.T) {
 				"Transfer-Encoding: chunked\r\nTrailer: A\r\n\r\n0\r\nA: x\r\n\r\n"},
 		{name: "no trailer that may be sent", body: "abc", change: func(r *replay.Request) { r.Header, r.Trailer = nil, http.Header{"Host": {"x"}} },
 			want: "POST /orders HTTP/1.1\r\nHost: shop.example\r\nPOE-Id: 0193\r\n" + forwarded + "Content-Length: 3\r\n\r\nabc"},
+		{name: "to nobody by name", change: func(r *replay.Request) { r.Host, r.Header = "", nil },
+			want: "POST /orders HTTP/1.1\r\nHost: UPSTREAM\r\nPOE-Id: 0193\r\n" + strings.Replace(forwarded, "shop.example", "UPSTREAM", 1) + "Content-Length: 0\r\n\r\n"},
 		{name: "over TLS, from nobody, to a port", change: func(r *replay.Request) {
 			r.Header, r.TLS, r.RemoteAddr, r.Host = nil, new(tls.ConnectionState), "@", "[::1]:8443"
 		}, want: "POST /orders HTTP/1.1\r\nHost: [::1]:8443\r\nPOE-Id: 0193\r\nVia: 1.1 poe\r\nX-Forwarded-Host: [::1]:8443\r\nX-Forwarded-Proto: https\r\n" +
@@ -94,7 +96,7 @@ func TestRequestOnTheWire(t *testing.T) {
 				change = append(change, tt.change)
 			}
 			res := execute(t, within(t, patience), newGateway(t, u.address), post(t, tt.body, change...))
-			if diff := cmp.Diff(tt.want, wait(t, raw)); diff != "" {
+			if diff := cmp.Diff(strings.ReplaceAll(tt.want, "UPSTREAM", u.address), wait(t, raw)); diff != "" {
 				t.Errorf("on the wire (-want +got):\n%s", diff)
 			}
 			if res.Proof != replay.Complete {
@@ -140,6 +142,8 @@ func TestUnsendable(t *testing.T) {
 		{"no method", func(r *replay.Request) { r.Method = "" }},
 		{"host", func(r *replay.Request) { r.Host = "a\r\nX: y" }},
 		{"two hosts", func(r *replay.Request) { r.Host = "a b" }},
+		{"two hosts, with a tab", func(r *replay.Request) { r.Host = "a\tb" }},
+		{"host and path", func(r *replay.Request) { r.Host = "a/b" }},
 		{"field name", func(r *replay.Request) { r.Header = http.Header{"A B": {"x"}} }},
 		{"field value", func(r *replay.Request) { r.Header = http.Header{"A": {"x\r\nB: y"}} }},
 		{"field value with NUL", func(r *replay.Request) { r.Header = http.Header{"A": {"x\x00"}} }},

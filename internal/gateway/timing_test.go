@@ -319,3 +319,33 @@ func TestToldOfTheEnd(t *testing.T) {
 		})
 	}
 }
+
+// Each connection is closed when it was idle for too long, also where another one was so before.
+func TestIdleOnesAreClosedInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start, closed := time.Now(), make(chan time.Duration, 3)
+		g := newGateway(t, "pipe", func(c *gateway.Config) { c.IdleTimeout = 10 * time.Second }, piped(func(c net.Conn, r *http.Request) {
+			work, _ := time.ParseDuration(r.URL.RawQuery)
+			<-time.After(work)
+			_, _ = io.WriteString(c, ok)
+			_, _ = c.Read(make([]byte, 1))
+			closed <- time.Since(start)
+		}))
+		spool := newSpool(t)
+		for _, work := range []string{"1s", "4s", "7s"} {
+			req := post(t, "", func(r *replay.Request) { r.Target = "/?" + work })
+			go func() {
+				rec := replay.NewRecorder(replay.RecorderConfig{Spool: spool})
+				defer rec.Release()
+				if proof, err := g.Execute(t.Context(), req, rec); proof != replay.Complete {
+					t.Errorf("%s: proof %v: %v", work, proof, err)
+				}
+			}()
+		}
+		for _, want := range []time.Duration{11 * time.Second, 14 * time.Second, 17 * time.Second} {
+			if got := <-closed; got != want {
+				t.Errorf("one is closed after %s, want %s", got, want)
+			}
+		}
+	})
+}

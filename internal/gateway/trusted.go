@@ -35,7 +35,7 @@ func (g *Gateway) heard(remote, host string, secure bool, h http.Header) hearsay
 		case name == "X-Forwarded-For":
 			said.addresses = strings.Join(append(slices.Clip(v), said.addresses), ", ")
 		case len(v) > 1:
-		case name == "X-Forwarded-Host" && v[0] != "" && httpguts.ValidHostHeader(v[0]) && !strings.ContainsAny(v[0], " \t"):
+		case name == "X-Forwarded-Host" && v[0] != "" && httpguts.ValidHostHeader(v[0]):
 			said.host = v[0]
 		case name == "X-Forwarded-Proto" && (strings.EqualFold(v[0], "http") || strings.EqualFold(v[0], "https")):
 			said.proto = strings.ToLower(v[0])
