@@ -28,6 +28,12 @@ func TestRequestOnTheWire(t *testing.T) {
 			forwarded + "Content-Length: 0\r\n\r\n"},
 		{name: "no body, and none to be expected", change: func(r *replay.Request) { r.Method, r.Header = "DELETE", nil },
 			want: "DELETE /orders HTTP/1.1\r\nHost: shop.example\r\nPOE-Id: 0193\r\n" + forwarded + "\r\n"},
+		{name: "a body, and none is to be expected", body: "a=1", change: func(r *replay.Request) { r.Method, r.Header = "DELETE", nil },
+			want: "DELETE /orders HTTP/1.1\r\nHost: shop.example\r\nPOE-Id: 0193\r\n" + forwarded + "Content-Length: 3\r\n\r\na=1"},
+		{name: "no body of a PUT", change: func(r *replay.Request) { r.Method, r.Header = "PUT", nil },
+			want: "PUT /orders HTTP/1.1\r\nHost: shop.example\r\nPOE-Id: 0193\r\n" + forwarded + "Content-Length: 0\r\n\r\n"},
+		{name: "no body of a PATCH", change: func(r *replay.Request) { r.Method, r.Header = "PATCH", nil },
+			want: "PATCH /orders HTTP/1.1\r\nHost: shop.example\r\nPOE-Id: 0193\r\n" + forwarded + "Content-Length: 0\r\n\r\n"},
 		{name: "target as received", change: func(r *replay.Request) { r.Target, r.Header = `//a/../b/%7e|^"ü?x=%2F&y&;z=+`, nil },
 			want: "POST //a/../b/%7e|^\"ü?x=%2F&y&;z=+ HTTP/1.1\r\nHost: shop.example\r\nPOE-Id: 0193\r\n" + forwarded + "Content-Length: 0\r\n\r\n"},
 		{name: "repeated fields in order, names of ours as given", change: func(r *replay.Request) {
