@@ -55,6 +55,30 @@ func TestNoConnectionFree(t *testing.T) {
 	})
 }
 
+// Who has a connection has it for as long as the application takes, however many others there are.
+func TestSlowAnswersInACrowd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGateway(t, "pipe", func(c *gateway.Config) { c.MaxPassing = 2 }, piped(func(c net.Conn, _ *http.Request) {
+			<-time.After(time.Minute)
+			_, _ = io.WriteString(c, strings.TrimSuffix(ok, "k"))
+			<-time.After(time.Minute)
+			_, _ = io.WriteString(c, "k")
+		}))
+		var all sync.WaitGroup
+		for range 2 {
+			all.Go(func() {
+				w, begun := httptest.NewRecorder(), time.Now()
+				g.Proxy().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
+				if took := time.Since(begun); w.Code != http.StatusOK || w.Body.String() != "ok" || took != 2*time.Minute {
+					t.Errorf("%d %q after %s", w.Code, w.Body, took)
+				}
+			})
+		}
+		all.Wait()
+		g.Close()
+	})
+}
+
 // However many requests come at once, there are no more connections than may be, and all are answered.
 func TestPassingSharesConnections(t *testing.T) {
 	const most = 3

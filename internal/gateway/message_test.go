@@ -76,7 +76,9 @@ func TestRequestOnTheWire(t *testing.T) {
 		{name: "trailers of an empty body", change: func(r *replay.Request) { r.Header, r.Trailer = nil, http.Header{"A": {"x"}} },
 			want: "POST /orders HTTP/1.1\r\nHost: shop.example\r\nPOE-Id: 0193\r\n" + forwarded +
 				"Transfer-Encoding: chunked\r\nTrailer: A\r\n\r\n0\r\nA: x\r\n\r\n"},
-		{name: "no trailer that may be sent", body: "abc", change: func(r *replay.Request) { r.Header, r.Trailer = nil, http.Header{"Host": {"x"}} },
+		{name: "no trailer that may be sent", body: "abc", change: func(r *replay.Request) {
+			r.Header, r.Trailer = nil, http.Header{"Host": {"x"}, "Authorization": {"Basic x"}, "Content-Type": {"a/b"}}
+		},
 			want: "POST /orders HTTP/1.1\r\nHost: shop.example\r\nPOE-Id: 0193\r\n" + forwarded + "Content-Length: 3\r\n\r\nabc"},
 		{name: "to nobody by name", change: func(r *replay.Request) { r.Host, r.Header = "", nil },
 			want: "POST /orders HTTP/1.1\r\nHost: UPSTREAM\r\nPOE-Id: 0193\r\n" + strings.Replace(forwarded, "shop.example", "UPSTREAM", 1) + "Content-Length: 0\r\n\r\n"},
