@@ -172,8 +172,8 @@ func TestProxyRepeatsNothingUnsafe(t *testing.T) {
 
 func TestProxyAnswer(t *testing.T) {
 	const say = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n" +
-		"HTTP/1.1 201 Created\r\nLocation: http://internal/1\r\nContent-Encoding: gzip\r\nConnection: X-Hop\r\nX-Hop: 1\r\n" +
-		"Date: Sat, 01 Jan 2000 00:00:00 GMT\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n3\r\n\x1f\x8b\x00\r\n0\r\nX-Sum: 1\r\n\r\n"
+		"HTTP/1.1 201 Created\r\nLocation: http://internal/1\r\nContent-Encoding: gzip\r\nConnection: X-Hop\r\nX-Hop: 1\r\nPOE-State: done\r\nPOE-Links: x\r\n" +
+		"Date: Sat, 01 Jan 2000 00:00:00 GMT\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, POE-State\r\n\r\n3\r\n\x1f\x8b\x00\r\n0\r\nX-Sum: 1\r\nPOE-State: done\r\nPOE-Links: x\r\n\r\n"
 	u := listen(t, always(say))
 	r := raw(t, front(t, newGateway(t, u.address)), "GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n")
 	hints, err := http.ReadResponse(r, nil)
