@@ -26,7 +26,9 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -91,21 +93,39 @@ func newTransport() http.RoundTripper {
 }
 
 // A listening connection is read on where it can no longer be written to: a server that refuses a body before it has it all may answer and hang up, and
-// http.Transport then tells of the write that failed, and not the answer. Where there is none, the read says that the connection was lost.
+// http.Transport then tells of the write that failed, and not the answer. Where there is none, the read says why the connection was lost.
 type listening struct {
 	net.Conn
 
-	deaf bool // the server does not take any more
+	mu   sync.Mutex // held while something is written
+	lost error      // why the server does not take any more; nil: it does
 }
 
 // Write implements net.Conn.
 func (l *listening) Write(b []byte) (int, error) {
-	if l.deaf {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lost != nil {
 		return len(b), nil
 	}
 	n, err := l.Conn.Write(b)
-	if l.deaf = err != nil && !errors.Is(err, net.ErrClosed); l.deaf {
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		l.lost = err
 		return len(b), nil
+	}
+	return n, err //nolint:wrapcheck // as it came
+}
+
+// Read implements net.Conn. A failure is told once, and if the write was told of it the read meets an end, as of an answer that ends with its connection: it is none
+// (RFC 9112, section 8). EPIPE is what the write is told where the end came first.
+func (l *listening) Read(b []byte) (int, error) {
+	n, err := l.Conn.Read(b)
+	if errors.Is(err, io.EOF) {
+		l.mu.Lock() // what is being written may be told just now
+		defer l.mu.Unlock()
+		if l.lost != nil && !errors.Is(l.lost, syscall.EPIPE) {
+			err = l.lost
+		}
 	}
 	return n, err //nolint:wrapcheck // as it came
 }
