@@ -180,7 +180,7 @@ func (p *progress) judge(a client.Answer) error {
 	switch {
 	case a.State.Name == "unknown":
 		p.t.say("this is the answer, but the server could not record it: do not repeat the request")
-	case a.State.Name == "done" && a.Code == 410 && a.State.Status != 410: // which is poe's, and not the outcome
+	case a.Purged():
 		p.t.say("it was executed, with status %d, but the answer was not kept", a.State.Status)
 	case a.State.Name == "unused" && a.OK():
 		p.t.say("it is to be sent to %s, and was not executed; the POE URI is still unused: %s", a.Header.Get("Location"), p.uri)

@@ -202,3 +202,24 @@ func TestPostFailureNamesItsFlags(t *testing.T) {
 		t.Errorf("it said:\n%swant at its end:\n%s", &said, want)
 	}
 }
+
+// And where it was not kept, that is said of a 410 as of others.
+func TestGoneThatWasNotKept(t *testing.T) {
+	for _, status := range []int{http.StatusCreated, http.StatusGone} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("POE-State", fmt.Sprintf(`done;id="x";status=%d`, status))
+			w.Header().Set("Content-Type", "application/problem+json")
+			if r.Method == http.MethodPost {
+				w.WriteHeader(http.StatusMethodNotAllowed)
+				return
+			}
+			w.WriteHeader(http.StatusGone)
+			_, _ = io.WriteString(w, `{"type":"/poe/problems/outcome-purged","retry":"never"}`)
+		}))
+		defer s.Close()
+		_, _, said := runPoe(t, "post", s.URL+"/orders?poe=T", "-d", "a=b")
+		if want := fmt.Sprintf("poe: it was executed, with status %d, but the answer was not kept\n", status); said != want {
+			t.Errorf("it said %q, want %q", said, want)
+		}
+	}
+}

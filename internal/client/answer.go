@@ -37,6 +37,13 @@ func (a Answer) OK() bool {
 	return code >= 200 && code < 400
 }
 
+// Purged tells whether an answer says that the action was executed, and that its own was not kept. That is poe's own word, also where its prefix is not the
+// one that we were told.
+func (a Answer) Purged() bool {
+	p, ok := a.problem()
+	return ok && a.State.Name == "done" && p.Name() == "outcome-purged"
+}
+
 func newAnswer(res *http.Response, body []byte) Answer {
 	return Answer{
 		Proto: res.Proto, Status: res.Status, Code: res.StatusCode,
