@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// UnguardedError says that something answered which poe does not stand in front of. Nothing was repeated.
+// UnguardedError says that something answered which poe does not stand in front of. Unless poe was there before (Known), nothing was repeated.
 type UnguardedError struct {
 	Code   int    // of the answer
 	Method string // of the request that got the answer
@@ -35,7 +35,7 @@ func (e *UnguardedError) Hint() string {
 	if e.Sent {
 		return ""
 	}
-	return "that says nothing of what was POSTed, which may have been executed; is poe in front of the application, --prefix the same as there, and may you see the outcome?"
+	return "that says nothing of what was POSTed, which may have been executed; is poe in front of the application, --prefix and --param the same as there, and may you see the outcome?"
 }
 
 // UnsettledError says that the time was over before the answer was definite.
