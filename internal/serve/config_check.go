@@ -332,8 +332,9 @@ type life struct{ ttl, retention time.Duration }
 
 // checkLife wants times that an action's id can hold; it carries the days that its record is kept.
 func checkLife(d *decoder, path string, l life) {
-	if path != "" && !d.has(path+"ttl") && !d.has(path+"retention") {
-		return // inherited, and checked there
+	ttl, retention := path == "" || d.has(path+"ttl"), path == "" || d.has(path+"retention")
+	if !ttl && (!retention || d.isWrong("ttl")) || !retention && d.isWrong("retention") {
+		return // inherited, and told there
 	}
 	if l.ttl < time.Second {
 		d.wrong(path+"ttl", "must be a second at least")
