@@ -37,6 +37,7 @@ func (x *exchange) receive() (last, refused bool, err error) {
 	// Content that there cannot be may follow all the same. A 304 has the length of what it stands for.
 	odd := resp.StatusCode == http.StatusNoContent && !slices.Contains([]string{"", "0"}, resp.Header.Get("Content-Length")) ||
 		(resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified) && len(resp.TransferEncoding) > 0
+	x.open = resp.ContentLength < 0 && len(resp.TransferEncoding) == 0
 	declared := x.writeHead(resp)
 	if err := x.copyBody(resp); err != nil {
 		if x.conn.failure == nil { // as headError has it

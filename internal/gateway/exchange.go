@@ -3,7 +3,10 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"net"
+	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/postonce/poe/internal/killpoint"
@@ -35,6 +38,7 @@ type exchange struct {
 	sendErr error       // why the request was not written whole
 	handed  atomic.Bool // the last piece of the request is being written, or is
 	early   bool        // the answer was there before that: who gave it may take what it did not read for another request
+	open    bool        // the answer ends where the connection does
 	keep    bool        // the connection can take another request
 }
 
@@ -63,6 +67,8 @@ func (x *exchange) run() (replay.Proof, error) {
 		x.stopSending(earlySuccess)
 	}
 	switch {
+	case err == nil && x.open && x.cutOff():
+		return replay.Broken, fmt.Errorf("sending the request: %w; and the answer has no other end", x.sendErr)
 	case err == nil:
 		x.keep = !last && !x.early && x.sendErr == nil && x.conn.clean()
 		return replay.Complete, nil
@@ -71,6 +77,13 @@ func (x *exchange) run() (replay.Proof, error) {
 	default:
 		return replay.Broken, fmt.Errorf("sending the request: %w; then %v", x.sendErr, err) //nolint:errorlint // the read failed because the write had
 	}
+}
+
+// cutOff tells whether the connection did not end in order (RFC 9112, section 8), though the read met an end: a failure is told once, and the write was told.
+// That is told EPIPE where the end came first, and under TLS the read knows by itself.
+func (x *exchange) cutOff() bool {
+	var failed *net.OpError
+	return !x.conn.wire.tls && errors.As(x.sendErr, &failed) && !errors.Is(failed, syscall.EPIPE) && !errors.Is(failed, os.ErrDeadlineExceeded)
 }
 
 // failed notes why the request could not be written whole, and bounds the wait for an answer to it.
