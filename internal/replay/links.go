@@ -55,16 +55,21 @@ var refreshBegin = regexp.MustCompile(`^[ \t]*[0-9.]+(?:[ \t]*[;,]|[ \t])[ \t]*(
 // resolveRefresh resolves the address that a browser is led to after a while. Where there is none it stays where it is.
 func resolveRefresh(base *url.URL, v string) string {
 	begin := refreshBegin.FindString(v)
-	address, end := v[len(begin):], ""
-	if n := len(begin); n > 0 && (begin[n-1] == '"' || begin[n-1] == '\'') {
-		if i := strings.IndexByte(address, begin[n-1]); i >= 0 {
-			address, end = address[:i], address[i:]
-		}
-	}
-	if begin == "" || address == "" {
+	if begin == "" || begin == v {
 		return v
 	}
-	return begin + resolve(base, address) + end
+	address, end := v[len(begin):], ""
+	quote := begin[len(begin)-1:]
+	if quote != `"` && quote != "'" {
+		return begin + resolve(base, address)
+	}
+	if i := strings.Index(address, quote); i >= 0 {
+		address, end = address[:i], address[i:]
+	}
+	if address == "" {
+		return v
+	}
+	return begin + strings.ReplaceAll(resolve(base, address), quote, url.QueryEscape(quote)) + end // the target may have one
 }
 
 // anchorParam is how the parameter begins that says what a link is about (RFC 8288 section 3.2), up to its value.

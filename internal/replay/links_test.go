@@ -50,3 +50,20 @@ func TestResolve(t *testing.T) {
 		})
 	}
 }
+
+// An apostrophe in the target does not end the address that a browser is led to.
+func TestRefreshBelowAnApostrophe(t *testing.T) {
+	for value, want := range map[string]string{
+		"0; url='paid'":   "0; url='/Orders(%27a%27)/paid'",
+		`0; url="paid"`:   `0; url="/Orders('a')/paid"`,
+		"0; url=paid":     "0; url=/Orders('a')/paid",
+		"0; url='paid":    "0; url='/Orders(%27a%27)/paid",
+		"0; url='/paid'x": "0; url='/paid'x",
+	} {
+		s := stored(200, http.Header{"Refresh": {value}}, nil)
+		s.Target = "/Orders('a')/payment"
+		if got := repeated(t, protocols[0], request(http.MethodGet), s, nil).Header.Get("Refresh"); got != want {
+			t.Errorf("%s is repeated as %s, want %s", value, got, want)
+		}
+	}
+}
