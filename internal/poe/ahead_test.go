@@ -179,6 +179,24 @@ func TestPutOffByAClockThatWasAheadByLess(t *testing.T) {
 	}
 }
 
+// And so it is where the clock was ahead for less than a minute, between two looks for that.
+func TestPutOffByAClockThatWasAheadForSeconds(t *testing.T) {
+	const by = 50 * time.Minute
+	b, _, _ := aheadBy(t, 2*time.Hour, func(*core.Config) {}) // a pause, after which no clock is believed
+	u := &upstream{answer: answers(429, "")}
+	b.behind(u)
+	core.Sweeping(t.Context(), b.gate)
+	b.advance(by + 5*time.Second)
+	id, _ := readState(t, b.do("POST", "/orders", "x", later, "Idempotency-Key: k").Header)
+	b.work()
+	core.Housekeeping(t.Context(), b.gate)
+	b.advance(55*time.Second - by)
+	u.says(answers(201, ""))
+	core.Sweeping(t.Context(), b.gate)
+	b.work()
+	b.wantState(id, store.Done)
+}
+
 // A clock that was ahead, and is set right after it was used for longer than it can be doubted, leaves a ledger whose time is ahead. What fails then is tried
 // again all the same, in twice the time.
 func TestDueWhileTheClockIsBehind(t *testing.T) {

@@ -18,11 +18,7 @@ func Housekeeping(ctx context.Context, g *Gate) {
 }
 
 // Overdue is Housekeeping with a ledger that may fail.
-func Overdue(ctx context.Context, g *Gate) error {
-	g.releaseOrphans(ctx)
-	_, err := g.overdue(ctx, g.now(), watch{})
-	return err
-}
+func Overdue(ctx context.Context, g *Gate) error { return g.look(ctx, watch{}) }
 
 // Waiting returns how many requests wait for an execution to end.
 func Waiting(g *Gate) int { return int(g.waiting.n.Load()) }

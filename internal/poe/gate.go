@@ -42,7 +42,7 @@ type Gate struct {
 	executor  atomic.Pointer[Executor] // of accepted actions; nil: none are accepted
 	nudged    chan struct{}            // wakes the workers
 	past      chan struct{}            // tells Run that something may be past
-	hastened  time.Time                // when Run has looked last for what a clock that was ahead has put off
+	hastened  time.Time                // the latest that it was since Run has looked for what a clock that was ahead has put off
 	orphans   orphans
 	trouble   loglimit.Line // that the ledger takes nothing
 	unasked   loglimit.Line // of who asks the application (authorize) and hears neither yes nor no

@@ -54,8 +54,7 @@ func (g *Gate) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-look.C:
-			g.releaseOrphans(ctx)
-			if _, err := g.overdue(ctx, g.now(), seen); err != nil && ctx.Err() == nil {
+			if err := g.look(ctx, seen); err != nil && ctx.Err() == nil {
 				g.log.Error().Err(err).Msg("looking for abandoned actions")
 			}
 		case <-sweep.C:
@@ -68,6 +67,17 @@ func (g *Gate) Run(ctx context.Context) error {
 			g.forget(ctx)
 		}
 	}
+}
+
+// look does what is due every second.
+func (g *Gate) look(ctx context.Context, seen watch) error {
+	now := g.now()
+	if !g.hastened.IsZero() && now.After(g.hastened) { // hasten comes by too seldom to see a clock that is ahead for some seconds
+		g.hastened = now
+	}
+	g.releaseOrphans(ctx)
+	_, err := g.overdue(ctx, now, seen)
+	return err
 }
 
 // forget sweeps, and says so if it could not.
