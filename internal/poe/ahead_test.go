@@ -1,6 +1,8 @@
 package core_test
 
 import (
+	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -177,6 +179,46 @@ func TestPutOffByAClockThatWasAheadByLess(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Many are not written one by one, with a sync for each, which would keep everything else that is due waiting for minutes.
+func TestPutOffAndWrittenTogether(t *testing.T) {
+	const many = 8
+	var met, came sync.WaitGroup
+	b, set, _ := ahead(t, func(c *core.Config) {
+		c.Store = &tampered{Store: c.Store, moving: func(r store.Record) error {
+			if r.State == store.Queued && r.Due.Equal(c.Clock()) {
+				came.Done()
+				met.Wait()
+			}
+			return nil
+		}}
+	})
+	b.behind(&upstream{answer: answers(429, "")})
+	for i := range many {
+		b.do("POST", "/orders", "x", later, fmt.Sprintf("Idempotency-Key: k%d", i))
+	}
+	b.work()
+	set()
+	met.Add(1)
+	came.Add(many)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		core.Sweeping(t.Context(), b.gate)
+	}()
+	together := make(chan struct{})
+	go func() {
+		defer close(together)
+		came.Wait()
+	}()
+	select {
+	case <-together:
+	case <-time.After(5 * time.Second):
+		t.Error("one waits for the other")
+	}
+	met.Done()
+	<-ended
 }
 
 // And so it is where the clock was ahead for less than a minute, between two looks for that.

@@ -14,7 +14,7 @@ import (
 	"github.com/postonce/poe/internal/store"
 )
 
-// recoverAtOnce is how many records recovery settles side by side, so that they share the ledger's syncs; agendaPage is
+// recoverAtOnce is how many records recovery settles, or hastens, side by side, so that they share the ledger's syncs; agendaPage is
 // how many it asks for at a time.
 const (
 	recoverAtOnce = 64
@@ -288,13 +288,16 @@ func (g *Gate) hastenFrom(ctx context.Context, from time.Time) error {
 		if err != nil {
 			return err
 		}
+		group, ctx := errgroup.WithContext(ctx)
+		group.SetLimit(recoverAtOnce)
 		for _, e := range page {
 			if e.Due.Equal(store.Person) {
-				return nil
+				return group.Wait()
 			}
-			if err := g.hastenOne(ctx, e, now); err != nil {
-				return err
-			}
+			group.Go(func() error { return g.hastenOne(ctx, e, now) })
+		}
+		if err := group.Wait(); err != nil {
+			return err
 		}
 	}
 	return nil
