@@ -422,6 +422,24 @@ func TestRouteAwayWhileTheClockIsAhead(t *testing.T) {
 	b.wantState(id, store.Done)
 }
 
+// And where such a clock has seen it first, the day counts from when that was set right.
+func TestRouteAwaySinceTheClockWasAhead(t *testing.T) {
+	match := "POST /orders"
+	b, set, next := ahead(t, func(c *core.Config) { c.Routes = []core.Route{{Name: match[len("POST /"):], Match: match}} })
+	b.behind(&upstream{})
+	id, _ := readState(t, b.do("POST", "/orders", "x", later, "Idempotency-Key: k").Header)
+	match = "POST /others"
+	b = next()
+	b.behind(&upstream{})
+	b.pass(3*time.Minute, time.Minute)
+	set()
+	core.Sweeping(t.Context(), b.gate)
+	b.pass(23*time.Hour, 2*time.Minute)
+	b.wantState(id, store.Queued)
+	b.pass(2*time.Hour, 2*time.Minute)
+	b.wantState(id, store.Burned)
+}
+
 // What is due within the pauses that there are is left where it is.
 func TestPausesAreNotCutShort(t *testing.T) {
 	h := newHook(t)

@@ -249,11 +249,12 @@ const (
 	lostRequest = "its stored request is lost or damaged"
 )
 
-// hindered is how long r has waited for one reason: since its history has nothing else.
+// hindered is how long r has waited for one reason: since its history has nothing else, but what a clock that was ahead has noted.
 func (g *Gate) hindered(r *store.Record, why string) time.Duration {
-	since := g.now()
+	now := g.now()
+	since := now
 	for _, e := range slices.Backward(r.History) {
-		if e.Why != why {
+		if e.Why != why || e.At.After(now) {
 			break
 		}
 		since = e.At

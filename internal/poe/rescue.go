@@ -184,9 +184,12 @@ func notDone(r *store.Record, now time.Time) {
 	}
 }
 
-// noteTry writes a try into the history. Of tries in a row that ended alike the first and the latest are kept.
+// noteTry writes a try into the history. Of tries in a row that ended alike the first and the latest are kept. By a time that has not come, of a clock that was
+// ahead, none is the first.
 func noteTry(r *store.Record, e store.Event) {
-	alike := func(h store.Event) bool { return h.Why == e.Why && h.From == e.From && h.To == e.To && h.Who == e.Who }
+	alike := func(h store.Event) bool {
+		return h.Why == e.Why && h.From == e.From && h.To == e.To && h.Who == e.Who && !h.At.After(e.At)
+	}
 	if n := len(r.History); n >= 2 && alike(r.History[n-1]) && alike(r.History[n-2]) {
 		r.History = slices.Clone(r.History[:n-1])
 	}
