@@ -2,7 +2,9 @@ package core_test
 
 import (
 	"fmt"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/webhook"
 )
 
 // ahead makes a bench whose process has started with a clock that is a year ahead, on a ledger of which an earlier process knew the time; set sets the clock
@@ -178,6 +181,42 @@ func TestPutOffByAClockThatWasAheadByLess(t *testing.T) {
 				t.Errorf("sent %d times", h.got())
 			}
 		})
+	}
+}
+
+// So are callbacks that had no room to wait, which nobody has tried to send.
+func TestPutOffWithoutRoomByAClockThatWasAhead(t *testing.T) {
+	const owed, by = 12, 50 * time.Minute
+	h := newSlowHook(t)
+	var ledger *tampered
+	b, _, _ := aheadBy(t, 2*time.Hour, func(c *core.Config) { // a pause, after which no clock is believed
+		sender, err := webhook.New(webhook.Config{
+			Allow: []string{strings.TrimPrefix(h.URL, "http://")}, Secrets: []string{hookSecret}, DangerouslyInsecure: true, Clock: c.Clock,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ledger = &tampered{Store: c.Store}
+		c.Store, c.Callbacks = ledger, sender
+		c.Routes = []core.Route{{Name: "default", Match: "POST *", Doors: []string{"poe", "callback"}}}
+	})
+	for range owed {
+		b.do("POST", b.mint("/orders"), "x", "Callback-URL: "+h.URL)
+	}
+	b.advance(by)
+	var off atomic.Int64
+	ledger.moving = func(r store.Record) error {
+		if r.State == store.Queued && r.Due.After(b.clock()) && off.Add(1) == owed-8 {
+			close(h.leave)
+		}
+		return nil
+	}
+	core.WorkOnceCrowded(t.Context(), b.gate, 0)
+	b.advance(-by)
+	core.Sweeping(t.Context(), b.gate)
+	b.work()
+	if n := len(h.came); n != owed {
+		t.Errorf("%d were sent", n)
 	}
 }
 
