@@ -8,8 +8,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	core "github.com/postonce/poe/internal/poe"
+	"github.com/postonce/poe/internal/store"
 )
 
 // What a person reads on each page.
@@ -142,6 +144,17 @@ func TestPagesSayWhatToDo(t *testing.T) {
 			if strings.Contains(got, "has been done") || strings.Contains(got, "has worked") || !strings.Contains(got, want) || !strings.Contains(got, "See what became of it") {
 				t.Errorf("%s", got)
 			}
+		}
+	})
+	t.Run("what was not done in the time for it is not told as executed", func(t *testing.T) {
+		b := deferring(t, nil)
+		b.app = answering(429)
+		i := b.issue("/orders")
+		b.do("POST", i.URI, "apples", later)
+		b.pass(25*time.Hour, 5*time.Minute)
+		b.wantState(i.ID, store.Done)
+		if got := text(t, b.do("POST", i.URI, "apples", "Accept: text/html")); strings.Contains(got, "was executed") || !strings.Contains(got, "answered with an error") {
+			t.Errorf("%s", got)
 		}
 	})
 	t.Run("what is accepted is not being done", func(t *testing.T) {

@@ -112,7 +112,7 @@ var acceptedWords = &kind{title: "This is accepted and will be done",
 
 // failedWords are those of problemConsumed where the outcome is a failure: nobody is to take it for success.
 var failedWords = &kind{title: "This was sent already, and answered with an error",
-	help: "The link works once: the request was executed, and will not be executed again, however often it is sent. The application did not say that it was done. Follow the outcome to see what it said, before you start again."}
+	help: "The link works once: the request was sent to the application, and will not be sent there again, however often it comes. The application did not say that it was done. Follow the outcome to see what it said, before you start again."}
 
 // A problem is one occurrence, as RFC 9457 writes it.
 type problem struct {
