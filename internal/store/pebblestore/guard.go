@@ -166,7 +166,11 @@ func (g *guard) mark() error {
 	if sequence == g.high.last.sequence && g.failing.Load() == nil && floor.Sub(g.high.last.time) < idleMark && !behind {
 		return nil
 	}
-	return g.put(g.at(sequence))
+	m := g.at(sequence)
+	if behind {
+		m.time = m.time.Add(markEvery) // until the next mark, which a crash may keep from being written
+	}
+	return g.put(m)
 }
 
 // at is the mark of an open ledger at a write that is durable.

@@ -186,6 +186,35 @@ func TestMarkedWithoutClosing(t *testing.T) {
 	refused(t, crashed, store.ErrRolledBack, "it is older than it was")
 }
 
+// A process that begins while the clock is behind, and ends in order, does not bring the ledger's time on.
+func TestRestartsWhileTheClockIsBehind(t *testing.T) {
+	disk := vfs.NewMem()
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	clock := func() time.Time { return now }
+	open := func() *pebblestore.Store {
+		s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: dir, FS: disk, Clock: clock})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := open()
+	floor := s.Clock().Raise()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(-time.Hour)
+	for range 10 {
+		s := open()
+		if got := s.Clock().Raise(); !got.Equal(floor) {
+			t.Fatalf("%s was %s", got, floor)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A ledger of a version that had no high-water files gets one. So does a new one that nothing was written to before a crash took its file.
 func TestHighWaterIsMade(t *testing.T) {
 	disk := vfs.NewMem()

@@ -21,7 +21,7 @@ type mark struct {
 	ledger   store.ID
 	sequence uint64    // of a write that is durable
 	restored time.Time // when the ledger was put back from a backup; zero: never
-	time     time.Time // the floor of the ledger's clock
+	time     time.Time // the floor of the ledger's clock; while the wall clock is behind it, what it is at the next mark
 	youngest time.Time // when the youngest id was minted that has a record; the floor may be behind it, while a clock is on trial. What was forgotten since is refused by the day of its id
 }
 

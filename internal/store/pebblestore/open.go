@@ -130,9 +130,6 @@ func (s *Store) open() (err error) {
 		return err
 	}
 	s.clock = store.NewClock(s.c.Clock, s.meta.floor)
-	if s.clock.Behind() > 0 { // clients may have been told of the time until the mark that a crash has kept from being written
-		s.clock = store.NewClock(s.c.Clock, s.meta.floor.Add(markEvery))
-	}
 	if err := s.fresh.begin(s.db, uint64(s.clock.Raise().UnixMilli())+1); err != nil {
 		return err
 	}
