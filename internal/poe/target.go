@@ -18,9 +18,10 @@ func requestTarget(r *http.Request) string {
 	if strings.HasPrefix(t, "/") || !r.URL.IsAbs() {
 		return t
 	}
-	// Absolute form (RFC 9112, section 3.2.2): what stands behind the authority.
-	_, rest, _ := strings.Cut(t, "://")
-	if i := strings.IndexAny(rest, "/?"); i >= 0 && rest[i] == '/' {
+	// Absolute form (RFC 9112, section 3.2.2): what stands behind the authority. Some clients name none (http:/orders), and then a query may have "://" in it.
+	_, rest, _ := strings.Cut(t, ":")
+	rest, named := strings.CutPrefix(rest, "//")
+	if i := strings.IndexAny(rest, "/?"); named && i >= 0 && rest[i] == '/' {
 		return rest[i:]
 	}
 	return r.URL.RequestURI()

@@ -140,6 +140,31 @@ func TestAbsoluteForm(t *testing.T) {
 	}
 }
 
+// One that names no authority is for its path, whatever its query has in it: a handler in the same process goes by that path.
+func TestAbsoluteFormWithoutAuthority(t *testing.T) {
+	for sent, status := range map[string]int{
+		"http:/orders?x=a://b/free":       428,
+		"http:///orders?x=a://b/free":     428,
+		"http:/orders?poe=e30&x=a://b/":   404,
+		"http://a/free?x=a://b/orders":    201,
+		"http://a?x=a://b/orders":         201,
+		"http:/business?x=a://b/free":     400,
+		"http:/business?x=a://b/nowhere":  400,
+		"https:/elsewhere?x=a://b/orders": 201,
+	} {
+		t.Run(sent, func(t *testing.T) {
+			b := newBench(t, func(c *core.Config) {
+				c.Routes = []core.Route{
+					{Match: "POST /orders", Require: true}, {Name: "business", Match: "POST /business", Unique: []string{"json:/id"}}, {Match: "POST /free"},
+				}
+			})
+			if res := b.raw("POST", sent); res.StatusCode != status {
+				t.Errorf("%d, want %d", res.StatusCode, status)
+			}
+		})
+	}
+}
+
 // The application sees neither the parameter, nor the token in Referer, nor what only we may say, in any spelling; and it is
 // told the action's id.
 func TestWhatTheApplicationSees(t *testing.T) {

@@ -307,12 +307,13 @@ func refuse(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // sendable tells whether a target has the form of a path or of an http(s) URI (RFC 9112, section 3.2; RFC 9110, section 4.2.1: with an authority), and whether it and
-// the host can be sent on. What net/url calls opaque, http:foo:/orders, would be sent as foo:/orders, which many take for /orders.
+// the host can be sent on. What net/url calls opaque, http:foo:/orders, would be sent as foo:/orders, which many take for /orders; and of http:/orders nobody knows which host is meant.
 func sendable(r *http.Request) bool {
-	if r.URL.Opaque != "" || r.URL.Path == "*" && r.Method != http.MethodOptions || r.URL.Scheme != "" && r.URL.Scheme != "http" && r.URL.Scheme != "https" {
+	absolute := r.URL.Scheme != ""
+	if r.URL.Opaque != "" || r.URL.Path == "*" && r.Method != http.MethodOptions || absolute && (r.URL.Host == "" || r.URL.Scheme != "http" && r.URL.Scheme != "https") {
 		return false
 	}
-	if r.ProtoMajor < 2 { // a line of HTTP/1 has no such character in its target, or net/http has refused it, and so with Host
+	if r.ProtoMajor < 2 && !absolute { // a line of HTTP/1 has no such character in its target, or net/http has refused it, and so with Host, but not with the host of a URI
 		return true
 	}
 	return !strings.ContainsFunc(r.RequestURI, func(c rune) bool { return c <= ' ' || c == 0x7f }) &&
