@@ -24,6 +24,8 @@ var notAsked = []string{
 	"Content-Length", "Content-Type", "Content-Encoding", "Content-Digest", "Range", "If-Match", "If-None-Match", "If-Range", "If-Modified-Since", "If-Unmodified-Since",
 	"Prefer", callbackField,
 	"X-Forwarded-Host", // which a trusted proxy says of the asker, who may have rights there
+	// By these some applications take a request for another one, such as that of a page which everybody may see.
+	"X-Original-Url", "X-Rewrite-Url", "X-Http-Method-Override", "X-Http-Method", "X-Method-Override",
 }
 
 // maxVerdict is how much of a refusal's content is passed on, in bytes.

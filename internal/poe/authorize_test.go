@@ -156,6 +156,38 @@ func TestAuthorizationIsUnconditional(t *testing.T) {
 	}
 }
 
+// Some applications take the path of a request, or its method, from a field. An asker who sends one must not choose what is asked.
+func TestAuthorizationIsOfNoOtherPath(t *testing.T) {
+	b := newBench(t, func(c *core.Config) {
+		c.Authorizer = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			path, method := r.URL.Path, r.Method
+			for _, name := range []string{"X-Original-URL", "X-Rewrite-URL"} {
+				if said := r.Header.Get(name); said != "" {
+					path = said
+				}
+			}
+			for _, name := range []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"} {
+				if said := r.Header.Get(name); said != "" {
+					method = said
+				}
+			}
+			if path == "/auth" && method == http.MethodGet {
+				w.WriteHeader(http.StatusForbidden)
+			}
+		})
+		c.Routes = []core.Route{{Name: "orders", Match: "POST /orders", Authorize: "/auth"}}
+	})
+	i := b.issue("/orders")
+	i.findOutcome(t, b.do("POST", i.URI, "apples"))
+	for _, field := range []string{
+		"X-Original-URL: /public", "X-Rewrite-URL: /public", "X-HTTP-Method-Override: HEAD", "X-HTTP-Method: HEAD", "X-Method-Override: HEAD",
+	} {
+		if res := b.do("GET", i.outcome, "", field); res.StatusCode != 403 {
+			t.Errorf("%s: %d %s", field, res.StatusCode, text(t, res))
+		}
+	}
+}
+
 // The question is put at the host whose answer it is about: at one that the asker names, where he may have rights, the application would speak of something
 // else. That holds whatever has led to the end.
 func TestAuthorizationAtTheHostOfTheAnswer(t *testing.T) {
