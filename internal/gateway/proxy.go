@@ -71,7 +71,6 @@ func (t *crowded) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func (g *Gateway) newProxy(t *crowded) http.Handler {
 	base := httputil.ReverseProxy{
-		Rewrite:       g.rewrite,
 		Transport:     t,
 		FlushInterval: -1, // events leave as they come
 		BufferPool:    buffers{g},
@@ -98,7 +97,20 @@ func (g *Gateway) newProxy(t *crowded) http.Handler {
 			dropReserved(resp)
 			return nil
 		}
-		p.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, err error) { g.cfg.Error(w, r, err) }
+		var body *arriving
+		p.Rewrite = func(pr *httputil.ProxyRequest) {
+			g.rewrite(pr)
+			if pr.Out.Body != nil {
+				body = &arriving{ReadCloser: pr.Out.Body}
+				pr.Out.Body = body
+			}
+		}
+		p.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, err error) {
+			if body != nil && body.failure.Load() != nil { // RoundTrip says so, or that the request was cancelled, which net/http does then
+				err = body.failure.Load()
+			}
+			g.cfg.Error(w, r, err)
+		}
 		p.ServeHTTP(w, r)
 	})
 }
@@ -230,6 +242,26 @@ func (t *trailing) Read(p []byte) (int, error) {
 		}
 	}
 	return n, err
+}
+
+// arriving is a client's body, and notes why it ended too early. http.Transport does not return from a RoundTrip that fails while it reads one.
+type arriving struct {
+	io.ReadCloser
+	failure atomic.Pointer[arrivalError]
+	closed  atomic.Bool // what is read after that is no failure of the client's
+}
+
+func (a *arriving) Read(p []byte) (int, error) {
+	n, err := a.ReadCloser.Read(p)
+	if err != nil && err != io.EOF && !a.closed.Load() {
+		a.failure.CompareAndSwap(nil, &arrivalError{err})
+	}
+	return n, err
+}
+
+func (a *arriving) Close() error {
+	a.closed.Store(true)
+	return a.ReadCloser.Close() //nolint:wrapcheck // as it came
 }
 
 // keepType keeps net/http from guessing a type for an answer that came without one.

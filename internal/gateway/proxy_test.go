@@ -344,6 +344,26 @@ func TestProxyErrors(t *testing.T) {
 	}
 }
 
+// What is wrong with a client's body is no failure of the application.
+func TestProxyOfABodyThatDoesNotArrive(t *testing.T) {
+	for body, want := range map[string]int{"5\r\napple\r\n": 408, "5\r\napple\r\nzz\r\n": 400, "5\nap": 400} {
+		t.Run(body, func(t *testing.T) {
+			u := listen(t, once(func(p *peer) { _, _ = io.Copy(io.Discard, p) }))
+			proxy := newGateway(t, u.address).Proxy()
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+				proxy.ServeHTTP(w, r)
+			}))
+			t.Cleanup(s.Close)
+			resp := answer(t, raw(t, s.Listener.Addr().String(), "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"+body))
+			said, _ := io.ReadAll(resp.Body)
+			if resp.StatusCode != want || !strings.Contains(string(said), "he request") {
+				t.Errorf("%d %s, want %d", resp.StatusCode, said, want)
+			}
+		})
+	}
+}
+
 // An answer that breaks off breaks off for the client as well.
 func TestProxyHalfAnswer(t *testing.T) {
 	u := listen(t, once(func(p *peer) { p.say(strings.TrimSuffix(ok, "k")) }))
