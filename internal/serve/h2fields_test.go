@@ -118,3 +118,34 @@ func TestBlankInField(t *testing.T) {
 		t.Errorf("the application has made %q", made)
 	}
 }
+
+// A few hundred connections whose heads were of thousands of fields, over HTTP/2 a dozen, could take more memory than the process is to have. Its body is not
+// waited for.
+func TestTooManyFields(t *testing.T) {
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	defer app.Close()
+	host := strings.TrimPrefix(run(t, config(t, app.URL)).at.URL, "http://")
+	for many, want := range map[int]string{200: "200", 300: "431"} {
+		var fields []string
+		for i := range many {
+			fields = append(fields, fmt.Sprintf("x%d: 1", i))
+		}
+		if status, said := h2post(t, host, "/orders", "a", "x", fields...); status != want {
+			t.Errorf("%d fields over HTTP/2: %s %s", many, status, said)
+		}
+		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = c.Close() }()
+		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		body := "x"
+		if want != "200" {
+			body = "" // which never comes
+		}
+		_, _ = fmt.Fprintf(c, "POST /orders HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1\r\n%s\r\n\r\n%s", strings.Join(fields, "\r\n"), body)
+		if all, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(all), "HTTP/1.1 "+want) {
+			t.Errorf("%d fields: %q %v", many, all, err)
+		}
+	}
+}

@@ -286,6 +286,14 @@ func refuse(w http.ResponseWriter, r *http.Request) bool {
 		http.Error(w, "the target of the request is no valid one: it has a fragment, or a backslash in its path", http.StatusBadRequest)
 		return true
 	}
+	if len(r.Header) > mostFields {
+		if r.ProtoMajor == 1 { // net/http would keep them until it has read what is left of the body
+			w.Header().Set("Connection", "close")
+			_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) // an error could only mean that it is closed
+		}
+		http.Error(w, fmt.Sprintf("the request has more than %d fields", mostFields), http.StatusRequestHeaderFieldsTooLarge)
+		return true
+	}
 	if r.Method != http.MethodConnect && !sendable(r) {
 		http.Error(w, "the target of the request is none of the forms that there are, or it or its host has a character that they do not have", http.StatusBadRequest)
 		return true
@@ -305,6 +313,10 @@ func refuse(w http.ResponseWriter, r *http.Request) bool {
 	}
 	return false
 }
+
+// mostFields is how many fields of different names a request may have. In MaxHeaderBytes there is room for thousands, of which each takes some twenty times as much
+// in memory as on its way, for as long as its request is under way.
+const mostFields = 256
 
 // sendable tells whether a target has the form of a path or of an http(s) URI (RFC 9112, section 3.2; RFC 9110, section 4.2.1: with an authority), and whether it and
 // the host can be sent on. What net/url calls opaque, http:foo:/orders, would be sent as foo:/orders, which many take for /orders; and of http:/orders nobody knows which host is meant.
