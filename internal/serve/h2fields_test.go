@@ -19,8 +19,14 @@ import (
 	"github.com/postonce/poe/internal/serve"
 )
 
-// h2post sends one POST over HTTP/2 as it is and returns status and content.
+// h2post is h2send for a POST.
 func h2post(t *testing.T, host, path, authority, body string, fields ...string) (string, string) {
+	t.Helper()
+	return h2send(t, host, http.MethodPost, path, authority, body, fields...)
+}
+
+// h2send sends one request over HTTP/2 as it is and returns status and content.
+func h2send(t *testing.T, host, method, path, authority, body string, fields ...string) (string, string) {
 	t.Helper()
 	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", host)
 	if err != nil {
@@ -33,7 +39,7 @@ func h2post(t *testing.T, host, path, authority, body string, fields ...string) 
 	_ = f.WriteSettings()
 	var block bytes.Buffer
 	enc := hpack.NewEncoder(&block)
-	for _, kv := range append([]string{":method: POST", ":scheme: http", ":authority: " + authority, ":path: " + path}, fields...) {
+	for _, kv := range append([]string{":method: " + method, ":scheme: http", ":authority: " + authority, ":path: " + path}, fields...) {
 		i := strings.Index(kv[1:], ": ") + 1
 		_ = enc.WriteField(hpack.HeaderField{Name: kv[:i], Value: kv[i+2:]})
 	}
@@ -130,7 +136,7 @@ func TestTooManyFields(t *testing.T) {
 		for i := range many {
 			fields = append(fields, fmt.Sprintf("x%d: 1", i))
 		}
-		if status, said := h2post(t, host, "/orders", "a", "x", fields...); status != want {
+		if status, said := h2post(t, host, "/orders", "a", "apples", fields...); status != want {
 			t.Errorf("%d fields over HTTP/2: %s %s", many, status, said)
 		}
 		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", host)
@@ -147,5 +153,29 @@ func TestTooManyFields(t *testing.T) {
 		if all, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(all), "HTTP/1.1 "+want) {
 			t.Errorf("%d fields: %q %v", many, all, err)
 		}
+	}
+}
+
+// What net/http lets through over HTTP/2 and nobody may send on is refused: the body would be missing, or the application be blamed.
+func TestMalformedOverHTTP2(t *testing.T) {
+	var reached atomic.Int64
+	app := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) }))
+	defer app.Close()
+	host := strings.TrimPrefix(run(t, config(t, app.URL)).at.URL, "http://")
+	for _, fields := range [][]string{
+		{"content-length: +1"}, {"content-length: "}, {"content-length: 1x"}, {"content-length: 1, 1"}, {"content-length: 1", "content-length: 2"},
+	} {
+		if status, said := h2post(t, host, "/orders", "a", "x", fields...); status != "400" && !strings.Contains(status+said, "PROTOCOL_ERROR") { // by net/http, where the body comes first
+			t.Errorf("%q: %s %s", fields, status, said)
+		}
+	}
+	if status, said := h2send(t, host, "POST /orders", "/orders", "a", "x"); status != "400" {
+		t.Errorf("a method of two words: %s %s", status, said)
+	}
+	if n := reached.Load(); n > 0 {
+		t.Errorf("%d reached the application", n)
+	}
+	if status, said := h2post(t, host, "/orders", "a", "x", "content-length: 1"); status != "200" || reached.Load() != 1 {
+		t.Errorf("a good one: %s %s", status, said)
 	}
 }

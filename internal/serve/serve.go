@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -298,6 +299,10 @@ func refuse(w http.ResponseWriter, r *http.Request) bool {
 		http.Error(w, "the target of the request is none of the forms that there are, or it or its host has a character that they do not have", http.StatusBadRequest)
 		return true
 	}
+	if r.ProtoMajor == 2 && (!httpguts.ValidHeaderFieldName(r.Method) || unclearLength(r.Header["Content-Length"])) {
+		http.Error(w, "the method is no word, or the Content-Length no number", http.StatusBadRequest)
+		return true
+	}
 	if r.ProtoMajor == 2 && blankEnds(r.Header) {
 		http.Error(w, "a field begins or ends with a blank", http.StatusBadRequest)
 		return true
@@ -330,6 +335,16 @@ func sendable(r *http.Request) bool {
 	}
 	return !strings.ContainsFunc(r.RequestURI, func(c rune) bool { return c <= ' ' || c == 0x7f }) &&
 		httpguts.ValidHostHeader(r.Host) && !strings.ContainsAny(r.Host, " \t")
+}
+
+// unclearLength tells whether nobody knows how long a body is by these lines. Over HTTP/2 net/http takes what is no number for 0, and the first of several: what passes
+// through would come to the application without its body (RFC 9113, section 8.1.1, forbids to forward it).
+func unclearLength(lines []string) bool {
+	if len(lines) == 0 {
+		return false
+	}
+	_, err := strconv.ParseUint(lines[0], 10, 63)
+	return err != nil || len(lines) > 1
 }
 
 // blankEnds tells whether a field's value begins or ends with a blank, which RFC 9113, section 8.2.1, forbids and net/http does not look at. Over HTTP/1.1 the
