@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"context"
 	"net/http"
 	"net/http/pprof"
 	"strings"
@@ -16,7 +17,7 @@ func (s *server) admin() *http.Server {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.regs, promhttp.HandlerOpts{}))
 	profiles(mux)
 	s.operate(mux)
-	guarded, health := s.guard(mux), s.health()
+	guarded, health := s.guard(mux), health(s.gate)
 	return &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			switch r.URL.Path {
@@ -38,18 +39,30 @@ func profiles(mux *http.ServeMux) {
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 }
 
+// A checked gate is whose health is asked for.
+type checked interface {
+	Ready(ctx context.Context) error
+	Notes() []string
+}
+
+// readyTime is how long a write may take to be durable before the disk counts as one that does not answer. It is less than poe health waits: whoever asks is to hear the
+// reason, and many a prober waits for as long as it takes.
+const readyTime = 2 * time.Second
+
 // health answers whether the process lives, and whether it can take work.
-func (s *server) health() http.Handler {
+func health(gate checked) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte("ok\n")) // the asker has gone: nothing to undo
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		if err := s.gate.Ready(r.Context()); err != nil {
+		ctx, cancel := context.WithTimeout(r.Context(), readyTime)
+		defer cancel()
+		if err := gate.Ready(ctx); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
-		_, _ = w.Write([]byte(strings.Join(append([]string{"ready"}, s.gate.Notes()...), "\n") + "\n"))
+		_, _ = w.Write([]byte(strings.Join(append([]string{"ready"}, gate.Notes()...), "\n") + "\n"))
 	})
 	return mux
 }

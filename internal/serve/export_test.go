@@ -29,6 +29,9 @@ func Front(gate *core.Gate, hop *gateway.Gateway) *http.Server {
 	return s.public(s.handler())
 }
 
+// Health is what answers /healthz and /readyz.
+func Health(gate checked) http.Handler { return health(gate) }
+
 // Patient is what the gateway passes requests on with.
 func Patient(next http.Handler) http.Handler { return patient(next) }
 
