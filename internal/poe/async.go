@@ -188,7 +188,7 @@ func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.R
 	case g.endedMeanwhile(ctx, &r, err):
 		return
 	case err != nil:
-		g.log.Error().Err(err).Stringer("id", r.ID).Msg("reading an accepted request")
+		g.sayUnsendable(err, r.ID, "reading an accepted request")
 		why := "its request could not be read"
 		if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrCorrupt) {
 			why = lostRequest
@@ -271,7 +271,11 @@ func (g *Gate) postpone(ctx context.Context, r store.Record, why string) {
 	}
 	r.Term, r.Due = g.newTerm(), now.Add(time.Minute)
 	noteTry(&r, store.Event{At: now, From: r.State, To: r.State, Who: "engine", Why: why})
-	g.log.Error().Stringer("id", r.ID).Str("route", r.Route).Str("why", why).Msg("an accepted action waits")
+	said := g.log.Error()
+	if why != lostRequest { // which is of this one alone
+		said = g.delayed.Limit(said, g.cfg.Clock())
+	}
+	said.Stringer("id", r.ID).Str("route", r.Route).Str("why", why).Msg("an accepted action waits")
 	if _, err := g.store.Advance(ctx, was, r, store.Also{}); err != nil && !errors.Is(err, store.ErrStale) {
 		g.log.Error().Err(err).Stringer("id", r.ID).Msg("postponing")
 	}

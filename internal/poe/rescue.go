@@ -100,7 +100,7 @@ func (g *Gate) try(ctx context.Context, fl *flight, r store.Record) {
 	case g.endedMeanwhile(ctx, &r, err):
 		return
 	case err != nil:
-		g.log.Error().Err(err).Stringer("id", r.ID).Msg("preparing a recovery")
+		g.sayUnsendable(err, r.ID, "preparing a recovery")
 		g.renew(ctx, r, "it could not be tried")
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/postonce/poe/internal/loglimit"
+	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
 )
 
@@ -21,6 +22,15 @@ func (g *Gate) sayTrouble(err error, id store.ID) {
 		said = said.Stringer("id", id)
 	}
 	said.Msg("asking the ledger")
+}
+
+// sayUnsendable logs why a stored request could not be read. While the temporary folder, or the ledger, takes nothing all of them meet that, and again each minute.
+func (g *Gate) sayUnsendable(err error, id store.ID, what string) {
+	said := g.log.Error()
+	if errors.Is(err, replay.ErrSpoolFull) || errors.Is(err, store.ErrUnavailable) {
+		said = g.stuck.Limit(said, g.cfg.Clock())
+	}
+	said.Err(err).Stringer("id", id).Msg(what)
 }
 
 // sayOnce logs what all requests meet while it lasts, unless that was said in this minute.

@@ -3,6 +3,9 @@ package core_test
 import (
 	"bytes"
 	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	core "github.com/postonce/poe/internal/poe"
+	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
 )
 
@@ -38,5 +42,42 @@ func TestLogOfALedgerThatTakesNothing(t *testing.T) {
 	}
 	if all := lines(); len(all) != 2 || !strings.Contains(all[1], `"left_out":9`) {
 		t.Errorf("a minute later it has said %q", all)
+	}
+}
+
+// While the temporary folder takes nothing, all that was accepted, and what is to be sent again, meets that each minute: the log says so once.
+func TestLogOfAFolderThatTakesNothing(t *testing.T) {
+	var log bytes.Buffer
+	folder := filepath.Join(t.TempDir(), "spool")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	b := deferring(t, func(c *core.Config) {
+		spool, err := replay.NewSpool(replay.SpoolConfig{Dir: folder, Memory: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Spool, c.Log = spool, zerolog.New(&log)
+		c.Routes = []core.Route{{Match: "POST /orders"}, {Match: "POST /again", Recovery: core.RecoveryRepeat}}
+	})
+	b.app = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }
+	for range 10 {
+		monitor(t, b.do("POST", b.mint("/orders"), "apples", later))
+		b.do("POST", b.mint("/again"), "apples")
+	}
+	if err := os.Remove(folder); err != nil {
+		t.Fatal(err)
+	}
+	for _, left := range []string{"", `"left_out":9`} {
+		b.advance(time.Minute)
+		log.Reset()
+		b.work()
+		unread := strings.Count(log.String(), "reading an accepted request") + strings.Count(log.String(), "preparing a recovery")
+		if waits := strings.Count(log.String(), "an accepted action waits"); unread != 1 || waits != 1 {
+			t.Errorf("said %d times that a request cannot be read, and %d times that one waits: %s", unread, waits, log.String())
+		}
+		if !strings.Contains(log.String(), left) {
+			t.Errorf("not said that lines were left out: %s", log.String())
+		}
 	}
 }
