@@ -48,6 +48,7 @@ type Gate struct {
 	unasked   loglimit.Line // of who asks the application (authorize) and hears neither yes nor no
 	hostless  loglimit.Line // of who repeats what it cannot be asked about
 	unread    loglimit.Line // that a stored answer cannot be read, which whoever asks for it meets each time
+	unminted  loglimit.Line // that no POE URI can be made, which whoever asks for one meets each time
 	stuck     loglimit.Line // that stored requests cannot be read, since nothing takes them meanwhile
 	delayed   loglimit.Line // that what was accepted waits for what is in the way of all of it
 	macs      sync.Pool     // of *mac, keyed with the ledger's secret

@@ -165,7 +165,7 @@ func (g *Gate) serveNew(w http.ResponseWriter, r *http.Request) {
 		for range count - len(first) {
 			one, err := g.mint(rt, &m)
 			if err != nil {
-				g.log.Error().Err(err).Msg("minting")
+				g.sayOnce(&g.unminted, g.log.Error().Err(err), "minting")
 				panic(http.ErrAbortHandler) // some must not look like all
 			}
 			if !yield(one) {
@@ -196,7 +196,7 @@ func (g *Gate) refuseMint(w http.ResponseWriter, r *http.Request, err error) {
 		p.Parameter, p.Detail = bad.Param, bad.Reason
 		g.refuse(w, r, p)
 	default:
-		g.log.Error().Err(err).Msg("minting")
+		g.sayOnce(&g.unminted, g.log.Error().Err(err), "minting")
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 	}
 }
@@ -350,7 +350,7 @@ func (g *Gate) withLinks(w http.ResponseWriter, r *http.Request, rt *route, targ
 	}
 	fresh, err := g.mint(rt, &m)
 	if err != nil {
-		g.log.Error().Err(err).Msg("minting")
+		g.sayOnce(&g.unminted, g.log.Error().Err(err), "minting")
 		g.passOn(w, r, pass)
 		return
 	}

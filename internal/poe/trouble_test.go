@@ -15,6 +15,7 @@ import (
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/tokens"
 )
 
 // While the ledger takes nothing each request is refused, and the log says so once a minute: on a disk that is full a line for each would make it fuller.
@@ -79,5 +80,34 @@ func TestLogOfAFolderThatTakesNothing(t *testing.T) {
 		if !strings.Contains(log.String(), left) {
 			t.Errorf("not said that lines were left out: %s", log.String())
 		}
+	}
+}
+
+// Where no key signs, whoever asks for POE URIs, or just says that it knows them, fills no log: it is one line a minute.
+func TestLogOfAGateThatCannotMint(t *testing.T) {
+	var log bytes.Buffer
+	b := newBench(t, func(c *core.Config) {
+		const verifies = `{"keys":[{"kty":"oct","kid":"former","alg":"HS256","key_ops":["verify"],"k":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}]}`
+		keys, err := tokens.ParseKeys([]byte(verifies))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Keys, err = tokens.NewRing(tokens.Config{Audience: c.Store.Identity().String()}, keys); err != nil {
+			t.Fatal(err)
+		}
+		c.Log = zerolog.New(&log)
+	})
+	for _, want := range []string{"", `"left_out":19`} {
+		log.Reset()
+		for range 10 {
+			if res := b.do("GET", "/poe/new?for=/orders", ""); res.StatusCode != 500 {
+				t.Fatalf("minted: %d", res.StatusCode)
+			}
+			b.do("GET", "/orders", "", "POE: 1")
+		}
+		if said := log.String(); strings.Count(said, "no signing key") != 1 || !strings.Contains(said, want) {
+			t.Errorf("said %s", said)
+		}
+		b.advance(time.Minute)
 	}
 }
