@@ -3,6 +3,8 @@ package serve_test
 import (
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -45,6 +47,30 @@ func TestFailedHandshakesAreLoggedSeldom(t *testing.T) {
 			t.Fatalf("nobody is told how many there were:\n%s", log)
 		case <-time.After(10 * time.Millisecond):
 		}
+	}
+}
+
+// Nor with answers that the application breaks off, of which any that passes through may be one.
+func TestBrokenAnswersAreLoggedSeldom(t *testing.T) {
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		_, _ = io.WriteString(w, "half")
+	}))
+	defer app.Close()
+	log := new(heard)
+	s := runWith(t, config(t, app.URL), serve.Options{Log: zerolog.New(log), Clock: time.Now})
+	for range 20 {
+		res, err := http.Get(s.at.URL + "/x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, res.Body); err == nil {
+			t.Error("it is said to be whole")
+		}
+		_ = res.Body.Close()
+	}
+	if n := strings.Count(log.String(), "read error during body copy"); n != 1 {
+		t.Errorf("20 that break off are %d lines", n)
 	}
 }
 

@@ -47,10 +47,11 @@ type lines struct {
 	told  []loglimit.Line // beside provoked
 }
 
-// provoked begin the lines that whoever can reach the port can have written as often as they like, by a handshake that fails, or by frames of HTTP/2, of which
-// one connection takes many. Those who look whether the port is open do so, too.
+// provoked begin the lines that whoever can reach the port can have written as often as they like, by a handshake that fails, by frames of HTTP/2, of which
+// one connection takes many, or by asking for what the application breaks off. Those who look whether the port is open do so, too.
 var provoked = []string{
 	"http: TLS handshake error ", "http2: server connection error ", "http2: server closing client connection: ", "http2: received GOAWAY ", "timeout waiting for ",
+	"httputil: ReverseProxy read error during body copy: ",
 }
 
 // Write logs one line.
