@@ -88,7 +88,7 @@ func (c *actionsListCmd) Run(ctx context.Context, t terminal) error {
 		return t.print("%s", escaped(doc.String()))
 	}
 	if next != "" {
-		defer t.say("there are more: go on with --after %s", next)
+		defer t.say("there may be more: go on with --after %s", next) // a page that is full does not know whether it is the last
 	}
 	return c.table(t, all)
 }
