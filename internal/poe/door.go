@@ -80,6 +80,7 @@ func (g *Gate) enter(c *call) bool {
 	for _, one := range namings {
 		n, p := one.open(c)
 		if p != nil {
+			g.metrics.requests.WithLabelValues(one.door).Inc()
 			c.turnAway(p)
 			return true
 		}

@@ -106,6 +106,12 @@ func TestRequestsByDoor(t *testing.T) {
 	if n := counter(t, b, "poe_requests_total", ""); n != 6 {
 		t.Errorf("%v requests in all", n)
 	}
+	// What no door lets in has come to one all the same.
+	wantProblem(t, b.do("POST", "/orders", "x", `Idempotency-Key: "a`), 400, "key-invalid")
+	wantProblem(t, b.do("POST", "/orders", "x", "Repeatability-Request-ID: r"), 400, "key-invalid")
+	if keys, repeatable := counter(t, b, "poe_requests_total", "key"), counter(t, b, "poe_requests_total", "repeatability"); keys != 2 || repeatable != 2 {
+		t.Errorf("turned away, and counted: %v by key, %v repeatable", keys, repeatable)
+	}
 }
 
 // Every metric that is registered counts what its name says.
