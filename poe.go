@@ -62,7 +62,7 @@ type Config struct {
 	MaxResponse int64         // kept of an answer, in bytes; above: outcome-purged; 32 MiB
 	Spool       int64         // of disk for what is on its way, in bytes; full: 503; 1 GiB
 	MinFree     int64         // must be left on the ledger's disk, in bytes; below: 503; 1 GiB, or a twentieth of the disk where that is less
-	MaxRunning  int           // handlers at one time; above: 503; 1024
+	MaxRunning  int           // handlers at one time whose clients wait; above: 503; 1024
 
 	// Callbacks says who may be told of outcomes, for routes with the door "callback". Nil: nobody.
 	Callbacks *Callbacks

@@ -42,7 +42,7 @@ type Config struct {
 
 	MaxBody     int64 // of a request, in bytes; above: 413; 10 MiB
 	MaxResponse int64 // kept of an answer, in bytes; above: outcome-purged; 32 MiB
-	MaxRunning  int   // executions at one time; above: 503 before the claim; 1024
+	MaxRunning  int   // executions at one time, beside those of Workers; above: 503 before the claim; 1024
 	Workers     int   // that execute what was accepted to be done later; 16
 	MaxWaiters  int   // requests that wait for an execution to end; above: answered at once; 1024
 	Front       int64 // memory for finished records, in bytes; 32 MiB

@@ -103,7 +103,7 @@ func newMetrics(g *Gate, reg prometheus.Registerer) (*metrics, error) {
 		settled:    vec("settled_total", "Actions that came to rest, by state.", "state"),
 		refused:    vec("problems_total", "Problems answered, by name.", "problem"),
 		execution: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: "poe", Name: "execution_seconds", Help: "Time from the claim to the end of an execution, by proof.",
+			Namespace: "poe", Name: "execution_seconds", Help: "Time from the claim, or, of what was accepted, from when it is sent, to the end of an execution, by proof.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2.5, 14),
 		}, []string{"proof"}),
 		replayed: counter("replayed_total", "Stored answers repeated."),
@@ -120,7 +120,7 @@ func newMetrics(g *Gate, reg prometheus.Registerer) (*metrics, error) {
 	}
 	all := together{
 		m.requests, m.minted, m.claims, m.settled, m.refused, m.execution, m.replayed, m.unstored, m.swept, m.callbacks, m.recoveries, m.late,
-		gauge("running", "Executions under way.", func() float64 { return float64(g.running.n.Load()) }),
+		gauge("running", "Executions under way of requests whose clients wait; those of workers are not among them.", func() float64 { return float64(g.running.n.Load()) }),
 		gauge("waiting", "Requests that wait for an execution to end.", func() float64 { return float64(g.waiting.n.Load()) }),
 		gauge("disk_free_bytes", "Room on the ledger's disk; -1: nobody knows.", func() float64 { return float64(g.store.Health().Free) }),
 		gauge("disk_low", "1 while nothing new is taken, since the disk is nearly full.", func() float64 { return flag(g.store.Health().Low) }),

@@ -76,6 +76,28 @@ func (l *listing) Register(c prometheus.Collector) error {
 	return l.Registerer.Register(c)
 }
 
+// What workers execute is not among what runs for clients, and the page says so.
+func TestRunningIsOfClients(t *testing.T) {
+	b := deferring(t, nil)
+	monitor(t, b.do("POST", b.mint("/orders"), "apples", later))
+	b.app = func(http.ResponseWriter, *http.Request) {
+		if n := counter(t, b, "poe_running", ""); n != 0 {
+			t.Errorf("%v run for clients", n)
+		}
+	}
+	b.work()
+	if b.executed.Load() != 1 {
+		t.Errorf("executed %d times", b.executed.Load())
+	}
+	page, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if row := regexp.MustCompile("(?m)^\\| `poe_running` .*$").FindString(string(page)); !strings.Contains(row, "those of `workers` are not among them") {
+		t.Errorf("the page says %s", row)
+	}
+}
+
 // Requests are told apart by the door that named their action, in the words of docs/operations.md.
 func TestRequestsByDoor(t *testing.T) {
 	b := newBench(t, func(c *core.Config) {

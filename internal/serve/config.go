@@ -40,7 +40,7 @@ type Config struct {
 	MinFree         Size          `yaml:"min_free" placeholder:"SIZE" group:"limits" help:"Must be left on the ledger's disk, or nothing new is taken (503); not given: 1 GiB, or 5 % where that is less."`
 	UpstreamTimeout time.Duration `yaml:"upstream_timeout" usual:"30s" placeholder:"TIME" group:"limits" help:"For one execution."`
 	MaxWait         time.Duration `yaml:"max_wait" usual:"30s" placeholder:"TIME" group:"limits" help:"Longest Prefer: wait."`
-	MaxRunning      int           `yaml:"max_running" usual:"1024" placeholder:"N" group:"limits" help:"Executions at one time; above: 503."`
+	MaxRunning      int           `yaml:"max_running" usual:"1024" placeholder:"N" group:"limits" help:"Executions at one time of requests whose clients wait; above: 503."`
 	MaxConnections  int           `yaml:"max_connections" placeholder:"N" group:"limits" help:"Clients connected at one time; more wait. Not given: 2048, or as many as files may be open for."`
 	Grace           time.Duration `yaml:"grace" usual:"30s" placeholder:"TIME" group:"limits" help:"For what still runs after SIGTERM."`
 
