@@ -221,11 +221,11 @@ func (g *Gate) Once(exec Executor, pass http.Handler) http.Handler {
 // let is Once without its exceptions.
 func (g *Gate) let(w http.ResponseWriter, r *http.Request, at *entrance, exec Executor, pass http.Handler) {
 	if g.guards(w, r, at, exec, pass) {
-		soak(w, r)
+		soak(w, r, g.cfg.Patience)
 	}
 }
 
-// guards answers a request, and tells whether it did so without a look at its body.
+// guards answers a request, and tells whether it did so without its whole body.
 func (g *Gate) guards(w http.ResponseWriter, r *http.Request, at *entrance, exec Executor, pass http.Handler) bool {
 	target := requestTarget(r)
 	rest, token, found, ok := splitToken(target, g.cfg.Param)
@@ -234,7 +234,7 @@ func (g *Gate) guards(w http.ResponseWriter, r *http.Request, at *entrance, exec
 		c := calls.Get().(*call) //nolint:forcetypeassert // nothing else is in it
 		c.g, c.w, c.r, c.target, c.token, c.wellFormed, c.through, c.exec, c.pass = g, noteFront(w), r, rest, token, ok, at, exec, pass
 		g.door(c)
-		unread := c.body == nil
+		unread := c.body == nil || c.bodyErr != nil
 		c.giveBack()
 		return unread
 	}
@@ -251,7 +251,7 @@ func (g *Gate) guards(w http.ResponseWriter, r *http.Request, at *entrance, exec
 		c := calls.Get().(*call) //nolint:forcetypeassert // as above
 		c.g, c.w, c.r, c.target, c.route, c.at, c.through, c.exec, c.pass = g, noteFront(w), r, target, rt, by, at, exec, pass
 		entered := g.enter(c)
-		unread := c.body == nil
+		unread := c.body == nil || c.bodyErr != nil
 		c.giveBack()
 		if entered {
 			return unread

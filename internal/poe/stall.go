@@ -173,18 +173,37 @@ func (s *StreamWriter) limited() *writeLimit {
 func (s *StreamWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
 const (
-	soaked   = 256 << 10   // what a client may still send of a body that nobody needs, in bytes; over HTTP/1 net/http takes as much
-	soakTime = time.Second // how long it may take for that
+	soaked    = 256 << 10              // what a client may still send of a body that nobody needs, in bytes; over HTTP/1 net/http takes as much
+	soakTime  = time.Second            // how long it may take for that
+	lingering = 100 * time.Millisecond // how long the stream of a longer one stays open after its answer
 )
 
 // soak takes what is left of a body that was answered before it was read, over HTTP/2, before that answer goes out. RFC 9113, section 8.1, lets a server end a
 // stream while the client still sends; not every client copes with it, and curl shows nothing of the answer then.
-func soak(w http.ResponseWriter, r *http.Request) {
-	if r.ProtoMajor != 2 || r.ContentLength <= 0 || r.ContentLength > soaked {
+func soak(w http.ResponseWriter, r *http.Request, patience time.Duration) {
+	if r.ProtoMajor != 2 || r.ContentLength == 0 {
+		return
+	}
+	if r.ContentLength < 0 || r.ContentLength > soaked {
+		Linger(NewStreamWriter(w, patience), r)
 		return
 	}
 	if http.NewResponseController(w).SetReadDeadline(time.Now().Add(soakTime)) != nil { //nolint:forbidigo // as the connection has it
 		return
 	}
 	_, _ = io.CopyN(io.Discard, r.Body, soaked) // it does not matter what came
+}
+
+// Linger has a client of HTTP/2, which may send on, take the whole of a refusal before its handler returns: then net/http ends the stream and resets it, and curl
+// forgets the answer if it meets both in one piece. It is not for a success, with which curl sends on in any case, and waits for ever if it is not reset at once.
+func Linger(w *StreamWriter, r *http.Request) {
+	if r.Context().Err() != nil || w.FlushError() != nil {
+		return
+	}
+	limit := time.NewTimer(lingering)
+	defer limit.Stop()
+	select {
+	case <-r.Context().Done(): // it has ended the stream
+	case <-limit.C:
+	}
 }

@@ -39,17 +39,22 @@ func patient(next http.Handler) http.Handler {
 		out.Body = (*upload)(p)
 		defer p.end() // whoever sends the body to the application may come late: over HTTP/2 there is no writer then, and over HTTP/1 it is another request's
 		next.ServeHTTP(p, out)
+		if !p.oneWay && p.refused && !p.whole() {
+			core.Linger(p.StreamWriter, r)
+		}
 	})
 }
 
 // A passage is an exchange that passes through.
 type passage struct {
 	*core.StreamWriter
-	body   io.ReadCloser
-	old    bool // HTTP/1.0
-	oneWay bool // over HTTP/1 net/http reads what is left of a body before it answers
+	body    io.ReadCloser
+	old     bool // HTTP/1.0
+	oneWay  bool // over HTTP/1 net/http reads what is left of a body before it answers
+	refused bool // it was answered, and not with a success
 
 	mu   sync.Mutex
+	read bool // the body is, to its end
 	over bool // the body is read, or nobody reads it any more: the deadline is net/http's again, which waits by it for the next request
 }
 
@@ -65,6 +70,7 @@ func (p *passage) WriteHeader(status int) {
 		}
 		p.Header().Set("Connection", "close")
 	}
+	p.refused = status >= http.StatusMultipleChoices
 	p.StreamWriter.WriteHeader(status)
 }
 
@@ -92,6 +98,13 @@ func (p *passage) end() {
 	p.over = true
 }
 
+// whole tells whether the body was read to its end.
+func (p *passage) whole() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.read
+}
+
 // An upload is the body of a passage. What is left of it after the last Read has the time that it was given there.
 type upload passage
 
@@ -105,6 +118,11 @@ func (u *upload) Read(b []byte) (int, error) {
 	n, err := u.body.Read(b)
 	if err != nil {
 		(*passage)(u).end()
+	}
+	if err == io.EOF {
+		u.mu.Lock()
+		u.read = true
+		u.mu.Unlock()
 	}
 	return n, err //nolint:wrapcheck // as it came
 }
