@@ -123,7 +123,7 @@ func (g *Gate) deletion(w http.ResponseWriter, r *http.Request) *linkWriter {
 	}}
 }
 
-// saysDeleted tells whether the answer to a DELETE says that its resource is gone. 207 says what of it could not be deleted, and then it is there
+// saysDeleted tells whether the answer to a DELETE says that its resource is gone, or will be (202). 207 says what of it could not be deleted, and then it is there
 // (RFC 4918, section 9.6.1).
 func saysDeleted(status int) bool {
 	return status >= 200 && status < 300 && status != http.StatusMultiStatus
