@@ -13,6 +13,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/replay"
@@ -305,6 +307,28 @@ func TestEmptyBodyWithoutALength(t *testing.T) {
 			if tc.code == 400 {
 				wantProblem(t, res, 400, "incomplete-body")
 			}
+		})
+	}
+}
+
+// A client of HTTP/2 whose body turned out too large while it was read sends on: its stream stays open for a moment, so that it takes the answer.
+func TestTooLargeWhileItIsRead(t *testing.T) {
+	for name, target := range map[string]string{"by a key": "/orders", "by a URI": ""} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, func(c *core.Config) { c.MaxBody = 10 })
+				at := target
+				if at == "" {
+					at = b.mint("/orders")
+				}
+				r := httptest.NewRequest(http.MethodPost, at, chunked("more than ten bytes"))
+				r.ProtoMajor = 2
+				r.Header.Set("Idempotency-Key", "k")
+				begun := time.Now()
+				if res, took := b.send(r), time.Since(begun); res.StatusCode != http.StatusRequestEntityTooLarge || took != 100*time.Millisecond {
+					t.Errorf("%d after %s", res.StatusCode, took)
+				}
+			})
 		})
 	}
 }
