@@ -69,7 +69,7 @@ func sendable(r *http.Request) bool {
 		return true
 	}
 	return !strings.ContainsFunc(r.RequestURI, func(c rune) bool { return c <= ' ' || c == 0x7f }) &&
-		httpguts.ValidHostHeader(r.Host) && !strings.ContainsAny(r.Host, " \t")
+		httpguts.ValidHostHeader(r.Host)
 }
 
 // unclearLength tells whether nobody knows how long a body is by these lines. Over HTTP/2 net/http takes what is no number for 0, and the first of several: what passes
