@@ -22,6 +22,7 @@ import (
 
 	"github.com/postonce/poe/internal/bearer"
 	"github.com/postonce/poe/internal/gateway"
+	"github.com/postonce/poe/internal/h1"
 	"github.com/postonce/poe/internal/ledger"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
@@ -276,10 +277,9 @@ func (s *server) handler() http.Handler {
 func (s *server) serve(ctx context.Context, public, admin *bounded) error {
 	s.gate.Defer(s.hop)
 	errs := make(chan error, 2)
-	front := s.public(s.handler())
-	front.ConnState = public.follow
-	go func() { errs <- s.accept(front, public) }()
-	servers := []*http.Server{front}
+	front := s.front(s.handler(), public)
+	go func() { errs <- front.Serve(public) }()
+	servers := []stopper{front}
 	at := Addresses{URL: openURL(public.Addr(), s.cert != nil)}
 	if admin != nil {
 		back := s.admin()
@@ -321,21 +321,37 @@ const stalled = 20 * time.Second
 // memory, also when its client takes nothing.
 const streams = 100
 
-func (s *server) accept(front *http.Server, l net.Listener) error {
-	if s.cert != nil {
-		return front.ServeTLS(l, "", "")
-	}
-	return front.Serve(l)
+// A stopper is a server that can be stopped.
+type stopper interface {
+	Serve(l net.Listener) error
+	Shutdown(ctx context.Context) error
+	Close() error
 }
 
-// public returns the server of h for clients. A body has its time (patient gives one that passes through more), also where nobody reads it; a head has
+// A secure server is one with TLS.
+type secure struct{ *http.Server }
+
+// Serve serves what comes over TLS.
+func (s secure) Serve(l net.Listener) error { return s.ServeTLS(l, "", "") }
+
+// front returns the server of h for the clients that come to l. A body has its time (patient gives one that passes through more), also where nobody reads it; a head has
 // less, and an idle connection does not stay for ever.
+func (s *server) front(h http.Handler, l *bounded) stopper {
+	front := s.public(h)
+	front.ConnState = l.follow
+	if s.cert == nil {
+		return h1.New(front)
+	}
+	front.TLSConfig = &tls.Config{Certificates: []tls.Certificate{*s.cert}, MinVersion: tls.VersionTLS12}
+	return secure{front}
+}
+
 func (s *server) public(h http.Handler) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
-	front := &http.Server{
+	return &http.Server{
 		Handler: flushed(h), Protocols: protocols,
 		// Whoever waits for another's execution may find that the body is needed after that.
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: patience + s.cfg.MaxWait, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
@@ -343,15 +359,11 @@ func (s *server) public(h http.Handler) *http.Server {
 		// A client that takes nothing holds the streams of its connection, and an execution that passes an interim answer on.
 		HTTP2: &http.HTTP2Config{WriteByteTimeout: stalled, MaxConcurrentStreams: streams},
 	}
-	if s.cert != nil {
-		front.TLSConfig = &tls.Config{Certificates: []tls.Certificate{*s.cert}, MinVersion: tls.VersionTLS12}
-	}
-	return front
 }
 
 // rest stops the servers: no new connection, no new execution; what runs is finished, and what is not finished when
 // the grace is nearly over is ended and settled as what is known of it then.
-func (s *server) rest(servers []*http.Server) error {
+func (s *server) rest(servers []stopper) error {
 	s.gate.Drain()
 	grace, cancel := context.WithTimeout(context.Background(), s.cfg.Grace)
 	defer cancel()

@@ -90,7 +90,16 @@ func embedded(ctx context.Context, cfg Config) (err error) {
 	mux := http.NewServeMux()
 	mux.Handle("/poe/", gate)
 	mux.Handle("/orders", gate.Once(http.HandlerFunc(order)))
-	return serve(ctx, cfg.Listen, mux)
+	l, err := net.Listen("tcp", cfg.Listen) //nolint:noctx // loopback
+	if err != nil {
+		return fmt.Errorf("listening: %w", err)
+	}
+	srv := poe.NewServer(&http.Server{Handler: mux}) //nolint:gosec // a measurement on loopback
+	context.AfterFunc(ctx, func() { _ = srv.Close() })
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
 }
 
 // oneMore has one processor more than there are, as docs/embedding.md says and poe serve does.

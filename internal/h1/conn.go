@@ -1,0 +1,172 @@
+package h1
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	usualBytes = 4 << 10     // of a connection's buffer, until a request needs more
+	restTime   = time.Second // how long the rest of a request may take before net/http gets it, which has limits of its own for that
+	mostReads  = 8           // of one request, for the same reason
+	lineEnds   = 4           // bytes of line ends that may follow a POST (RFC 9112, section 2.2), as net/http has it
+)
+
+// longAgo is a deadline that has passed.
+var longAgo = time.Unix(1, 0)
+
+// A conn is a connection whose requests have been plain so far.
+type conn struct {
+	server *Server
+	rwc    net.Conn
+	ctx    context.Context // of the connection: its requests begin with it
+	remote string
+
+	buf        []byte // buf[begin:end] was read, and is not answered yet
+	begin, end int
+	method     string       // of the request before
+	since      atomic.Int64 // when it became idle, as nanoseconds of the wall clock; 0: a request is there
+	given      bool         // to net/http, or to who has hijacked it
+
+	// Somebody has set a deadline, which is not to outlast the request.
+	readLimited, writeLimited atomic.Bool
+}
+
+// serve answers requests until there are no more, or one is not plain.
+func (c *conn) serve() {
+	var w *response
+	defer func() {
+		if v := recover(); v != nil && v != http.ErrAbortHandler { //nolint:errorlint // a panic value, compared as net/http does
+			c.server.logf("http: panic serving %v: %v\n%s", c.remote, v, debug.Stack())
+		}
+		if w != nil { // the handler has panicked, or ended its goroutine
+			w.end()
+		}
+		if !c.given {
+			_ = c.rwc.Close() // nobody is left who could be told
+			c.server.leave(c)
+			c.server.state(c.rwc, http.StateClosed)
+		}
+	}()
+	for first := true; ; first = false {
+		var p parsed
+		switch c.next(&p, first) {
+		case plain:
+		case other:
+			c.handOver()
+			return
+		default:
+			return
+		}
+		w = c.respond(&p)
+		c.server.handler.ServeHTTP(w, w.request)
+		w.finish()
+		w.end()
+		last := w.last
+		if w = nil; last || c.given {
+			return
+		}
+	}
+}
+
+// next reads the next request. It is incomplete when none comes any more.
+func (c *conn) next(p *parsed, first bool) verdict {
+	skip := 0
+	if !first {
+		c.idle()
+		if c.server.down.Load() {
+			return incomplete
+		}
+		if c.method == http.MethodPost {
+			skip = lineEnds
+		}
+	}
+	c.tidy()
+	for reads := 0; ; reads++ {
+		for ; skip > 0 && c.begin < c.end && (c.buf[c.begin] == '\r' || c.buf[c.begin] == '\n'); skip-- {
+			c.begin++
+		}
+		begun := c.begin < c.end
+		if begun {
+			c.busy()
+			if v := p.parse(c.buf[c.begin:c.end]); v != incomplete {
+				return v
+			}
+			if reads >= mostReads {
+				return other
+			}
+		}
+		switch {
+		case begun:
+			c.limitRead(time.Now().Add(restTime)) //nolint:forbidigo // as the connection has it
+		case reads == 0:
+			c.limitRead(c.server.patience(first))
+		}
+		c.makeRoom()
+		n, err := c.rwc.Read(c.buf[c.end:])
+		c.end += n
+		switch {
+		case n > 0 || err == nil:
+		case begun: // the rest is late, or will not come: net/http says what there is to say
+			return other
+		default:
+			return incomplete
+		}
+	}
+}
+
+// limitRead sets the deadline for reading; the zero time is none.
+func (c *conn) limitRead(t time.Time) {
+	if limited := !t.IsZero(); limited || c.readLimited.Load() {
+		c.readLimited.Store(limited)
+		_ = c.rwc.SetReadDeadline(t) // an error could only mean that it is closed
+	}
+}
+
+// tidy has what was read begin where the buffer does, which has its usual size while nothing is in it.
+func (c *conn) tidy() {
+	if c.begin == c.end && len(c.buf) != usualBytes {
+		c.buf = make([]byte, usualBytes)
+	}
+	c.end = copy(c.buf, c.buf[c.begin:c.end])
+	c.begin = 0
+}
+
+// makeRoom makes room for more of a request. There is some: a request that fills the largest buffer is not incomplete.
+func (c *conn) makeRoom() {
+	if c.end < len(c.buf) {
+		return
+	}
+	larger := c.buf
+	if c.begin == 0 {
+		larger = make([]byte, mostBytes+1)
+	}
+	c.end = copy(larger, c.buf[c.begin:c.end])
+	c.buf, c.begin = larger, 0
+}
+
+// idle says that a request is waited for.
+func (c *conn) idle() {
+	c.since.Store(time.Now().UnixNano()) //nolint:forbidigo // as the connection has it
+	c.server.state(c.rwc, http.StateIdle)
+}
+
+// busy says that one is there.
+func (c *conn) busy() {
+	if c.since.Swap(0) != 0 {
+		c.server.state(c.rwc, http.StateActive)
+	}
+}
+
+// handOver gives the connection to net/http, with all that was read of the request that is not plain.
+func (c *conn) handOver() {
+	_ = c.rwc.SetDeadline(time.Time{}) // an error could only mean that it is closed
+	c.given = c.server.rest.give(&handed{Conn: c.rwc, read: c.buf[c.begin:c.end]})
+	if c.given {
+		c.server.leave(c)
+	}
+}
