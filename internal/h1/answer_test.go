@@ -2,6 +2,7 @@ package h1_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -162,7 +163,16 @@ func handlers() map[string]http.HandlerFunc {
 		"a file": func(w http.ResponseWriter, r *http.Request) {
 			http.ServeContent(w, r, "x.txt", time.Time{}, strings.NewReader(long))
 		},
-		"a redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/y?z", http.StatusSeeOther) },
+		"copied with its length": func(w http.ResponseWriter, _ *http.Request) {
+			set(w.Header(), "Content-Length", "30000", "Content-Type", "a/b")
+			_, _ = io.WriteString(w, long[:10])
+			n, err := io.CopyN(w, strings.NewReader(long), 29990)
+			if n != 29990 || err != nil {
+				panic(err)
+			}
+		},
+		"copied without a length": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.CopyN(w, strings.NewReader(long), 30000) },
+		"a redirect":              func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/y?z", http.StatusSeeOther) },
 		"too large a body": func(w http.ResponseWriter, r *http.Request) {
 			_, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, 1))
 			http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
@@ -210,12 +220,22 @@ func TestAnswersThatNetHTTPGetsWrong(t *testing.T) {
 			r.Method = http.MethodGet
 			_, _ = io.WriteString(w, "abc")
 		}},
+		"more than its length, copied": {"GET", "Content-Length: 3\r\nContent-Type: a/b\r\nDate: now\r\n", "abc", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "3")
+			w.Header().Set("Content-Type", "a/b")
+			_, _ = io.WriteString(w, "abc")
+			if r.URL.Path == "/last" {
+				if n, err := io.CopyN(w, strings.NewReader("def"), 3); n != 0 || !errors.Is(err, http.ErrContentLength) {
+					panic(fmt.Sprintf("%d bytes more were taken: %v", n, err))
+				}
+			}
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			want := "HTTP/1.1 200 OK\r\n" + tc.fields + "\r\n" + tc.content
 			request := tc.method + " / HTTP/1.1\r\n" + host + "\r\n"
-			if got := say(t, serve(t, &http.Server{Handler: tc.handler, ErrorLog: quiet}, true), request, request); got != want+want {
+			if got := say(t, serve(t, &http.Server{Handler: tc.handler, ErrorLog: quiet}, true), request, strings.Replace(request, "/", "/last", 1)); got != want+want {
 				t.Errorf("got %s, want twice %s", shown(got), shown(want))
 			}
 		})

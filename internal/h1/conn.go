@@ -93,11 +93,12 @@ func (c *conn) next(p *parsed, first bool) verdict {
 		begun := c.begin < c.end
 		if begun {
 			c.busy()
-			if v := p.parse(c.buf[c.begin:c.end]); v != incomplete {
-				return v
-			}
-			if reads >= mostReads {
+			v := p.parse(c.buf[c.begin:c.end])
+			if most := c.server.http.MaxHeaderBytes; v == incomplete && reads >= mostReads || v == plain && most > 0 && p.head > most {
 				return other
+			}
+			if v != incomplete {
+				return v
 			}
 		}
 		switch {

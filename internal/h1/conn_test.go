@@ -72,6 +72,17 @@ func TestWhoAnswers(t *testing.T) {
 	}
 }
 
+// A head that is longer than the server allows is net/http's, which refuses it when it is much longer.
+func TestHeadsAreLimited(t *testing.T) {
+	t.Parallel()
+	address := serve(t, &http.Server{MaxHeaderBytes: 1000, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, h1.Ours(w)) })}, true)
+	for size, want := range map[int]string{100: "\r\n\r\ntrue", 2000: "\r\n\r\nfalse", 8000: "431 Request Header Fields Too Large"} {
+		if got := say(t, address, "GET / HTTP/1.1\r\n"+host+"X: "+strings.Repeat("x", size)+"\r\n\r\n"); !strings.HasSuffix(got, want) {
+			t.Errorf("%d bytes: %q", size, got)
+		}
+	}
+}
+
 // A client that goes ends the context of its request; one that sends its next request does not, and nothing of that is lost.
 func TestClientGoes(t *testing.T) {
 	t.Parallel()

@@ -228,6 +228,27 @@ func (w *response) Write(p []byte) (int, error) {
 // WriteString implements io.StringWriter.
 func (w *response) WriteString(s string) (int, error) { return w.Write([]byte(s)) }
 
+// ReadFrom implements io.ReaderFrom: what has a length is left to the connection, which may have the system copy a file.
+func (w *response) ReadFrom(src io.Reader) (int64, error) {
+	if w.out != nil && w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	direct, ok := w.conn.rwc.(io.ReaderFrom)
+	limited, known := src.(*io.LimitedReader)
+	if !ok || !known || w.out == nil || w.hijacked || w.sniff && w.written == 0 || w.method == http.MethodHead || !hasContent(w.status) || limited.N > w.declared-w.written {
+		return io.Copy(struct{ io.Writer }{w}, src)
+	}
+	if err := w.FlushError(); err != nil {
+		return 0, err
+	}
+	n, err := direct.ReadFrom(src)
+	w.written += n
+	if err != nil {
+		w.fail(err)
+	}
+	return n, err //nolint:wrapcheck // as it came
+}
+
 // commit completes the head, and writes the content that was kept. Next is what comes right behind it; done tells that there is nothing more.
 func (w *response) commit(next []byte, done bool) {
 	w.committed = true
@@ -290,10 +311,15 @@ func (w *response) write(p []byte) {
 	if w.err != nil || len(p) == 0 {
 		return
 	}
-	if _, w.err = w.conn.rwc.Write(p); w.err != nil {
-		w.last = true
-		w.context.cancel() // there is nobody to answer
+	if _, err := w.conn.rwc.Write(p); err != nil {
+		w.fail(err)
 	}
+}
+
+// fail notes that nothing can be written any more.
+func (w *response) fail(err error) {
+	w.err, w.last = err, true
+	w.context.cancel() // there is nobody to answer
 }
 
 // Flush implements http.Flusher.

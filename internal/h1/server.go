@@ -2,7 +2,6 @@ package h1
 
 import (
 	"context"
-	"errors"
 	"log"
 	"net"
 	"net/http"
@@ -141,10 +140,9 @@ func (s *Server) look() {
 
 // Shutdown stops accepting connections, closes those that wait for a request, and returns when all others have ended, or ctx has: then with its error.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.down.Store(true)
-	err := s.http.Shutdown(ctx)
 	ended := make(chan struct{})
 	s.mu.Lock()
+	s.down.Store(true)
 	s.ended = ended
 	for c := range s.conns {
 		if c.since.Load() != 0 {
@@ -153,11 +151,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.look()
 	s.mu.Unlock()
+	err := s.http.Shutdown(ctx)
 	select {
 	case <-ended:
 		return err //nolint:wrapcheck // as it came
 	case <-ctx.Done():
-		return errors.Join(err, ctx.Err())
+		return ctx.Err() //nolint:wrapcheck // as it came
 	}
 }
 
