@@ -55,7 +55,7 @@ func (c *conn) serve() {
 	for first := true; ; first = false {
 		var p parsed
 		switch c.next(&p, first) {
-		case plain:
+		case whole:
 		case other:
 			c.handOver()
 			return
@@ -94,7 +94,7 @@ func (c *conn) next(p *parsed, first bool) verdict {
 		if begun {
 			c.busy()
 			v := p.parse(c.buf[c.begin:c.end])
-			if most := c.server.http.MaxHeaderBytes; v == incomplete && reads >= mostReads || v == plain && most > 0 && p.head > most {
+			if most := c.server.http.MaxHeaderBytes; v == incomplete && reads >= mostReads || v == whole && most > 0 && p.head > most {
 				return other
 			}
 			if v != incomplete {
@@ -130,11 +130,10 @@ func (c *conn) limitRead(t time.Time) {
 
 // tidy has what was read begin where the buffer does, which has its usual size while nothing is in it.
 func (c *conn) tidy() {
-	if c.begin == c.end && len(c.buf) != usualBytes {
+	c.end = copy(c.buf, c.buf[c.begin:c.end])
+	if c.begin = 0; c.end == 0 && len(c.buf) != usualBytes {
 		c.buf = make([]byte, usualBytes)
 	}
-	c.end = copy(c.buf, c.buf[c.begin:c.end])
-	c.begin = 0
 }
 
 // makeRoom makes room for more of a request. There is some: a request that fills the largest buffer is not incomplete.

@@ -60,10 +60,11 @@ func TestWhoAnswers(t *testing.T) {
 	t.Parallel()
 	address := serve(t, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, h1.Ours(w)) })}, true)
 	post := "POST / HTTP/1.1\r\n" + host + "Content-Length: 2\r\nContent-Type: application/json\r\n\r\n{}"
+	long := "POST / HTTP/1.1\r\n" + host + "Content-Length: 10000\r\n\r\n" + strings.Repeat("x", 10000) // for which the buffer grows, and shrinks again
 	c := dial(t, address)
 	in := bufio.NewReader(c)
 	for i, tc := range []struct{ request, want string }{
-		{get, "true"}, {post, "true"}, {"\r\n" + post, "true"}, {"GET /a%20b?c HTTP/1.1\r\n" + host + "Connection: keep-alive\r\n\r\n", "true"},
+		{get, "true"}, {post, "true"}, {long, "true"}, {get, "true"}, {long, "true"}, {long, "true"}, {post, "true"}, {"\r\n" + post, "true"}, {"GET /a%20b?c HTTP/1.1\r\n" + host + "Connection: keep-alive\r\n\r\n", "true"},
 		{"GET / HTTP/1.1\r\n" + host + "Pragma: x\r\n\r\n", "false"}, {get, "false"}, {post, "false"},
 	} {
 		if _, got := ask(t, c, in, tc.request); got != tc.want {

@@ -8,7 +8,7 @@ import (
 // What Parse finds.
 const (
 	Incomplete = incomplete
-	Plain      = plain
+	Plain      = whole
 	Other      = other
 )
 

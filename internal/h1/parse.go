@@ -1,27 +1,23 @@
 package h1
 
 import (
-	"bytes"
 	"net/http"
-	"net/textproto"
 	"net/url"
-	"strconv"
 	"strings"
+
+	"github.com/postonce/poe/internal/plain"
 )
 
-// What a plain request has at most: bytes with its body, and fields.
-const (
-	mostBytes  = 16 << 10
-	mostFields = 64
-)
+// mostBytes is how long a plain request is at most, with its body.
+const mostBytes = 16 << 10
 
 // A verdict is what is at the start of a connection's bytes.
 type verdict uint8
 
 const (
 	incomplete verdict = iota // perhaps a plain request, of which more is to come
-	plain
-	other // for net/http
+	whole                     // a plain request
+	other                     // for net/http
 )
 
 // A parsed request has been read, and the length of what it was read from.
@@ -32,63 +28,37 @@ type parsed struct {
 	head, length         int // bytes of the head, and of all; what is between them is the body
 }
 
-// What may stand where. A name, as a method, is a token (RFC 9110, section 5.6.2); a target has what a path and a query may have (RFC 3986, section 3.3), and an easy
-// path is one that net/url would keep as it is; a host is one without blanks, user or coded bytes.
+// What may stand where. A target has what a path and a query may have (RFC 3986, section 3.3), and an easy path is one that net/url would keep as it is; a host is one
+// without blanks, user or coded bytes.
 var (
-	inName   = set("!#$%&'*+-.^_`|~", alphanumeric)
-	inTarget = set("-._~!$&'()*+,;=:@/?%", alphanumeric)
-	inPath   = set("-_.~$&+,/:;=@", alphanumeric)
-	inHost   = set("-.:[]_", alphanumeric)
-	inMethod = set("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+	inTarget = plain.NewSet("-._~!$&'()*+,;=:@/?%", plain.Alphanumeric)
+	inPath   = plain.NewSet("-_.~$&+,/:;=@", plain.Alphanumeric)
+	inHost   = plain.NewSet("-.:[]_", plain.Alphanumeric)
+	inMethod = plain.NewSet("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 )
-
-const alphanumeric = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-
-func set(of ...string) *[256]bool {
-	var s [256]bool
-	for _, some := range of {
-		for i := range len(some) {
-			s[some[i]] = true
-		}
-	}
-	return &s
-}
-
-// only tells whether s has nothing but what is in a set.
-func only(s string, in *[256]bool) bool {
-	for i := range len(s) {
-		if !in[s[i]] {
-			return false
-		}
-	}
-	return true
-}
 
 // parse reads the request at the start of b.
 func (p *parsed) parse(b []byte) verdict {
-	end := bytes.Index(b, []byte("\r\n\r\n"))
+	line, fields, head, ok := plain.Cut(b)
 	switch {
-	case end >= 0:
+	case ok:
 	case len(b) < mostBytes && (len(b) == 0 || inMethod[b[0]]):
 		return incomplete
 	default:
 		return other
 	}
-	p.head = end + len("\r\n\r\n")
-	text := string(b[:end+len("\r\n")]) // lines, each with its end
-	line, fields, _ := strings.Cut(text, "\r\n")
 	if !p.parseLine(line) {
 		return other
 	}
 	body, ok := p.parseFields(fields)
-	if !ok || body > mostBytes-p.head {
+	if !ok || body > int64(mostBytes-head) {
 		return other
 	}
-	p.length = p.head + body
+	p.head, p.length = head, head+int(body)
 	if len(b) < p.length {
 		return incomplete
 	}
-	return plain
+	return whole
 }
 
 // parseLine reads the request line (RFC 9112, section 3).
@@ -101,14 +71,14 @@ func (p *parsed) parseLine(line string) bool {
 	if p.target, version, ok = strings.Cut(line, " "); !ok || version != "HTTP/1.1" {
 		return false
 	}
-	if p.method == "" || p.method == http.MethodConnect || !only(p.method, inMethod) {
+	if p.method == "" || p.method == http.MethodConnect || !inMethod.Only(p.method) {
 		return false
 	}
-	if !strings.HasPrefix(p.target, "/") || strings.HasPrefix(p.target, "//") || !only(p.target, inTarget) {
+	if !strings.HasPrefix(p.target, "/") || strings.HasPrefix(p.target, "//") || !inTarget.Only(p.target) {
 		return false
 	}
 	path, query, asked := strings.Cut(p.target, "?")
-	if only(path, inPath) && (query != "" || !asked) {
+	if inPath.Only(path) && (query != "" || !asked) {
 		p.url = &url.URL{Path: path, RawQuery: query}
 		return true
 	}
@@ -117,66 +87,32 @@ func (p *parsed) parseLine(line string) bool {
 	return err == nil
 }
 
-// parseFields reads the fields (RFC 9112, section 5), and returns how long the body is.
-func (p *parsed) parseFields(lines string) (body int, ok bool) {
-	p.header = make(http.Header, 8)
-	values := make([]string, 8) // room for one of each
-	length := ""
-	for n := 0; lines != ""; n++ {
-		i := strings.IndexByte(lines, '\r')
-		if n == mostFields || i < 0 || i+1 == len(lines) || lines[i+1] != '\n' {
-			return 0, false
-		}
-		name, value, ok := strings.Cut(lines[:i], ":")
-		lines = lines[i+len("\r\n"):]
-		if !ok || name == "" || !only(name, inName) || !printable(value) {
-			return 0, false
-		}
-		name, value = textproto.CanonicalMIMEHeaderKey(name), textproto.TrimString(value)
+// parseFields reads the fields, and returns how long the body is.
+func (p *parsed) parseFields(lines string) (body int64, ok bool) {
+	p.host = ""
+	sized := false
+	p.header, ok = plain.Fields(lines, func(name, value string) plain.Use {
 		switch name {
 		case "Host":
-			if p.host != "" || value == "" || !only(value, inHost) {
-				return 0, false
+			if p.host != "" || value == "" || !inHost.Only(value) {
+				return plain.Refuse
 			}
 			p.host = value
-			continue // net/http has it in the request, and not among its fields
+			return plain.Leave // net/http has it in the request, and not among its fields
 		case "Content-Length":
-			if length != "" || value == "" {
-				return 0, false
+			known := false
+			if body, known = plain.Length(value); sized || !known {
+				return plain.Refuse
 			}
-			length = value
+			sized = true
 		case "Connection":
 			if !strings.EqualFold(value, "keep-alive") {
-				return 0, false
+				return plain.Refuse
 			}
 		case "Transfer-Encoding", "Upgrade", "Expect", "Trailer", "Pragma":
-			return 0, false
+			return plain.Refuse
 		}
-		if before, ok := p.header[name]; ok {
-			p.header[name] = append(before, value)
-			continue
-		}
-		if len(values) == 0 {
-			values = make([]string, 8)
-		}
-		values[0] = value
-		p.header[name], values = values[:1:1], values[1:]
-	}
-	if length != "" {
-		var err error
-		if body, err = strconv.Atoi(length); err != nil || body < 0 || strconv.Itoa(body) != length {
-			return 0, false
-		}
-	}
-	return body, p.host != ""
-}
-
-// printable tells whether s has only what is seen of ASCII, blanks and tabs.
-func printable(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; (c < ' ' || c > '~') && c != '\t' {
-			return false
-		}
-	}
-	return true
+		return plain.Keep
+	})
+	return body, ok && p.host != ""
 }

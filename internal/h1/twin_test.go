@@ -142,7 +142,7 @@ func requests() [][]string {
 	long := strings.Repeat("x", 20<<10)
 	all := [][]string{
 		{get}, {get + get}, {get, get}, {get + post("", "{}") + get}, {post("", "{}") + "\r\n" + get}, {post("", "{}") + "\r\n\r\n\r\n" + get}, {post("", "{}"), "\r\n", get},
-		{get + "\r\n" + get}, {"\r\n" + get}, {post("", long)}, {post("", long) + get}, {get, post("", long), get}, {post("", "{}")[:40], post("", "{}")[40:]},
+		{get + "\r\n" + get}, {"\r\n" + get}, {post("", long)}, {post("", long) + get}, {post("", long[:9000]), get, post("", long[:12000]) + post("", long[:12000]), get}, {get, post("", long), get}, {post("", "{}")[:40], post("", "{}")[40:]},
 		{post("", "{}"), post("", "{}")[:20], post("", "{}")[20:50], post("", "{}")[50:]}, {post("", "{}") + post("", "{}")[:30], post("", "{}")[30:] + get},
 		{post("", "12345")[:len(post("", "12345"))-3]}, {get[:20]}, {""}, {post("X: "+long+"\r\n", "{}")},
 		{post("Transfer-Encoding: chunked\r\n", "{}")}, {"POST / HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n" + get},
