@@ -64,6 +64,9 @@ func (x *exchange) finalHead() (*http.Response, error) {
 		case twice:
 			return nil, errFramedTwice
 		}
+		if resp := plainAnswer(x.conn.reader); resp != nil {
+			return resp, nil
+		}
 		resp, err := http.ReadResponse(x.conn.reader, nil)
 		switch {
 		case err != nil:
