@@ -49,7 +49,7 @@ func TestAllocations(t *testing.T) {
 	req := post(t, body, func(r *replay.Request) {
 		r.Header = http.Header{"Content-Type": {"application/json"}, "Accept": {"*/*"}, "User-Agent": {"bench"}}
 	})
-	alloctest.Check(t, 2000, alloctest.Limit{Allocs: 18, Bytes: 1800}, func() {
+	alloctest.Check(t, 2000, alloctest.Limit{Allocs: 12, Bytes: 1700}, func() {
 		rec := replay.NewRecorder(replay.RecorderConfig{Spool: spool})
 		defer rec.Release()
 		if proof, err := g.Execute(t.Context(), req, rec); proof != replay.Complete {

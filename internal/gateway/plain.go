@@ -20,8 +20,9 @@ func plainAnswer(in *bufio.Reader) (resp *http.Response) {
 	if status < http.StatusOK || status == http.StatusNoContent || status == http.StatusNotModified {
 		return nil
 	}
+	a := new(answer)
 	length := int64(-1)
-	header, ok := plain.Fields(fields, func(name, value string) plain.Use {
+	header, ok := plain.Fields(fields, &a.values, func(name, value string) plain.Use {
 		switch name {
 		case "Content-Length":
 			n, known := plain.Length(value)
@@ -38,9 +39,16 @@ func plainAnswer(in *bufio.Reader) (resp *http.Response) {
 		return nil
 	}
 	_, _ = in.Discard(head) // it was there
-	return &http.Response{
-		StatusCode: status, ProtoMajor: 1, ProtoMinor: 1, Header: header, ContentLength: length, Body: &content{in: in, left: length},
-	}
+	a.content = content{in: in, left: length}
+	a.response = http.Response{StatusCode: status, ProtoMajor: 1, ProtoMinor: 1, Header: header, ContentLength: length, Body: &a.content}
+	return &a.response
+}
+
+// An answer has what belongs to it in one piece.
+type answer struct {
+	response http.Response
+	content  content
+	values   plain.Room
 }
 
 // plainStatus reads a status line (RFC 9112, section 4); 0: it is not plain.
@@ -74,7 +82,7 @@ func (c *content) Read(p []byte) (int, error) {
 	switch c.left -= int64(n); {
 	case c.left == 0:
 		err = io.EOF
-	case err == io.EOF: //nolint:errorlint // a connection says EOF itself
+	case err == io.EOF:
 		err = io.ErrUnexpectedEOF
 	}
 	return n, err //nolint:wrapcheck // as it came

@@ -23,7 +23,7 @@ func TestAllocations(t *testing.T) {
 	_ = c.SetDeadline(time.Time{})
 	answer := make([]byte, 4096)
 	ask := []byte(request)
-	alloctest.Check(t, 2000, alloctest.Limit{Allocs: 9, Bytes: 2200}, func() {
+	alloctest.Check(t, 2000, alloctest.Limit{Allocs: 7, Bytes: 1900}, func() {
 		if _, err := c.Write(ask); err != nil {
 			t.Fatal(err)
 		}

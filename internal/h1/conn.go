@@ -53,8 +53,8 @@ func (c *conn) serve() {
 		}
 	}()
 	for first := true; ; first = false {
-		var p parsed
-		switch c.next(&p, first) {
+		next, v := c.next(first)
+		switch v {
 		case whole:
 		case other:
 			c.handOver()
@@ -62,7 +62,8 @@ func (c *conn) serve() {
 		default:
 			return
 		}
-		w = c.respond(&p)
+		w = next
+		c.begun(w)
 		c.server.handler.ServeHTTP(w, w.request)
 		w.finish()
 		w.end()
@@ -73,13 +74,13 @@ func (c *conn) serve() {
 	}
 }
 
-// next reads the next request. It is incomplete when none comes any more.
-func (c *conn) next(p *parsed, first bool) verdict {
+// next reads the next request, into what is to answer it. It is incomplete when none comes any more.
+func (c *conn) next(first bool) (w *response, v verdict) {
 	skip := 0
 	if !first {
 		c.idle()
 		if c.server.down.Load() {
-			return incomplete
+			return nil, incomplete
 		}
 		if c.method == http.MethodPost {
 			skip = lineEnds
@@ -93,12 +94,15 @@ func (c *conn) next(p *parsed, first bool) verdict {
 		begun := c.begin < c.end
 		if begun {
 			c.busy()
-			v := p.parse(c.buf[c.begin:c.end])
-			if most := c.server.http.MaxHeaderBytes; v == incomplete && reads >= mostReads || v == whole && most > 0 && p.head > most {
-				return other
+			if w == nil {
+				w = new(response)
+			}
+			v = w.parse(c.buf[c.begin:c.end])
+			if most := c.server.http.MaxHeaderBytes; v == incomplete && reads >= mostReads || v == whole && most > 0 && w.head > most {
+				return nil, other
 			}
 			if v != incomplete {
-				return v
+				return w, v
 			}
 		}
 		switch {
@@ -113,9 +117,9 @@ func (c *conn) next(p *parsed, first bool) verdict {
 		switch {
 		case n > 0 || err == nil:
 		case begun: // the rest is late, or will not come: net/http says what there is to say
-			return other
+			return nil, other
 		default:
-			return incomplete
+			return nil, incomplete
 		}
 	}
 }

@@ -27,7 +27,7 @@ type Parsed struct {
 func Parse(b []byte) (Parsed, verdict) {
 	var p parsed
 	v := p.parse(b)
-	return Parsed{p.method, p.target, p.host, p.url, p.header, p.head, p.length}, v
+	return Parsed{p.method, p.target, p.host, &p.url, p.header, p.head, p.length}, v
 }
 
 // Ours tells whether a response is one of this package.

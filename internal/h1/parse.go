@@ -23,8 +23,9 @@ const (
 // A parsed request has been read, and the length of what it was read from.
 type parsed struct {
 	method, target, host string
-	url                  *url.URL
+	url                  url.URL
 	header               http.Header
+	values               plain.Room
 	head, length         int // bytes of the head, and of all; what is between them is the body
 }
 
@@ -79,19 +80,22 @@ func (p *parsed) parseLine(line string) bool {
 	}
 	path, query, asked := strings.Cut(p.target, "?")
 	if inPath.Only(path) && (query != "" || !asked) {
-		p.url = &url.URL{Path: path, RawQuery: query}
+		p.url = url.URL{Path: path, RawQuery: query}
 		return true
 	}
-	var err error
-	p.url, err = url.ParseRequestURI(p.target)
-	return err == nil
+	u, err := url.ParseRequestURI(p.target)
+	if err != nil {
+		return false
+	}
+	p.url = *u
+	return true
 }
 
 // parseFields reads the fields, and returns how long the body is.
 func (p *parsed) parseFields(lines string) (body int64, ok bool) {
 	p.host = ""
 	sized := false
-	p.header, ok = plain.Fields(lines, func(name, value string) plain.Use {
+	p.header, ok = plain.Fields(lines, &p.values, func(name, value string) plain.Use {
 		switch name {
 		case "Host":
 			if p.host != "" || value == "" || !inHost.Only(value) {
@@ -100,11 +104,11 @@ func (p *parsed) parseFields(lines string) (body int64, ok bool) {
 			p.host = value
 			return plain.Leave // net/http has it in the request, and not among its fields
 		case "Content-Length":
-			known := false
-			if body, known = plain.Length(value); sized || !known {
+			n, known := plain.Length(value)
+			if sized || !known {
 				return plain.Refuse
 			}
-			sized = true
+			body, sized = n, true
 		case "Connection":
 			if !strings.EqualFold(value, "keep-alive") {
 				return plain.Refuse

@@ -28,14 +28,13 @@ var errOver = errors.New("h1: the request is answered")
 
 // A response is the answer to one request, and what goes with it. It keeps to what net/http says of its writer.
 type response struct {
+	parsed  // as it came: the handler may change the request
 	conn    *conn
 	request *http.Request
 	body    body
 	context requestContext
-	method  string // of the request, as it came
-	length  int    // of the request, in the connection's buffer
 
-	header    http.Header
+	fields    http.Header
 	status    int      // 0: not said
 	declared  int64    // Content-Length; -1: not known
 	written   int64    // bytes of content
@@ -63,29 +62,26 @@ var pool = sync.Pool{New: func() any {
 	return &buffers{wire: make([]byte, 0, gathered), content: make([]byte, 0, undecided)}
 }}
 
-// respond returns what answers a request.
-func (c *conn) respond(p *parsed) *response {
-	w := &response{
-		conn: c, method: p.method, length: p.length, header: make(http.Header, 8), declared: -1, out: pool.Get().(*buffers), //nolint:forcetypeassert // it has nothing else
-		context: requestContext{Context: c.ctx, conn: c},
-	}
-	r := &http.Request{
-		Method: p.method, URL: p.url, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: p.header, Body: http.NoBody,
-		ContentLength: int64(p.length - p.head), Host: p.host, RemoteAddr: c.remote, RequestURI: p.target,
+// begun makes what a request that was parsed is answered with.
+func (c *conn) begun(w *response) {
+	w.conn, w.fields, w.declared, w.out = c, make(http.Header, 8), -1, pool.Get().(*buffers) //nolint:forcetypeassert // it has nothing else
+	w.context = requestContext{Context: c.ctx, conn: c}
+	r := http.Request{
+		Method: w.method, URL: &w.url, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: w.header, Body: http.NoBody,
+		ContentLength: int64(w.length - w.head), Host: w.host, RemoteAddr: c.remote, RequestURI: w.target,
 	}
 	if r.ContentLength > 0 {
-		w.body.rest = c.buf[c.begin+p.head : c.begin+p.length]
+		w.body.rest = c.buf[c.begin+w.head : c.begin+w.length]
 		r.Body = &w.body
 	}
 	w.request = r.WithContext(&w.context)
 	if d := c.server.http.WriteTimeout; d > 0 {
 		_ = w.SetWriteDeadline(time.Now().Add(d)) //nolint:forbidigo // as the connection has it
 	}
-	return w
 }
 
 // Header implements http.ResponseWriter.
-func (w *response) Header() http.Header { return w.header }
+func (w *response) Header() http.Header { return w.fields }
 
 // WriteHeader implements http.ResponseWriter.
 func (w *response) WriteHeader(status int) {
@@ -97,13 +93,13 @@ func (w *response) WriteHeader(status int) {
 		panic(fmt.Sprintf("invalid WriteHeader code %v", status))
 	case status < 200 && status != http.StatusSwitchingProtocols:
 		w.statusLine(status)
-		w.fields(status)
+		w.writeFields(status)
 		w.out.wire = append(w.out.wire, "\r\n"...)
 		w.flush()
 		return
 	}
 	w.status = status
-	if v := first(w.header["Content-Length"]); v != "" {
+	if v := first(w.fields["Content-Length"]); v != "" {
 		n, err := strconv.ParseUint(v, 10, 63)
 		if err == nil {
 			w.declared = int64(n)
@@ -112,11 +108,11 @@ func (w *response) WriteHeader(status int) {
 		}
 	}
 	w.statusLine(status)
-	w.fields(status)
-	if _, ok := w.header["Content-Type"]; !ok {
-		w.sniff = hasContent(status) && first(w.header["Content-Encoding"]) == ""
+	w.writeFields(status)
+	if _, ok := w.fields["Content-Type"]; !ok {
+		w.sniff = hasContent(status) && first(w.fields["Content-Encoding"]) == ""
 	}
-	_, w.dated = w.header["Date"]
+	_, w.dated = w.fields["Date"]
 }
 
 func (w *response) statusLine(status int) {
@@ -128,17 +124,17 @@ func (w *response) statusLine(status int) {
 	w.out.wire = fmt.Appendf(w.out.wire, " status code %d\r\n", status)
 }
 
-// fields writes the handler's fields, in the order of their names, and notes what they say of the message itself.
-func (w *response) fields(status int) {
+// writeFields writes the handler's fields, in the order of their names, and notes what they say of the message itself.
+func (w *response) writeFields(status int) {
 	var room [24]string
 	names := room[:0]
-	for name := range w.header {
+	for name := range w.fields {
 		names = append(names, name)
 	}
 	slices.Sort(names)
 	final := status >= 200 || status == http.StatusSwitchingProtocols
 	for _, name := range names {
-		values := w.header[name]
+		values := w.fields[name]
 		switch name {
 		case "Content-Length":
 			if w.declared < 0 || !hasContent(status) {
@@ -373,13 +369,13 @@ func (w *response) finish() {
 // writeTrailers writes the fields that were declared, and those under http.TrailerPrefix.
 func (w *response) writeTrailers() {
 	t := make(http.Header, len(w.trailers))
-	for name, values := range w.header {
+	for name, values := range w.fields {
 		if rest, ok := strings.CutPrefix(name, http.TrailerPrefix); ok {
 			t[rest] = values
 		}
 	}
 	for _, name := range w.trailers {
-		for _, v := range w.header[name] {
+		for _, v := range w.fields[name] {
 			t.Add(name, v)
 		}
 	}

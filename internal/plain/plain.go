@@ -72,11 +72,13 @@ const (
 // mostFields is how many lines of fields a plain head may have.
 const mostFields = 64
 
+// A Room is where the first values of a header lie.
+type Room [8]string
+
 // Fields reads field lines (RFC 9112, section 5) into a header as net/http has it. Each is shown to use, with its canonical name. The head is not plain where ok is false.
-func Fields(lines string, use func(name, value string) Use) (h http.Header, ok bool) {
-	const each = 8
-	h = make(http.Header, each)
-	values := make([]string, each) // room for one of each
+func Fields(lines string, room *Room, use func(name, value string) Use) (h http.Header, ok bool) {
+	h = make(http.Header, len(room))
+	values := room[:]
 	for n := 0; lines != ""; n++ {
 		i := strings.IndexByte(lines, '\r')
 		if n == mostFields || i < 0 || i+1 == len(lines) || lines[i+1] != '\n' {
@@ -93,13 +95,14 @@ func Fields(lines string, use func(name, value string) Use) (h http.Header, ok b
 			return nil, false
 		case Leave:
 			continue
+		case Keep:
 		}
 		if before, ok := h[name]; ok {
 			h[name] = append(before, value)
 			continue
 		}
 		if len(values) == 0 {
-			values = make([]string, each)
+			values = make([]string, len(room))
 		}
 		values[0] = value
 		h[name], values = values[:1:1], values[1:]
