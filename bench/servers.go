@@ -26,8 +26,9 @@ type server struct {
 	used    []string // POE URIs that were used, for its 405s and outcomes
 }
 
-// What floors are.
+// What floors are, and what is embedded.
 const (
+	around     = "poe.Config with its defaults, ledger in a folder, around the bare application"
 	logOnly    = "no engine: net/http, two writes into a log that are synced in groups"
 	ledgerOnly = "no engine: net/http, a claim and a settlement in poe's ledger"
 )
@@ -37,8 +38,12 @@ func (s *servers) start(ctx context.Context, name string) (*peers.Server, error)
 	switch name {
 	case "bare":
 		return s.host.Role(name, peers.Role{Role: "bare", Behind: "nothing", Settings: "net/http with its defaults"})
+	case "bare-poe-server":
+		return s.host.Role(name, peers.Role{Role: name, Behind: "nothing", Settings: "poe.NewServer with its defaults"})
 	case "embedded", "embedded-used":
-		return s.host.Role(name, peers.Role{Role: "embedded", Settings: "poe.Config with its defaults, ledger in a folder, around the bare application; one processor more for Go's scheduler, as docs/embedding.md says"})
+		return s.host.Role(name, peers.Role{Role: "embedded", Settings: around + "; poe.NewServer and one processor more for Go's scheduler, as docs/embedding.md says"})
+	case "embedded-net-http", "embedded-net-http-used":
+		return s.host.Role(name, peers.Role{Role: "embedded-net-http", Settings: around + "; net/http with its defaults, and one processor more for Go's scheduler"})
 	case "floor-log":
 		return s.host.Role(name, peers.Role{Role: name, Settings: logOnly})
 	case "floor-ledger":

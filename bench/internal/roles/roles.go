@@ -26,16 +26,20 @@ type Config struct {
 // Roles are the servers, by their names. Each serves until ctx ends.
 func Roles() map[string]func(ctx context.Context, cfg Config) error {
 	return map[string]func(context.Context, Config) error{
-		"bare":         bare,
-		"proxy":        proxy,
-		"embedded":     embedded,
-		"floor-log":    floorLog,
-		"floor-ledger": floorLedger,
-		"floor-answer": floorAnswer,
-		"fiber-memory": fiberMemory,
-		"fiber-redis":  fiberRedis,
-		"table":        table,
-		"restate":      restateService,
+		"bare": bare,
+		"bare-poe-server": func(ctx context.Context, cfg Config) error {
+			return serveByPoe(ctx, cfg.Listen, http.HandlerFunc(order))
+		},
+		"proxy":             proxy,
+		"embedded":          func(ctx context.Context, cfg Config) error { return embedded(ctx, cfg, serveByPoe) },
+		"embedded-net-http": func(ctx context.Context, cfg Config) error { return embedded(ctx, cfg, serve) },
+		"floor-log":         floorLog,
+		"floor-ledger":      floorLedger,
+		"floor-answer":      floorAnswer,
+		"fiber-memory":      fiberMemory,
+		"fiber-redis":       fiberRedis,
+		"table":             table,
+		"restate":           restateService,
 	}
 }
 
@@ -80,7 +84,21 @@ func proxy(ctx context.Context, cfg Config) error {
 }
 
 // embedded is a program as docs/embedding.md has it.
-func embedded(ctx context.Context, cfg Config) (err error) {
+// serveByPoe serves as serve does, by poe's server.
+func serveByPoe(ctx context.Context, address string, h http.Handler) error {
+	l, err := net.Listen("tcp", address) //nolint:noctx // loopback
+	if err != nil {
+		return fmt.Errorf("listening: %w", err)
+	}
+	srv := poe.NewServer(&http.Server{Handler: h}) //nolint:gosec // a measurement on loopback
+	context.AfterFunc(ctx, func() { _ = srv.Close() })
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func embedded(ctx context.Context, cfg Config, serve func(ctx context.Context, address string, h http.Handler) error) (err error) {
 	oneMore()
 	gate, err := poe.Open(ctx, poe.Config{Store: "pebble:" + cfg.Behind})
 	if err != nil {
@@ -90,16 +108,7 @@ func embedded(ctx context.Context, cfg Config) (err error) {
 	mux := http.NewServeMux()
 	mux.Handle("/poe/", gate)
 	mux.Handle("/orders", gate.Once(http.HandlerFunc(order)))
-	l, err := net.Listen("tcp", cfg.Listen) //nolint:noctx // loopback
-	if err != nil {
-		return fmt.Errorf("listening: %w", err)
-	}
-	srv := poe.NewServer(&http.Server{Handler: mux}) //nolint:gosec // a measurement on loopback
-	context.AfterFunc(ctx, func() { _ = srv.Close() })
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return serve(ctx, cfg.Listen, mux)
 }
 
 // oneMore has one processor more than there are, as docs/embedding.md says and poe serve does.
