@@ -144,7 +144,7 @@ func (g *Gate) walk(f Filter) (func(ctx context.Context, n int) ([]step, error),
 	}
 	if f.open() {
 		return func(ctx context.Context, n int) ([]step, error) {
-			entries, err := g.store.Agenda(ctx, at, n)
+			entries, err := g.store.Agenda(ctx, at, store.Person, n)
 			steps := make([]step, len(entries))
 			for i, e := range entries {
 				steps[i] = step{e.ID, strconv.FormatInt(e.Due.UnixMilli(), 10) + "." + e.ID.String()}

@@ -61,8 +61,8 @@ type readLedger struct {
 	read int // guarded by mu
 }
 
-func (l *readLedger) Agenda(ctx context.Context, after store.Entry, limit int) ([]store.Entry, error) {
-	page, err := l.Store.Agenda(ctx, after, limit)
+func (l *readLedger) Agenda(ctx context.Context, after store.Entry, due time.Time, limit int) ([]store.Entry, error) {
+	page, err := l.Store.Agenda(ctx, after, due, limit)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.read += len(page)

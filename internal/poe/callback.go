@@ -232,8 +232,7 @@ const maxUndelivered = 10_000
 // UndeliveredCallbacks lists the callbacks that wait for a person. They stand at the end of the agenda, behind all that is due.
 func (g *Gate) UndeliveredCallbacks(ctx context.Context) ([]Undelivered, error) {
 	all := []Undelivered{}
-	at := store.Entry{Due: store.Person.Add(-time.Millisecond)}
-	for page, err := range g.agenda(ctx, at) {
+	for page, err := range g.agenda(ctx, store.Entry{Due: store.Person}, store.Person) {
 		if err != nil {
 			return nil, err
 		}

@@ -18,16 +18,49 @@ func Housekeeping(ctx context.Context, g *Gate) {
 }
 
 // Overdue is Housekeeping with a ledger that may fail.
-func Overdue(ctx context.Context, g *Gate) error { return g.look(ctx, watch{}) }
+func Overdue(ctx context.Context, g *Gate) error {
+	w := g.newWatch()
+	for w.round.under {
+		if err := g.look(ctx, w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Waiting returns how many requests wait for an execution to end.
 func Waiting(g *Gate) int { return int(g.waiting.n.Load()) }
 
 // Sweeping does at once what Run does every minute.
 func Sweeping(ctx context.Context, g *Gate) {
-	if err := errors.Join(g.hasten(ctx), g.sweep(ctx)); err != nil {
+	for g.hasten(); g.ahead.under; {
+		if err := g.hastenSome(ctx); err != nil {
+			panic(err)
+		}
+	}
+	if err := g.sweep(ctx); err != nil {
 		panic(err)
 	}
+}
+
+// AgendaPage is how many entries of the agenda are asked for at a time.
+const AgendaPage = agendaPage
+
+// A House is what Run looks with, a second or a minute at a time.
+type House struct{ w *watch }
+
+// NewHouse returns one that has seen nothing.
+func NewHouse(g *Gate) House { return House{g.newWatch()} }
+
+// Second does what Run does every second.
+func (h House) Second(ctx context.Context) error {
+	return errors.Join(h.w.g.look(ctx, h.w), h.w.g.hastenSome(ctx))
+}
+
+// Minute does what Run does every minute, but for the sweep.
+func (h House) Minute() {
+	h.w.again()
+	h.w.g.hasten()
 }
 
 // WorkOnce does at once all that a worker finds to do.

@@ -43,6 +43,7 @@ type Gate struct {
 	nudged    chan struct{}            // wakes the workers
 	past      chan struct{}            // tells Run that something may be past
 	hastened  time.Time                // the latest that it was since Run has looked for what a clock that was ahead has put off
+	ahead     round                    // through that
 	orphans   orphans
 	trouble   loglimit.Line // that the ledger takes nothing
 	unasked   loglimit.Line // of who asks the application (authorize) and hears neither yes nor no

@@ -134,7 +134,7 @@ func TestCallbackWithoutDoor(t *testing.T) {
 	}
 	b.work()
 	b.work()
-	entries, err := b.store.Agenda(t.Context(), store.Entry{}, 10)
+	entries, err := b.store.Agenda(t.Context(), store.Entry{}, store.Person, 10)
 	if err != nil {
 		t.Fatal(err)
 	}

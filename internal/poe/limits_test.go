@@ -95,7 +95,7 @@ func TestLongTargetCompensated(t *testing.T) {
 	if !strings.HasPrefix(res.Header.Get("POE-State"), "unknown") {
 		t.Errorf("%d %s", res.StatusCode, res.Header.Get("POE-State"))
 	}
-	if due, err := b.store.Agenda(t.Context(), store.Entry{}, 10); err != nil || len(due) != 2 || due[1].Due.Equal(store.Person) {
+	if due, err := b.store.Agenda(t.Context(), store.Entry{}, store.Person, 10); err != nil || len(due) != 2 || due[1].Due.Equal(store.Person) {
 		t.Errorf("%d on the agenda, %v; want it and what takes it back", len(due), err)
 	}
 	b.advance(10 * time.Minute)

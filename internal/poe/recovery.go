@@ -21,19 +21,30 @@ const (
 	agendaPage    = 1024
 )
 
+// latest is when the last is due that is not left to a person.
+var latest = store.Person.Add(-time.Millisecond)
+
 // Recover settles what an earlier process left running, and has what a clock that was ahead has put off done now. Call it before the first request. In a
 // ledger that belongs to one process whatever runs has lost its owner; in a shared one only what is overdue.
 func (g *Gate) Recover(ctx context.Context) error {
 	due := g.now()
 	if g.store.Exclusive() {
-		due = store.Person.Add(-time.Millisecond)
+		due = latest
 	}
-	n, err := g.overdue(ctx, due, watch{})
-	if err != nil {
-		return fmt.Errorf("recovering: %w", err)
+	n, w := 0, g.newWatch()
+	for page, err := range g.agenda(ctx, store.Entry{}, due) {
+		settled := 0
+		if err == nil {
+			settled, err = w.settle(ctx, page, due)
+		}
+		if n += settled; err != nil {
+			return fmt.Errorf("recovering: %w", err)
+		}
 	}
-	if err := g.hastenFrom(ctx, g.now().Add(g.longestWait(store.Request))); err != nil {
-		return fmt.Errorf("recovering: %w", err)
+	for g.ahead.begin(g.now().Add(g.longestWait(store.Request))); g.ahead.under; {
+		if err := g.hastenSome(ctx); err != nil {
+			return fmt.Errorf("recovering: %w", err)
+		}
 	}
 	if n > 0 {
 		g.log.Warn().Int("actions", n).Msg("actions were running when an earlier process ended: their outcome is unknown, or they are unused where surely nothing was sent")
@@ -47,21 +58,22 @@ func (g *Gate) Run(ctx context.Context) error {
 	look, sweep := time.NewTicker(time.Second), time.NewTicker(time.Minute)
 	defer look.Stop()
 	defer sweep.Stop()
-	seen := watch{}
+	w := g.newWatch()
 	g.forget(ctx) // one that is restarted often would never come to it
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-look.C:
-			if err := g.look(ctx, seen); err != nil && ctx.Err() == nil {
+			if err := g.look(ctx, w); err != nil && ctx.Err() == nil {
 				g.log.Error().Err(err).Msg("looking for abandoned actions")
 			}
-		case <-sweep.C:
-			clear(seen)
-			if err := g.hasten(ctx); err != nil && ctx.Err() == nil {
+			if err := g.hastenSome(ctx); err != nil && ctx.Err() == nil {
 				g.log.Error().Err(err).Msg("looking for what a wrong clock has put off")
 			}
+		case <-sweep.C:
+			w.again()
+			g.hasten()
 			g.forget(ctx)
 		case <-g.past:
 			g.forget(ctx)
@@ -70,14 +82,13 @@ func (g *Gate) Run(ctx context.Context) error {
 }
 
 // look does what is due every second.
-func (g *Gate) look(ctx context.Context, seen watch) error {
+func (g *Gate) look(ctx context.Context, w *watch) error {
 	now := g.now()
 	if !g.hastened.IsZero() && now.After(g.hastened) { // hasten comes by too seldom to see a clock that is ahead for some seconds
 		g.hastened = now
 	}
 	g.releaseOrphans(ctx)
-	_, err := g.overdue(ctx, now, seen)
-	return err
+	return w.look(ctx, now)
 }
 
 // forget sweeps, and says so if it could not.
@@ -87,69 +98,128 @@ func (g *Gate) forget(ctx context.Context) {
 	}
 }
 
-// A watch remembers what on the agenda waits for a worker, so that it is not looked up again each time. It is forgotten now and then.
-type watch map[store.ID]struct{}
+// A round goes through the agenda a page at a time, and goes on where it stopped.
+type round struct {
+	under bool        // it is under way
+	at    store.Entry // what it has come to
+}
 
-// overdue settles what is under way, due, and not alive in this process. It returns how many it settled. What waits for a
-// worker is left to it, and stands on the same agenda: w keeps it from hiding what comes after it.
-func (g *Gate) overdue(ctx context.Context, due time.Time, w watch) (int, error) {
-	total := 0
-	for ids, err := range g.upTo(ctx, due) {
+// begin begins a round with what is due then.
+func (r *round) begin(due time.Time) { r.under, r.at = true, store.Entry{Due: due} }
+
+// past says that page is done. The round ends with the last one.
+func (r *round) past(page []store.Entry) {
+	if r.under, r.at = len(page) == agendaPage, (store.Entry{}); r.under {
+		r.at = page[len(page)-1]
+	}
+}
+
+// A watch is how far Run has looked for what has lost its owner. That is under way, so it stands on the agenda long before it is due, and is found in the second in
+// which it is. What could not be settled then is found by a round, which a minute begins, through all that is due: among the many that wait for a worker, and are
+// none of its business, a page each second.
+type watch struct {
+	g     *Gate
+	until time.Time                // what was due by then has been looked at
+	alive map[store.Entry]struct{} // what is at work for longer than its time, and looked at until it is not
+	round round
+}
+
+// newWatch returns one that has seen nothing.
+func (g *Gate) newWatch() *watch {
+	w := &watch{g: g, until: g.now(), alive: map[store.Entry]struct{}{}}
+	w.again()
+	return w
+}
+
+// again begins a round, unless one is under way.
+func (w *watch) again() {
+	if !w.round.under {
+		w.round.begin(time.Time{})
+	}
+}
+
+// look settles what has lost its owner since the last look, and what a page of the round finds.
+func (w *watch) look(ctx context.Context, now time.Time) error {
+	var ended []store.Entry
+	for e := range w.alive {
+		if w.g.flights.of(e.ID) == nil {
+			ended = append(ended, e)
+		}
+	}
+	if _, err := w.settle(ctx, ended, now); err != nil {
+		return err
+	}
+	for _, e := range ended {
+		delete(w.alive, e)
+	}
+	for page, err := range w.g.agenda(ctx, store.Entry{Due: w.until}, now) {
+		if err == nil {
+			_, err = w.settle(ctx, page, now)
+		}
 		if err != nil {
-			return total, err
+			return err
 		}
-		ids = slices.DeleteFunc(ids, func(id store.ID) bool { _, seen := w[id]; return seen })
-		marked := make([]bool, len(ids))
-		group, ctx := errgroup.WithContext(ctx)
-		group.SetLimit(recoverAtOnce)
-		for i, id := range ids {
-			group.Go(func() (err error) {
-				if marked[i], err = g.abandon(ctx, id, due); errors.Is(err, store.ErrInvalid) {
-					g.log.Error().Err(err).Stringer("id", id).Msg("settling what was abandoned: it is left as it is")
-					return nil // one that cannot be settled is not in the way of the others
-				}
-				return err
-			})
-		}
-		if err := group.Wait(); err != nil {
-			return total, err
-		}
-		for i, m := range marked {
-			if m {
-				total++
-			} else {
-				w[ids[i]] = struct{}{}
-			}
+		if n := len(page); n > 0 {
+			w.until = page[n-1].Due
 		}
 	}
-	return total, nil
+	w.until = now
+	return w.g.step(ctx, &w.round, now, func(page []store.Entry) error {
+		_, err := w.settle(ctx, page, now)
+		return err
+	})
 }
 
-// upTo reads the agenda page by page, soonest first, as far as it is due by then. What moves meanwhile it may tell twice.
-func (g *Gate) upTo(ctx context.Context, due time.Time) iter.Seq2[[]store.ID, error] {
-	return func(yield func([]store.ID, error) bool) {
-		for page, err := range g.agenda(ctx, store.Entry{}) {
-			n := slices.IndexFunc(page, func(e store.Entry) bool { return e.Due.After(due) })
-			more := n < 0
-			if more {
-				n = len(page)
+// settle settles what of a page is under way, due, and not alive in this process. It returns how many those were.
+func (w *watch) settle(ctx context.Context, page []store.Entry, due time.Time) (n int, err error) {
+	g := w.g
+	marked := make([]bool, len(page))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(recoverAtOnce)
+	for i, e := range page {
+		if g.flights.of(e.ID) != nil {
+			w.alive[e] = struct{}{}
+			continue
+		}
+		group.Go(func() (err error) {
+			if marked[i], err = g.abandon(ctx, e.ID, due); errors.Is(err, store.ErrInvalid) {
+				g.log.Error().Err(err).Stringer("id", e.ID).Msg("settling what was abandoned: it is left as it is")
+				return nil // one that cannot be settled is not in the way of the others
 			}
-			ids := make([]store.ID, n)
-			for i, e := range page[:n] {
-				ids[i] = e.ID
-			}
-			if !yield(ids, err) || !more {
-				return
-			}
+			return err
+		})
+	}
+	err = group.Wait()
+	for _, m := range marked {
+		if m {
+			n++
 		}
 	}
+	return n, err
 }
 
-// agenda reads the agenda after at page by page, soonest first. An error is the last that it tells.
-func (g *Gate) agenda(ctx context.Context, at store.Entry) iter.Seq2[[]store.Entry, error] {
+// step does a page of a round that is under way. After an error the next step does it again.
+func (g *Gate) step(ctx context.Context, r *round, due time.Time, do func(page []store.Entry) error) error {
+	if !r.under {
+		return nil
+	}
+	page, err := g.store.Agenda(ctx, r.at, due, agendaPage)
+	if err != nil {
+		return fmt.Errorf("reading the agenda: %w", err)
+	}
+	if err := do(page); err != nil {
+		return err
+	}
+	r.past(page)
+	return nil
+}
+
+// agenda reads what is on the agenda behind at, and due by then, page by page, soonest first. An error is the last that it tells; what moves meanwhile it may tell
+// twice.
+func (g *Gate) agenda(ctx context.Context, at store.Entry, due time.Time) iter.Seq2[[]store.Entry, error] {
 	return func(yield func([]store.Entry, error) bool) {
 		for {
-			page, err := g.store.Agenda(ctx, at, agendaPage)
+			page, err := g.store.Agenda(ctx, at, due, agendaPage)
 			if err != nil {
 				yield(nil, fmt.Errorf("reading the agenda: %w", err))
 				return
@@ -265,42 +335,31 @@ func (g *Gate) longestWait(k store.Kind) time.Duration {
 	return max(2*time.Hour, g.cfg.Timeout+claimMargin) // Retry-After is honoured up to an hour
 }
 
-// hasten has done now what is due later than it would ever be put off: then the clock was ahead, and has been corrected. It would wait until that time comes,
-// a year perhaps. What is counted from a time that has not come counts from now. Where the clock has been set back, and once in each process, whatever has been
+// hasten begins to have done now what is due later than it would ever be put off: then the clock was ahead, and has been corrected. It would wait until that time
+// comes, a year perhaps. What is counted from a time that has not come counts from now. Where the clock has been set back, and once in each process, whatever has been
 // put off at a time that has not come is looked for as well: by a clock that was ahead by an hour it is due no later than it may be.
-func (g *Gate) hasten(ctx context.Context) error {
-	from := g.now()
-	began := from
-	if !g.hastened.IsZero() && !from.Before(g.hastened) {
-		from = from.Add(g.longestWait(store.Request))
+func (g *Gate) hasten() {
+	now := g.now()
+	switch {
+	case g.hastened.IsZero(), now.Before(g.hastened):
+		g.ahead.begin(now)
+	case !g.ahead.under:
+		g.ahead.begin(now.Add(g.longestWait(store.Request)))
 	}
-	if err := g.hastenFrom(ctx, from); err != nil {
-		return err
-	}
-	g.hastened = began
-	return nil
+	g.hastened = now
 }
 
-// hastenFrom is hasten of what is due after from.
-func (g *Gate) hastenFrom(ctx context.Context, from time.Time) error {
+// hastenSome does a page of what hasten has begun.
+func (g *Gate) hastenSome(ctx context.Context) error {
 	now := g.now()
-	for page, err := range g.agenda(ctx, store.Entry{Due: from}) {
-		if err != nil {
-			return err
-		}
+	return g.step(ctx, &g.ahead, latest, func(page []store.Entry) error {
 		group, ctx := errgroup.WithContext(ctx)
 		group.SetLimit(recoverAtOnce)
 		for _, e := range page {
-			if e.Due.Equal(store.Person) {
-				return group.Wait()
-			}
 			group.Go(func() error { return g.hastenOne(ctx, e, now) })
 		}
-		if err := group.Wait(); err != nil {
-			return err
-		}
-	}
-	return nil
+		return group.Wait()
+	})
 }
 
 // hastenOne is hasten for one action, unless it lives or has moved on.

@@ -85,13 +85,13 @@ func (c *crew) dispatch(ctx context.Context) error {
 // idle reads what is due, soonest first, and neither under way here nor waiting for a slot among the callbacks.
 func (c *crew) idle(ctx context.Context) iter.Seq2[store.ID, error] {
 	return func(yield func(store.ID, error) bool) {
-		for ids, err := range c.g.upTo(ctx, c.g.now()) {
+		for page, err := range c.g.agenda(ctx, store.Entry{}, c.g.now()) {
 			if err != nil {
 				yield(store.ID{}, err)
 				return
 			}
-			for _, id := range ids {
-				if c.g.flights.of(id) == nil && !c.outbox.waits(id) && !yield(id, nil) {
+			for _, e := range page {
+				if c.g.flights.of(e.ID) == nil && !c.outbox.waits(e.ID) && !yield(e.ID, nil) {
 					return
 				}
 			}

@@ -125,9 +125,9 @@ type Ledger interface {
 	// Lookup returns the record under k as of its last durable write, or ErrNotFound.
 	Lookup(ctx context.Context, k Key) (Record, error)
 
-	// Agenda lists, soonest first, at most limit of the actions that have a Due, from after the given entry; the zero Entry is before all. It is a hint:
-	// the record is the truth, and may have moved on.
-	Agenda(ctx context.Context, after Entry, limit int) ([]Entry, error)
+	// Agenda lists, soonest first, at most limit of the actions whose Due is no later than due, from after the given entry; the zero Entry is before all, and
+	// Person is behind all. It is a hint: the record is the truth, and may have moved on.
+	Agenda(ctx context.Context, after Entry, due time.Time, limit int) ([]Entry, error)
 }
 
 // Bodies keeps contents that are too large for a record.

@@ -111,13 +111,13 @@ func (s *Store) Lookup(ctx context.Context, k store.Key) (store.Record, error) {
 }
 
 // Agenda implements store.Ledger.
-func (s *Store) Agenda(ctx context.Context, after store.Entry, limit int) ([]store.Entry, error) {
+func (s *Store) Agenda(ctx context.Context, after store.Entry, due time.Time, limit int) ([]store.Entry, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if err := s.usable(ctx); err != nil {
 		return nil, fmt.Errorf("reading the agenda: %w", err)
 	}
-	return s.entries(func(e store.Entry) bool { return after == store.Entry{} || byDue(e, after) > 0 }, limit), nil
+	return s.entries(func(e store.Entry) bool { return (after == store.Entry{} || byDue(e, after) > 0) && !e.Due.After(due) }, limit), nil
 }
 
 // entries returns at most limit entries of the agenda that keep wants, soonest first.

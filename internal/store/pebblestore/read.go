@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -113,13 +114,14 @@ func readError(err error) error {
 	}
 }
 
-// Agenda implements store.Ledger.
-func (s *Store) Agenda(ctx context.Context, after store.Entry, limit int) ([]store.Entry, error) {
+// Agenda implements store.Ledger. Where it ends is a bound of the iterator: behind it lies what was taken off the agenda before its time, which is most that is
+// executed, and to step over that to the next entry would take as long as all of it.
+func (s *Store) Agenda(ctx context.Context, after store.Entry, due time.Time, limit int) ([]store.Entry, error) {
 	from := []byte{agendaPrefix}
 	if after != (store.Entry{}) {
 		from = append(agendaKey(after.Due, after.ID), 0)
 	}
-	entries, err := scan(ctx, s, span[store.Entry]{from, []byte{agendaPrefix + 1}, agendaEntry}, limit)
+	entries, err := scan(ctx, s, span[store.Entry]{from, appendDueKey(nil, due.UnixMilli()+1), agendaEntry}, limit)
 	if err != nil {
 		return nil, fmt.Errorf("reading the agenda: %w", err)
 	}

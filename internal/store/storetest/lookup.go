@@ -95,9 +95,22 @@ func agendaDue(t *testing.T, k *kit) {
 		{store.Entry{}, 1}, {store.Entry{Due: k.clock()}, 1}, {store.Entry{Due: r.Due.Add(-time.Millisecond), ID: r.ID}, 1}, {store.Entry{Due: r.Due}, 1},
 		{store.Entry{Due: r.Due, ID: r.ID}, 0}, {store.Entry{Due: r.Due.Add(time.Millisecond)}, 0}, {store.Entry{Due: r.Due.Add(time.Hour)}, 0},
 	} {
-		got, err := k.Agenda(t.Context(), tt.after, 10)
+		got, err := k.Agenda(t.Context(), tt.after, store.Person, 10)
 		if err != nil || len(got) != tt.want {
 			t.Errorf("after %v: %v, %v; want %d", tt.after, got, err, tt.want)
+		}
+	}
+	for _, tt := range []struct {
+		after store.Entry
+		due   time.Time
+		want  int
+	}{
+		{store.Entry{}, r.Due, 1}, {store.Entry{}, r.Due.Add(-time.Millisecond), 0}, {store.Entry{}, r.Due.Add(time.Millisecond), 1}, {store.Entry{}, time.Time{}, 0},
+		{store.Entry{Due: r.Due}, r.Due, 1}, {store.Entry{Due: r.Due, ID: r.ID}, r.Due, 0}, {store.Entry{Due: r.Due}, r.Due.Add(-time.Hour), 0},
+	} {
+		got, err := k.Agenda(t.Context(), tt.after, tt.due, 10)
+		if err != nil || len(got) != tt.want {
+			t.Errorf("after %v, due by %s: %v, %v; want %d", tt.after, tt.due, got, err, tt.want)
 		}
 	}
 }
@@ -132,7 +145,7 @@ func agendaPages(t *testing.T, k *kit) {
 	for _, limit := range []int{1, 7, 25, 100} {
 		var got []store.Entry
 		for after := (store.Entry{}); ; after = got[len(got)-1] {
-			page, err := k.Agenda(t.Context(), after, limit)
+			page, err := k.Agenda(t.Context(), after, store.Person, limit)
 			if err != nil || len(page) > limit {
 				t.Fatalf("limit %d: %d entries, %v", limit, len(page), err)
 			}
@@ -144,7 +157,7 @@ func agendaPages(t *testing.T, k *kit) {
 			t.Errorf("in pages of %d: %v, want %v", limit, got, want)
 		}
 	}
-	if got, err := k.Agenda(t.Context(), store.Entry{}, 0); err != nil || len(got) > 0 {
+	if got, err := k.Agenda(t.Context(), store.Entry{}, store.Person, 0); err != nil || len(got) > 0 {
 		t.Errorf("none: %v, %v", got, err)
 	}
 }

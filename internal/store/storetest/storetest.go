@@ -252,7 +252,7 @@ func (k *kit) onAgenda(want ...store.ID) {
 // agenda returns what is on the agenda, soonest first, limit at most.
 func (k *kit) agenda(limit int) (ids []store.ID) {
 	k.t.Helper()
-	entries, err := k.Agenda(k.t.Context(), store.Entry{}, limit)
+	entries, err := k.Agenda(k.t.Context(), store.Entry{}, store.Person, limit)
 	if err != nil {
 		k.t.Fatal(err)
 	}

@@ -140,7 +140,7 @@ func upkeepClosed(t *testing.T, k *kit) {
 		"claim":   func() error { _, err := k.Claim(ctx, k.claim(store.Running)); return err },
 		"advance": func() error { _, err := k.Advance(ctx, r.Term, k.next(r, store.Done), store.Also{}); return err },
 		"lookup":  func() error { _, err := k.Lookup(ctx, store.ByID(r.ID)); return err },
-		"agenda":  func() error { _, err := k.Agenda(ctx, store.Entry{}, 1); return err },
+		"agenda":  func() error { _, err := k.Agenda(ctx, store.Entry{}, store.Person, 1); return err },
 		"put":     func() error { _, err := k.Put(ctx, r.ID, part, bytes.NewReader(nil)); return err },
 		"open":    func() error { _, err := k.Open(ctx, r.ID, part); return err },
 		"discard": func() error { return k.Discard(ctx, r.ID, part) },

@@ -1,0 +1,318 @@
+package core_test
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"slices"
+	"sort"
+	"sync"
+	"testing"
+	"time"
+
+	core "github.com/postonce/poe/internal/poe"
+	"github.com/postonce/poe/internal/store"
+)
+
+// A crowd is a ledger that has many more on its agenda than it was given: one each millisecond from first on. They stay as they are.
+type crowd struct {
+	store.Store
+	first  time.Time
+	n      int
+	record store.Record // what each of them is
+
+	mu           sync.Mutex // guards the rest
+	read, looked int        // how many entries of the agenda were read, and how many of the crowd were looked up
+	fails        error      // of a write; nil: it is done
+}
+
+// at is the entry of one of them.
+func (c *crowd) at(i int) store.Entry {
+	e := store.Entry{Due: c.first.Add(time.Duration(i) * time.Millisecond)}
+	copy(e.ID[:], "crowd")
+	binary.BigEndian.PutUint64(e.ID[8:], uint64(i))
+	return e
+}
+
+func sooner(a, b store.Entry) int {
+	return cmp.Or(a.Due.Compare(b.Due), bytes.Compare(a.ID[:], b.ID[:]))
+}
+
+func (c *crowd) Agenda(ctx context.Context, after store.Entry, due time.Time, limit int) ([]store.Entry, error) {
+	page, err := c.Store.Agenda(ctx, after, due, limit)
+	next := sort.Search(c.n, func(i int) bool { return sooner(c.at(i), after) > 0 })
+	for i := next; i < min(next+limit, c.n) && !c.at(i).Due.After(due); i++ {
+		page = append(page, c.at(i))
+	}
+	slices.SortFunc(page, sooner)
+	page = page[:min(len(page), limit)]
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.read += len(page)
+	return page, err
+}
+
+func (c *crowd) Lookup(ctx context.Context, k store.Key) (store.Record, error) {
+	id, byID := k.ID()
+	if !byID || !bytes.HasPrefix(id[:], []byte("crowd")) {
+		return c.Store.Lookup(ctx, k)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.looked++
+	r := c.record
+	r.ID, r.Due = id, c.at(int(binary.BigEndian.Uint64(id[8:]))).Due
+	return r, nil
+}
+
+func (c *crowd) Advance(ctx context.Context, was store.Term, r store.Record, also store.Also) (store.Record, error) {
+	c.mu.Lock()
+	err := c.fails
+	c.mu.Unlock()
+	if err != nil {
+		return store.Record{}, err
+	}
+	return c.Store.Advance(ctx, was, r, also)
+}
+
+func (c *crowd) failing(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fails = err
+}
+
+// cost returns what was read and looked up since it was asked last.
+func (c *crowd) cost() (read, looked int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	read, looked, c.read, c.looked = c.read, c.looked, 0, 0
+	return read, looked
+}
+
+// accepted is an action that waits for a worker.
+var accepted = store.Record{Kind: store.Request, State: store.Queued, Way: store.Accepted, Door: "key", Route: "default", Method: "POST", Target: "/orders"}
+
+// callbackTo is a callback that has not been sent.
+func callbackTo(host string) store.Record {
+	return store.Record{Kind: store.Callback, State: store.Queued, Door: "callback", Route: "default", Method: "POST", Target: "http://" + host + "/"}
+}
+
+// joined is a change of the configuration by which c is what the gate works on. Nobody is in it yet.
+func (c *crowd) joined(change func(*core.Config)) func(*core.Config) {
+	return func(cfg *core.Config) {
+		change(cfg)
+		c.Store = cfg.Store
+		cfg.Store, cfg.Workers = c, 2
+	}
+}
+
+// gathers puts n on the agenda, from so long after the present.
+func (c *crowd) gathers(b *bench, n int, in time.Duration, r store.Record) {
+	r.Claimed, r.Expires = b.clock(), b.clock().Add(time.Hour)
+	c.first, c.n, c.record = b.clock().Add(in), n, r
+}
+
+func plain(*core.Config) {}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+const (
+	million    = 1_000_000
+	agendaPage = core.AgendaPage
+)
+
+// A look costs what can be done, and not what waits.
+func TestLookCostsNothingOfWhatWaits(t *testing.T) {
+	for name, tc := range map[string]struct {
+		in   time.Duration // the crowd is due
+		what store.Record
+		look func(b *bench) func() error
+	}{
+		"for what lost its owner": {-2 * time.Hour, accepted, func(b *bench) func() error {
+			h := core.NewHouse(b.gate)
+			return func() error { return h.Second(b.t.Context()) }
+		}},
+		"for what a clock has put off": {3 * time.Hour, callbackTo("example.com"), func(b *bench) func() error {
+			h := core.NewHouse(b.gate)
+			h.Minute()
+			return func() error { h.Minute(); return h.Second(b.t.Context()) }
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := &crowd{}
+			b := newBench(t, c.joined(plain))
+			c.gathers(b, million, tc.in, tc.what)
+			look := tc.look(b)
+			c.cost()
+			for n := range 5 {
+				b.advance(time.Second)
+				must(t, look())
+				if read, looked := c.cost(); read > 2*agendaPage || looked > 2*agendaPage {
+					t.Errorf("look %d reads %d entries of the agenda, and looks %d of them up", n+1, read, looked)
+				}
+			}
+		})
+	}
+}
+
+// What has lost its owner is found when it is due, behind all that waits for a worker.
+func TestAbandonedBehindMany(t *testing.T) {
+	c := &crowd{}
+	b := newBench(t, c.joined(plain))
+	u := &upstream{}
+	b.behind(u)
+	i := b.issue("/orders")
+	c.gathers(b, million, -2*time.Hour, accepted)
+	h := core.NewHouse(b.gate)
+	c.failing(store.ErrUnavailable)
+	b.do("POST", i.URI, "apples") // its end cannot be written
+	b.wantState(i.ID, store.Running)
+	b.advance(89 * time.Second)
+	must(t, h.Second(t.Context()))
+	b.wantState(i.ID, store.Running)
+	b.advance(2 * time.Second)
+	if err := h.Second(t.Context()); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("settling it gets %v", err)
+	}
+	c.failing(nil)
+	b.advance(time.Second)
+	must(t, h.Second(t.Context()))
+	b.wantState(i.ID, store.Unknown)
+}
+
+// One that is at work for longer than its time, and then loses its owner, is settled in the second after that.
+func TestAbandonedLate(t *testing.T) {
+	c := &crowd{}
+	b := newBench(t, c.joined(plain))
+	u := &upstream{}
+	b.behind(u)
+	i := b.issue("/orders")
+	end := b.crashed(u, i.URI)
+	c.gathers(b, million, -2*time.Hour, accepted)
+	h := core.NewHouse(b.gate)
+	b.advance(2 * time.Minute)
+	for range 3 {
+		must(t, h.Second(t.Context()))
+		b.wantState(i.ID, store.Running)
+		b.advance(time.Second)
+	}
+	c.failing(store.ErrUnavailable)
+	end()
+	c.failing(nil)
+	b.wantState(i.ID, store.Running)
+	must(t, h.Second(t.Context()))
+	b.wantState(i.ID, store.Unknown)
+}
+
+// What came onto the agenda when its time had been looked at is found by the round, wherever among many it stands.
+func TestAbandonedAndOverlooked(t *testing.T) {
+	const many = 10 * agendaPage
+	c := &crowd{}
+	b := newBench(t, c.joined(plain))
+	u := &upstream{}
+	b.behind(u)
+	i := b.issue("/orders")
+	c.gathers(b, many, 0, accepted)
+	b.advance(time.Minute)
+	h := core.NewHouse(b.gate)
+	for range 20 { // a round from the beginning to the end
+		must(t, h.Second(t.Context()))
+	}
+	c.failing(store.ErrUnavailable)
+	b.do("POST", i.URI, "apples")
+	c.failing(nil)
+	r := b.lookup(i.ID)
+	next := r
+	next.Term, next.Due = store.Term{1}, c.at(many/2).Due
+	if _, err := c.Advance(t.Context(), r.Term, next, store.Also{}); err != nil {
+		t.Fatal(err)
+	}
+	must(t, h.Second(t.Context()))
+	b.wantState(i.ID, store.Running)
+	c.failing(store.ErrUnavailable)
+	for range many/agendaPage + 2 {
+		h.Minute() // one that is under way does not begin again
+		if err := h.Second(t.Context()); err != nil {
+			c.failing(nil) // it is where the page is that was not done
+		}
+	}
+	b.wantState(i.ID, store.Unknown)
+}
+
+// What loses its owner after a clock that was ahead is set right is found when it is due, though that clock had gone further.
+func TestAbandonedAfterAClockThatWasAhead(t *testing.T) {
+	c := &crowd{}
+	b, _, _ := aheadBy(t, 2*time.Hour, c.joined(plain)) // a pause, after which no clock is believed
+	b.behind(&upstream{})
+	c.gathers(b, million, -3*time.Hour, accepted)
+	h := core.NewHouse(b.gate)
+	b.advance(50 * time.Minute)
+	must(t, h.Second(t.Context()))
+	b.advance(-50 * time.Minute)
+	i := b.issue("/orders")
+	c.failing(store.ErrUnavailable)
+	b.do("POST", i.URI, "apples")
+	c.failing(nil)
+	must(t, h.Second(t.Context()))
+	b.wantState(i.ID, store.Running)
+	b.advance(2 * time.Minute)
+	must(t, h.Second(t.Context()))
+	b.wantState(i.ID, store.Unknown)
+}
+
+// What a clock that was ahead has put off is found behind much that is put off as it should be, a page at a time; and when the clock is set back again
+// meanwhile, so is what was passed by then.
+func TestPutOffBehindMany(t *testing.T) {
+	const many = 10 * agendaPage
+	c := &crowd{}
+	b, _, _ := aheadBy(t, 2*time.Hour, c.joined(plain)) // a pause, after which no clock is believed
+	b.behind(&upstream{answer: answers(429, "")})
+	h := core.NewHouse(b.gate)
+	looks := func(n int) {
+		for range n {
+			must(t, h.Second(t.Context()))
+		}
+	}
+	aheadOf := func(by time.Duration, key string) string { // what is to be sent again after a while, as such a clock says
+		b.advance(by)
+		looks(1)
+		id, _ := readState(t, b.do("POST", "/orders", "x", later, "Idempotency-Key: "+key).Header)
+		b.work()
+		b.wantState(id, store.Queued)
+		b.advance(-by)
+		h.Minute()
+		return id
+	}
+	h.Minute()
+	looks(2) // once in each process all is looked at
+	c.gathers(b, many, 10*time.Minute, callbackTo("example.com"))
+	far := aheadOf(50*time.Minute, "k1")
+	c.cost()
+	for range many/agendaPage - 2 {
+		looks(1)
+		h.Minute()
+		if read, looked := c.cost(); read > agendaPage || looked > agendaPage {
+			t.Errorf("a look reads %d, and looks %d of them up", read, looked)
+		}
+	}
+	if !b.lookup(far).Due.After(b.clock()) {
+		t.Error("it stands further ahead than it should")
+	}
+	near := aheadOf(3*time.Minute, "k2")
+	for range many/agendaPage + 2 {
+		looks(1)
+		h.Minute() // one that is under way goes on
+	}
+	for key, id := range map[string]string{"k1": far, "k2": near} {
+		if due := b.lookup(id).Due; due.After(b.clock()) {
+			t.Errorf("%s is due %s, and it is %s", key, due, b.clock())
+		}
+	}
+}
