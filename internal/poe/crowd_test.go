@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 	"sort"
 	"sync"
@@ -144,6 +145,25 @@ func TestLookCostsNothingOfWhatWaits(t *testing.T) {
 			h.Minute()
 			return func() error { h.Minute(); return h.Second(b.t.Context()) }
 		}},
+		"where nobody executes": {-2 * time.Hour, accepted, func(b *bench) func() error {
+			c := core.NewCrew(b.gate)
+			return func() error { return c.Dispatch(b.t.Context(), false) }
+		}},
+		"when there is something new": {-2 * time.Hour, accepted, func(b *bench) func() error {
+			c := core.NewCrew(b.gate)
+			return func() error { return c.Dispatch(b.t.Context(), true) }
+		}},
+		"for callbacks among other work": {-2 * time.Hour, accepted, func(b *bench) func() error {
+			c := core.NewCrew(b.gate)
+			c.Occupy()
+			return func() error { return c.Callbacks(b.t.Context()) }
+		}},
+		"for callbacks among those of one that hangs": {-2 * time.Hour, callbackTo("example.com"), func(b *bench) func() error {
+			c := core.NewCrew(b.gate)
+			c.Occupy()
+			c.Hang("example.com")
+			return func() error { return c.Callbacks(b.t.Context()) }
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := &crowd{}
@@ -154,7 +174,7 @@ func TestLookCostsNothingOfWhatWaits(t *testing.T) {
 			for n := range 5 {
 				b.advance(time.Second)
 				must(t, look())
-				if read, looked := c.cost(); read > 2*agendaPage || looked > 2*agendaPage {
+				if read, looked := c.cost(); read > 9*agendaPage || looked > 9*agendaPage {
 					t.Errorf("look %d reads %d entries of the agenda, and looks %d of them up", n+1, read, looked)
 				}
 			}
@@ -314,5 +334,166 @@ func TestPutOffBehindMany(t *testing.T) {
 		if due := b.lookup(id).Due; due.After(b.clock()) {
 			t.Errorf("%s is due %s, and it is %s", key, due, b.clock())
 		}
+	}
+}
+
+// While all workers are taken a callback is sent when it is due, behind all that waits for them; and one that was due before has its turn.
+func TestCallbackBehindMany(t *testing.T) {
+	const many = 20 * agendaPage
+	h := newHook(t)
+	c := &crowd{}
+	b := callingWith(t, h, c.joined(plain))
+	c.gathers(b, many, -2*time.Hour, accepted)
+	owes := func() { b.do("POST", b.mint("/orders"), "x", "Callback-URL: "+h.URL) }
+	owes()
+	b.advance(time.Second)
+	crew := core.NewCrew(b.gate)
+	crew.Occupy()
+	for n := 0; h.got() == 0; n++ {
+		if n > many/(4*agendaPage) {
+			t.Fatalf("after %d looks it is not sent", n)
+		}
+		must(t, crew.Callbacks(t.Context()))
+		b.advance(time.Second)
+	}
+	for n := range 3 {
+		owes()
+		must(t, crew.Callbacks(t.Context()))
+		if h.got() != n+2 {
+			t.Errorf("told %d times", h.got())
+		}
+		b.advance(time.Second)
+	}
+}
+
+// A receiver that hangs, and to which much is owed, holds up no other one, and is told when it hears again: of each end once.
+func TestCallbackBehindOneThatHangs(t *testing.T) {
+	h := newHook(t)
+	c := &crowd{}
+	b := callingWith(t, h, c.joined(plain))
+	const owed = 3
+	owes := func() { b.do("POST", b.mint("/orders"), "x", "Callback-URL: "+h.URL) }
+	c.gathers(b, 20*agendaPage, -2*time.Hour, callbackTo("hangs.example"))
+	crew := core.NewCrew(b.gate)
+	crew.Occupy()
+	crew.Hang("hangs.example")
+	b.advance(time.Second)
+	owes()
+	must(t, crew.Callbacks(t.Context()))
+	if h.got() != 1 {
+		t.Errorf("told %d times behind one that hangs", h.got())
+	}
+	release := crew.Hang("127.0.0.1")
+	looks := func() { // past all of it, and more
+		for range 12 {
+			b.advance(time.Second)
+			must(t, crew.Callbacks(t.Context()))
+		}
+	}
+	for range owed {
+		owes()
+		looks()
+	}
+	if h.got() != 1 {
+		t.Errorf("told %d times while it hangs", h.got())
+	}
+	release()
+	looks()
+	if h.got() != 1+owed {
+		t.Errorf("told %d times, and %d ends are to be told", h.got(), 1+owed)
+	}
+}
+
+// What nobody executes keeps neither a recovery nor a callback from its turn, though it waits for ever and is never read whole.
+func TestNobodyExecutesMany(t *testing.T) {
+	const many = 20 * agendaPage
+	h := newHook(t)
+	first := callingWith(t, h, plain)
+	c := &crowd{}
+	asked := 0
+	b := callingAs(t, h, first, c.joined(func(cfg *core.Config) {
+		cfg.Routes[0].Recover = func(context.Context, core.Unresolved) (core.Resolution, error) {
+			asked++
+			return core.Resolution{State: core.WasDone}, nil
+		}
+	}))
+	b.of = first
+	b.app = answering(502)
+	i := b.issue("/orders")
+	b.do("POST", i.URI, "apples")
+	b.wantState(i.ID, store.Unknown)
+	c.gathers(b, many, -2*time.Hour, accepted)
+	b.advance(2 * time.Hour)
+	crew := core.NewCrew(b.gate)
+	for n := 0; asked == 0; n++ {
+		if n > many/agendaPage+1 {
+			t.Fatalf("after %d looks nobody was asked", n)
+		}
+		must(t, crew.Dispatch(t.Context(), false))
+		b.advance(time.Second)
+	}
+	b.wantState(i.ID, store.Done)
+	b.app = nil
+	for n, nudged := range []bool{true, false} {
+		b.do("POST", b.mint("/orders"), "x", "Callback-URL: "+h.URL)
+		must(t, crew.Dispatch(t.Context(), nudged))
+		if h.got() != n+1 {
+			t.Errorf("told %d times", h.got())
+		}
+	}
+}
+
+// Who is nudged begins what is new at once. What was written long after its time was taken, of which the nudge came too early or never, is begun by the next look.
+func TestNudged(t *testing.T) {
+	b := newBench(t, nil)
+	b.deferred()
+	crew := core.NewCrew(b.gate)
+	accept := func() string {
+		id, _ := readState(t, b.do("POST", "/orders", "x", later, fmt.Sprintf("Idempotency-Key: %d", b.executed.Load())).Header)
+		return id
+	}
+	must(t, crew.Dispatch(t.Context(), false))
+	for range 3 {
+		id := accept()
+		b.advance(time.Minute)
+		must(t, crew.Dispatch(t.Context(), true))
+		b.wantState(id, store.Done)
+	}
+	id := accept()
+	r := b.lookup(id)
+	next := r
+	next.Term, next.Due = store.Term{1}, b.clock().Add(-10*time.Second)
+	if _, err := b.store.Advance(t.Context(), r.Term, next, store.Also{}); err != nil {
+		t.Fatal(err)
+	}
+	must(t, crew.Dispatch(t.Context(), true))
+	b.wantState(id, store.Queued)
+	must(t, crew.Dispatch(t.Context(), false))
+	b.wantState(id, store.Done)
+}
+
+// So it is with what is to be done, and with callbacks.
+func TestDueAfterAClockThatWasAhead(t *testing.T) {
+	h := newHook(t)
+	c := &crowd{}
+	b, _, _ := aheadBy(t, 2*time.Hour, c.joined(func(cfg *core.Config) {
+		cfg.Callbacks = hookSender(t, h, cfg.Clock)
+		cfg.Routes = []core.Route{{Name: "default", Match: "POST *", Doors: []string{"poe", "key", "async", "callback"}}}
+	}))
+	b.behind(&upstream{})
+	nudged, taken := core.NewCrew(b.gate), core.NewCrew(b.gate)
+	taken.Occupy()
+	b.advance(50 * time.Minute)
+	must(t, nudged.Dispatch(t.Context(), true))
+	must(t, taken.Callbacks(t.Context()))
+	b.advance(-50 * time.Minute)
+	id, _ := readState(t, b.do("POST", "/orders", "x", later, "Idempotency-Key: k").Header)
+	must(t, nudged.Dispatch(t.Context(), true))
+	b.wantState(id, store.Done)
+	c.gathers(b, million, -3*time.Hour, accepted)
+	b.do("POST", b.mint("/orders"), "x", "Callback-URL: "+h.URL)
+	must(t, taken.Callbacks(t.Context()))
+	if h.got() != 1 {
+		t.Errorf("told %d times", h.got())
 	}
 }

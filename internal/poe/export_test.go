@@ -63,6 +63,38 @@ func (h House) Minute() {
 	h.w.g.hasten()
 }
 
+// A Crew is what Work works with, a look at a time.
+type Crew struct{ c *crew }
+
+// NewCrew returns one of which nobody is at work.
+func NewCrew(g *Gate) Crew { return Crew{g.newCrew()} }
+
+// Dispatch begins what is due, and waits until it is done.
+func (c Crew) Dispatch(ctx context.Context, nudged bool) error {
+	defer c.c.workers.Wait()
+	return c.c.dispatch(ctx, nudged)
+}
+
+// Occupy takes all slots.
+func (c Crew) Occupy() {
+	for range cap(c.c.slots) {
+		c.c.slots <- struct{}{}
+	}
+}
+
+// Callbacks begins the deliveries that are due while all slots are taken, and waits until they are done.
+func (c Crew) Callbacks(ctx context.Context) error {
+	defer c.c.workers.Wait()
+	return c.c.callbacks(ctx)
+}
+
+// Hang has so many deliveries to host under way, for ever or until release is called, and no room for others to wait in.
+func (c Crew) Hang(host string) (release func()) {
+	o := c.c.outbox
+	o.room, o.atOnce, o.calling[host] = 0, callsPerHost, callsPerHost
+	return func() { o.room, o.atOnce, o.calling[host] = callsWaiting, 0, 0 }
+}
+
 // WorkOnce does at once all that a worker finds to do.
 func WorkOnce(ctx context.Context, g *Gate) { workOnce(ctx, g.newCrew()) }
 
@@ -74,10 +106,12 @@ func WorkOnceCrowded(ctx context.Context, g *Gate, room int) {
 }
 
 func workOnce(ctx context.Context, c *crew) {
-	if err := c.dispatch(ctx); err != nil {
-		panic(err)
+	for more := true; more; more = c.waiting.under {
+		if err := c.dispatch(ctx, false); err != nil {
+			panic(err)
+		}
+		c.workers.Wait()
 	}
-	c.workers.Wait()
 }
 
 // OutcomePath is the address of an action's outcome.
