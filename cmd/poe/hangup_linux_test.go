@@ -20,7 +20,7 @@ func TestPostAfterAHangup(t *testing.T) {
 	defer s.Close()
 	var said bytes.Buffer
 	code := run(t.Context(), terminal{in: strings.NewReader(""), out: &said, err: &said}, []string{"post", s.URL + "/orders?poe=T"})
-	want := "poe: error: interrupted: no answer came, and nobody here knows whether it was executed\n" +
+	want := "poe: error: interrupted: it was sent, and nobody here knows whether it was executed; there was no answer yet\n" +
 		"poe: hint: go on later, with the same data: poe post '" + s.URL + "/orders?poe=T'\n"
 	if code != exitError || said.String() != want {
 		t.Errorf("exit code %d, and it said:\n%s", code, &said)

@@ -153,6 +153,8 @@ func (p *progress) failed(err error) error {
 		hint = "try again when the server is there"
 	case !p.known:
 		return err
+	case errors.Is(err, client.ErrNothingSent):
+		hint = "once that is mended, go on with the same data: " + goOn
 	case errors.Is(err, client.ErrOtherRequest):
 		hint = "see what was done with " + see + "; for something else, get a new POE URI"
 	case errors.Is(err, client.ErrTooLarge):

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -108,6 +109,34 @@ func TestPostFailureNamesURI(t *testing.T) {
 			want := "poe: hint: " + strings.ReplaceAll(tc.hint, "URI", s.URL+"/orders?poe=TOKEN") + "\n"
 			if code != exitError || !strings.HasSuffix(said.String(), want) {
 				t.Errorf("exit code %d, and it said:\n%swant at its end:\n%s", code, &said, want)
+			}
+		})
+	}
+}
+
+// A person at a terminal must read why there is no connection, and whether anything was sent.
+func TestPostSaysWhyThereIsNoConnection(t *testing.T) {
+	closed := httptest.NewServer(http.NotFoundHandler())
+	closed.Close()
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	untrusted := httptest.NewUnstartedServer(http.NotFoundHandler())
+	untrusted.Config.ErrorLog = log.New(io.Discard, "", 0)
+	untrusted.StartTLS()
+	defer untrusted.Close()
+	for name, tc := range map[string]struct{ uri, says string }{
+		"nobody listens": {closed.URL + "/orders?poe=T", "error: the time is over: nothing was sent so far; there is no connection (connect: connection refused)\n"},
+		"no TLS there": {
+			strings.Replace(plain.URL, "http:", "https:", 1) + "/orders?poe=T",
+			"error: the time is over: nothing was sent so far; there is no connection (tls: first record does not look like a TLS handshake)\n",
+		},
+		"a certificate that is not trusted": {untrusted.URL + "/orders?poe=T", "hint: once that is mended, go on with the same data: poe post '" + untrusted.URL + "/orders?poe=T'\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var said bytes.Buffer
+			code := run(t.Context(), terminal{in: strings.NewReader(""), out: io.Discard, err: &said}, []string{"post", tc.uri, "--max-time", "300ms"})
+			if code != exitError || !strings.Contains(said.String(), "poe: "+tc.says) {
+				t.Errorf("exit code %d, and it said:\n%swant in it:\n%s", code, &said, tc.says)
 			}
 		})
 	}

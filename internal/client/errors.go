@@ -23,7 +23,7 @@ func (e *UnguardedError) Error() string {
 	if e.Known {
 		return fmt.Sprintf("poe does not answer there any more: the answer to the %s is %d, without POE-State", e.Method, e.Code)
 	}
-	if !e.Sent { // what an earlier POST met is not known here
+	if !e.Sent || away(e.Code) { // what an earlier POST met is not known here, nor what is behind a proxy that says so
 		return fmt.Sprintf("poe does not answer there: the answer to the %s is %d, without POE-State", e.Method, e.Code)
 	}
 	return fmt.Sprintf("this is not guarded by poe: the answer to the %s is %d, without POE-State", e.Method, e.Code)
@@ -42,12 +42,20 @@ func (e *UnguardedError) Hint() string {
 type UnsettledError struct {
 	Sent  bool   // false: no POST was made at all
 	State string // what is known of it since the last POST: unused, running, unknown, done; "": nothing
+	Why   string // what was in the way last: "there is no connection (connect: connection refused)"; "": nothing
 	Last  error  // what went wrong last; nil where an answer came
 	Cause error  // why it ended: context.DeadlineExceeded, context.Canceled
 }
 
-// Error says what is known.
+// Error says what is known, and what was in the way where that does not say it.
 func (e *UnsettledError) Error() string {
+	if e.Why != "" && (e.Last != nil || e.State == "" || e.State == "done") {
+		return e.known() + "; " + e.Why
+	}
+	return e.known()
+}
+
+func (e *UnsettledError) known() string {
 	end := "the time is over"
 	if errors.Is(e.Cause, context.Canceled) {
 		end = "interrupted"
@@ -64,12 +72,15 @@ func (e *UnsettledError) Error() string {
 	case e.State == "done":
 		return end + ": it was executed, but the outcome could not be fetched"
 	default:
-		return end + ": no answer came, and nobody here knows whether it was executed"
+		return end + ": it was sent, and nobody here knows whether it was executed"
 	}
 }
 
 // Unwrap returns why it ended and what went wrong last.
 func (e *UnsettledError) Unwrap() []error { return []error{e.Cause, e.Last} }
+
+// ErrNothingSent says that a POE URI was not used: no connection could be made to send it.
+var ErrNothingSent = errors.New("nothing was sent")
 
 // ErrOtherRequest says that the POE URI was used before, with another body.
 var ErrOtherRequest = errors.New("the POE URI was used before, with another body: what was sent now was not executed, and will not be with it")

@@ -15,7 +15,7 @@ import (
 
 // A Notice is told before something is repeated.
 type Notice struct {
-	Why     string        // "the connection was lost"
+	Why     string        // "there is no connection (connect: connection refused)"
 	What    string        // "trying the same URI again"
 	Wait    time.Duration // how long until then
 	Attempt int           // the number of the attempt to come, from 2
@@ -50,7 +50,7 @@ func (c *Client) Post(ctx context.Context, r PostRequest) (Answer, error) {
 			return v.answer, v.err
 		}
 		if ctx.Err() != nil || v.why != "" && p.wait(ctx, v) != nil {
-			return Answer{}, &UnsettledError{Sent: p.sent, State: p.state, Last: v.err, Cause: context.Cause(ctx)}
+			return Answer{}, &UnsettledError{Sent: p.sent, State: p.state, Why: v.why, Last: v.err, Cause: context.Cause(ctx)}
 		}
 		step = v.next
 	}
@@ -311,19 +311,56 @@ func (p *posting) probe(ctx context.Context) verdict {
 func (p *posting) broken(err error, next step) verdict {
 	var certificate *tls.CertificateVerificationError
 	var name *net.DNSError
+	lasting := errors.As(err, &certificate) || errors.As(err, &name) && name.IsNotFound && !p.sent
 	switch {
-	case errors.As(err, &certificate), errors.Is(err, ErrTooLarge):
+	case lasting && !p.sent && p.c.hasToken(p.uri):
+		return end(Answer{}, fmt.Errorf("%w: %w", ErrNothingSent, err))
+	case lasting, errors.Is(err, ErrTooLarge):
 		return end(Answer{}, err)
-	case errors.As(err, &name) && name.IsNotFound && !p.sent:
-		return end(Answer{}, err)
-	case errors.As(err, &name):
-		return verdict{err: err, next: next, why: "the server's name cannot be looked up"}
-	case isDial(err):
-		return verdict{err: err, next: next, why: "there is no connection"}
-	case errors.Is(err, errSlow):
-		return verdict{err: err, next: next, why: "there was no answer in time"}
 	default:
-		return verdict{err: err, next: next, why: "the connection was lost"}
+		return verdict{err: err, next: next, why: why(err)}
+	}
+}
+
+// why says for a person why there was no answer.
+func why(err error) string {
+	var name *net.DNSError
+	connected := !isDial(err)
+	switch {
+	case errors.As(err, &name):
+		return fmt.Sprintf("the server's name cannot be looked up (%s)", name.Err)
+	case errors.Is(err, errSlow) && connected:
+		return "there was no answer in time"
+	case errors.Is(err, errSlow):
+		return "there was no connection in time"
+	case (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) && connected: // the caller's time is over
+		return "there was no answer yet"
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return "there was no connection yet"
+	case connected:
+		return fmt.Sprintf("the connection was lost (%s)", innermost(err))
+	default:
+		return fmt.Sprintf("there is no connection (%s)", undialled(err))
+	}
+}
+
+// undialled returns what a failure to connect says beside the address, which whoever asks knows. That of a proxy it keeps.
+func undialled(err error) string {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Err != nil {
+		err = op.Err
+	}
+	return err.Error()
+}
+
+// innermost returns the first cause of an error.
+func innermost(err error) error {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err
+		}
+		err = inner
 	}
 }
 
