@@ -123,6 +123,16 @@ func EndToEnd(h http.Header) iter.Seq2[string, []string] {
 	}
 }
 
+// DropOfConnection removes from an answer's fields those that belong to one connection.
+func DropOfConnection(h http.Header) {
+	named := connectionNamed(h)
+	for name := range h {
+		if ofConnection(name, named) {
+			delete(h, name)
+		}
+	}
+}
+
 // ofConnection tells whether a field belongs to one connection, where that has named these.
 func ofConnection(name string, named map[string]bool) bool {
 	return hopByHop.has(name) || named != nil && named[textproto.CanonicalMIMEHeaderKey(name)]

@@ -145,7 +145,7 @@ func (r *Recorder) inform(status int) {
 	}
 	h := CopyFields(r.header, 0, r.kept)
 	h.Del("Content-Length") // RFC 9110 section 8.6
-	h.Del("Transfer-Encoding")
+	DropOfConnection(h)     // httputil.ReverseProxy leaves them there
 	r.client.Lock()
 	defer r.client.Unlock()
 	if !r.released.Load() && !r.finished.Load() {

@@ -85,8 +85,13 @@ func TestInterimAnswers(t *testing.T) {
 	h := rec.Header()
 	h.Set("Link", "<a>")
 	h.Set("Content-Length", "5")
+	h.Set("Connection", "keep-alive, X-Hop") // as httputil.ReverseProxy passes them on
+	h.Set("Keep-Alive", "timeout=5")
+	h.Set("X-Hop", "1")
 	rec.WriteHeader(http.StatusEarlyHints)
-	h.Del("Link")
+	for _, name := range []string{"Link", "Connection", "Keep-Alive", "X-Hop"} {
+		h.Del(name)
+	}
 	rec.WriteHeader(http.StatusProcessing)
 	rec.WriteHeader(http.StatusOK)
 	rec.WriteHeader(http.StatusEarlyHints)

@@ -64,6 +64,9 @@ func (p *passage) WriteHeader(status int) {
 	if status < 200 { // httputil.ReverseProxy passes those on without ModifyResponse
 		replay.DropReserved(p.Header())
 	}
+	if status < 200 && status != http.StatusSwitchingProtocols { // which says in them what to
+		replay.DropOfConnection(p.Header())
+	}
 	if p.old {
 		if status < 200 && status != http.StatusSwitchingProtocols {
 			return
