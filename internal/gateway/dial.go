@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"time"
 )
 
 // take returns a connection to the upstream: an idle one that is alive and silent, otherwise a new one.
@@ -11,9 +12,19 @@ func (g *Gateway) take(ctx context.Context) (*conn, error) {
 	if c := g.pool.reuse(); c != nil {
 		return c, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.cfg.DialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, sparing(ctx, g.cfg.DialTimeout))
 	defer cancel()
 	return g.dial(ctx)
+}
+
+// sparing is how long something may take before a request is sent: most, and half of what is left of the time of ctx. What is sent shortly before that is over is
+// unknown.
+func sparing(ctx context.Context, most time.Duration) time.Duration {
+	until, limited := ctx.Deadline()
+	if left := time.Until(until); limited && left > 0 { //nolint:forbidigo // as the context has it
+		return min(most, left/2)
+	}
+	return most // a deadline that has passed was lifted, or ends ctx by itself
 }
 
 func (g *Gateway) dial(ctx context.Context) (*conn, error) {

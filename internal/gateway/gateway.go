@@ -26,7 +26,7 @@ const (
 type Config struct {
 	// Upstream is where the application listens: http or https, and a host. A path, query, fragment or user is refused.
 	Upstream *url.URL
-	// DialTimeout limits connecting, TLS handshake included; 5 s. All else is limited by the context of a request.
+	// DialTimeout limits connecting, TLS handshake included; 5 s, and in Execute half of what is left of its time. All else is limited by the context of a request.
 	DialTimeout time.Duration
 	// IdleTimeout is how long a connection may lie idle and still be used again; 2 s. It should be shorter than the upstream's.
 	IdleTimeout time.Duration

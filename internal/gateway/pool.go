@@ -26,17 +26,14 @@ type pool struct {
 	running bool        // the timer is
 }
 
-// reserve takes a slot, waiting for one no longer than freeWithin, and half the time of ctx: what is sent shortly before that is over is unknown. Its error wraps replay.ErrBusy.
+// reserve takes a slot, waiting for one no longer than freeWithin, and half the time of ctx. Its error wraps replay.ErrBusy.
 func (p *pool) reserve(ctx context.Context) error {
 	select {
 	case p.slots <- struct{}{}:
 		return nil
 	default:
 	}
-	within := freeWithin
-	if until, limited := ctx.Deadline(); limited {
-		within = min(within, time.Until(until)/2) //nolint:forbidigo // as the context has it
-	}
+	within := sparing(ctx, freeWithin)
 	limit := time.NewTimer(within)
 	defer limit.Stop()
 	select {
