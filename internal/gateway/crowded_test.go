@@ -116,12 +116,14 @@ func TestPassingSharesConnections(t *testing.T) {
 	}
 }
 
-// A request whose connection breaks before it is answered waits for another one, and not for ever either.
-func TestNoOtherConnectionFree(t *testing.T) {
+// A request whose connection breaks before it is answered needs another one, and has it before those who have none yet, however many came meanwhile.
+func TestAnotherConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		const most = 4
 		release, broken := make(chan struct{}), make(chan struct{})
+		var tries atomic.Int64
 		g := newGateway(t, "pipe", func(c *gateway.Config) {
-			c.MaxPassing, c.IdleTimeout = 2, time.Hour
+			c.MaxPassing, c.IdleTimeout = most, time.Hour
 			c.Dial = func(context.Context, string, string) (net.Conn, error) {
 				ours, theirs := net.Pipe()
 				go func() {
@@ -131,12 +133,12 @@ func TestNoOtherConnectionFree(t *testing.T) {
 						if err != nil {
 							return
 						}
-						switch r.URL.Path {
-						case "/events":
+						switch {
+						case r.URL.Path == "/events":
 							_, _ = io.WriteString(theirs, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
 							<-release
 							return
-						case "/breaks":
+						case r.URL.Path == "/breaks" && tries.Add(1) == 1:
 							<-broken
 							return
 						default:
@@ -147,29 +149,74 @@ func TestNoOtherConnectionFree(t *testing.T) {
 				return ours, nil
 			}
 		})
-		get := func(path string) (int, time.Duration) {
-			w, begun := httptest.NewRecorder(), time.Now()
-			g.Proxy().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
-			return w.Code, time.Since(begun)
-		}
 		var all sync.WaitGroup
-		events := func() { all.Go(func() { get("/events") }); synctest.Wait() }
-		events()
-		if code, _ := get("/"); code != http.StatusOK { // leaves a connection for the next one
-			t.Fatal(code)
+		get := func(path string) (code *int, took *time.Duration) {
+			code, took = new(int), new(time.Duration)
+			all.Go(func() {
+				w, begun := httptest.NewRecorder(), time.Now()
+				g.Proxy().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+				*code, *took = w.Code, time.Since(begun)
+			})
+			synctest.Wait()
+			return code, took
 		}
-		var code int
-		var took time.Duration
-		all.Go(func() { code, took = get("/breaks") })
-		synctest.Wait()
-		events() // which waits for a connection
+		get("/") // leaves a connection for the next one
+		code, took := get("/breaks")
+		for range most - 1 {
+			get("/events")
+		}
+		get("/events") // which waits
 		close(broken)
 		<-time.After(time.Minute)
-		if synctest.Wait(); code != http.StatusServiceUnavailable || took != 10*time.Second {
-			t.Errorf("%d after %s", code, took)
+		synctest.Wait()
+		if *code != http.StatusOK || *took != 0 || tries.Load() != 2 {
+			t.Errorf("%d after %s, and %d tries", *code, *took, tries.Load())
 		}
 		close(release)
 		all.Wait()
 		g.Close()
 	})
+}
+
+// A websocket has its connection beside those that requests share.
+func TestWebsocketsLeaveRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		g := newGateway(t, "pipe", func(c *gateway.Config) { c.MaxPassing = 1 }, piped(func(c net.Conn, r *http.Request) {
+			if r.Header.Get("Upgrade") == "" {
+				_, _ = io.WriteString(c, ok)
+				return
+			}
+			_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+			<-release
+		}))
+		var all sync.WaitGroup
+		all.Go(func() {
+			ours, theirs := net.Pipe()
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/socket", nil)
+			r.Header.Set("Connection", "Upgrade")
+			r.Header.Set("Upgrade", "websocket")
+			go func() { _, _ = io.Copy(io.Discard, theirs) }()
+			g.Proxy().ServeHTTP(&hijacked{httptest.NewRecorder(), ours}, r)
+		})
+		synctest.Wait()
+		w, begun := httptest.NewRecorder(), time.Now()
+		g.Proxy().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
+		if took := time.Since(begun); w.Code != http.StatusOK || took != 0 {
+			t.Errorf("%d after %s", w.Code, took)
+		}
+		close(release)
+		all.Wait()
+		g.Close()
+	})
+}
+
+// hijacked gives a connection away, as net/http does.
+type hijacked struct {
+	*httptest.ResponseRecorder
+	conn net.Conn
+}
+
+func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return h.conn, bufio.NewReadWriter(bufio.NewReader(h.conn), bufio.NewWriter(h.conn)), nil
 }

@@ -78,7 +78,7 @@ func New(cfg Config) (*Gateway, error) {
 	g.messages.New = func() any { return new(message) }
 	g.copies.New = func() any { return new([copySize]byte) }
 	g.pool = pool{
-		slots:       make(chan struct{}, cfg.MaxConns),
+		slots:       make(slots, cfg.MaxConns),
 		maxIdle:     cfg.MaxIdle,
 		idleTimeout: cfg.IdleTimeout,
 		clock:       cfg.Clock,

@@ -10,11 +10,46 @@ import (
 	"github.com/postonce/poe/internal/replay"
 )
 
+// freeWithin is how long anything waits for a connection, where all are taken.
+const freeWithin = 10 * time.Second
+
+// slots are for who may use a connection at one time. nil: everybody.
+type slots chan struct{}
+
+// reserve takes a slot, waiting for one no longer than freeWithin, and half the time of ctx. Its error wraps replay.ErrBusy.
+func (s slots) reserve(ctx context.Context) error {
+	if s == nil {
+		return nil
+	}
+	select {
+	case s <- struct{}{}:
+		return nil
+	default:
+	}
+	within := sparing(ctx, freeWithin)
+	limit := time.NewTimer(within)
+	defer limit.Stop()
+	select {
+	case s <- struct{}{}:
+		return nil
+	case <-limit.C:
+		return fmt.Errorf("%w: none of %d connections became free within %s", replay.ErrBusy, cap(s), within)
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for one of %d connections: %w (%v)", cap(s), replay.ErrBusy, context.Cause(ctx)) //nolint:errorlint // busy is the answer, not the deadline
+	}
+}
+
+func (s slots) unreserve() {
+	if s != nil {
+		<-s
+	}
+}
+
 // A pool bounds the connections and keeps the idle ones. Whoever has a slot may use one connection, idle or new. A
 // connection is put back before its slot is, so there are never more connections than slots. It owns no goroutine, but a
 // timer while something is idle: an application that serves few connections at a time must not wait for our next request.
 type pool struct {
-	slots       chan struct{}
+	slots
 	maxIdle     int
 	idleTimeout time.Duration
 	clock       func() time.Time
@@ -25,28 +60,6 @@ type pool struct {
 	timer   *time.Timer // of tidy; nil: nothing was idle yet
 	running bool        // the timer is
 }
-
-// reserve takes a slot, waiting for one no longer than freeWithin, and half the time of ctx. Its error wraps replay.ErrBusy.
-func (p *pool) reserve(ctx context.Context) error {
-	select {
-	case p.slots <- struct{}{}:
-		return nil
-	default:
-	}
-	within := sparing(ctx, freeWithin)
-	limit := time.NewTimer(within)
-	defer limit.Stop()
-	select {
-	case p.slots <- struct{}{}:
-		return nil
-	case <-limit.C:
-		return fmt.Errorf("%w: none of %d connections became free within %s", replay.ErrBusy, cap(p.slots), within)
-	case <-ctx.Done():
-		return fmt.Errorf("waiting for one of %d connections: %w (%v)", cap(p.slots), replay.ErrBusy, context.Cause(ctx)) //nolint:errorlint // busy is the answer, not the deadline
-	}
-}
-
-func (p *pool) unreserve() { <-p.slots }
 
 // reuse returns the connection that was idle for the shortest time and is alive and silent, or nil.
 func (p *pool) reuse() *conn {

@@ -3,11 +3,9 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/http/httputil"
 	"net/url"
 	"slices"
@@ -36,40 +34,16 @@ const asking = 64
 func (g *Gateway) newProxies() {
 	passing, asked := g.transport(g.cfg.MaxPassing), g.transport(asking)
 	g.drop = func() { passing.CloseIdleConnections(); asked.CloseIdleConnections() }
-	g.proxy, g.asker = g.newProxy(&crowded{Transport: passing}), g.newProxy(&crowded{Transport: asked})
+	g.proxy, g.asker = g.newProxy(passing), g.newProxy(asked)
 }
 
-// A crowded transport has few connections, for which requests do not wait for ever.
-type crowded struct {
-	*http.Transport
-	passing atomic.Int64 // requests that have a connection, or want one
-}
-
-// freeWithin is how long anything waits for a connection, where all are taken.
-const freeWithin = 10 * time.Second
-
-var errNoneFree = fmt.Errorf("%w: no connection to the upstream became free within %s", replay.ErrBusy, freeWithin)
-
-// RoundTrip implements http.RoundTripper.
-func (t *crowded) RoundTrip(r *http.Request) (*http.Response, error) {
-	if t.passing.Load() <= int64(t.MaxConnsPerHost)/2 || t.MaxConnsPerHost == 0 { // as mostly: nobody can have to wait
-		return t.Transport.RoundTrip(r)
+// newProxy returns what passes on over the connections of t. Requests wait here, and not for t, which would let them wait for ever: who has a slot has a connection, and
+// another one where that breaks, since there are as many as slots.
+func (g *Gateway) newProxy(t *http.Transport) http.Handler {
+	var all slots
+	if t.MaxConnsPerHost > 0 {
+		all = make(slots, t.MaxConnsPerHost)
 	}
-	ctx, cancel := context.WithCancelCause(r.Context())
-	limit := time.AfterFunc(freeWithin, func() { cancel(errNoneFree) })
-	defer limit.Stop()
-	trace := &httptrace.ClientTrace{
-		GetConn: func(string) { limit.Reset(freeWithin) }, // also for another, where one that was idle breaks
-		GotConn: func(httptrace.GotConnInfo) { limit.Stop() },
-	}
-	res, err := t.Transport.RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, trace)))
-	if err != nil && context.Cause(ctx) == errNoneFree { //nolint:errorlint // our own
-		err = errNoneFree
-	}
-	return res, err
-}
-
-func (g *Gateway) newProxy(t *crowded) http.Handler {
 	base := httputil.ReverseProxy{
 		Transport:     t,
 		FlushInterval: -1, // events leave as they come
@@ -89,10 +63,22 @@ func (g *Gateway) newProxy(t *crowded) http.Handler {
 			answerHere(w, r)
 			return
 		}
-		t.passing.Add(1)
-		defer t.passing.Add(-1)
+		if err := all.reserve(r.Context()); err != nil {
+			g.cfg.Error(w, r, err)
+			return
+		}
+		left := false
+		defer func() {
+			if !left {
+				all.unreserve()
+			}
+		}()
 		p := base // a copy, to know w and the request as it came
 		p.ModifyResponse = func(resp *http.Response) error {
+			if resp.StatusCode == http.StatusSwitchingProtocols {
+				left = true // its connection is t's no longer
+				all.unreserve()
+			}
 			keepType(w, resp)
 			dropReserved(resp)
 			return nil
