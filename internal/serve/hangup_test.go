@@ -3,6 +3,7 @@
 package serve_test
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/postonce/poe/internal/serve"
 )
 
 // A SIGHUP that comes while the server starts is heard: unheard it would end the process, and the keys that it is about would stay the old ones.
@@ -86,5 +91,39 @@ func TestEndWhileKeysAreRead(t *testing.T) {
 		}
 	case <-time.After(10 * time.Second):
 		t.Error("it does not end")
+	}
+}
+
+// So it is while a set, or a certificate, is read for the first time.
+func TestEndWhileFilesAreRead(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, use := range map[string]func(*serve.Config){
+		"jwks":     func(c *serve.Config) { c.JWKS = pipe },
+		"tls_cert": func(c *serve.Config) { c.TLSCert, c.TLSKey = pipe, pipe },
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := config(t, "http://127.0.0.1:9")
+			use(&cfg)
+			ctx, stop := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- serve.Run(ctx, cfg, serve.Options{Log: zerolog.Nop()}) }()
+			f, err := os.OpenFile(pipe, os.O_WRONLY, 0) // it waits for who reads
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = f.Close() }()
+			stop()
+			select {
+			case err := <-ended:
+				if err != nil {
+					t.Error(err)
+				}
+			case <-time.After(10 * time.Second):
+				t.Error("it does not end")
+			}
+		})
 	}
 }

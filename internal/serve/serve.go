@@ -77,8 +77,8 @@ func Run(ctx context.Context, cfg Config, opt Options) (err error) {
 	signal.Notify(s.hangup, syscall.SIGHUP) // from the start to the end: unheard, it ends the process
 	defer signal.Stop(s.hangup)
 	// What is read from files that are named, and ports, come before the ledger: a mistake there must not cost a recovery, nor make a new one.
-	if err := errors.Join(s.loadCertificate(), s.loadToken(), s.loadVerifier()); err != nil {
-		return err
+	if err := s.load(ctx); err != nil {
+		return s.started(ctx, err)
 	}
 	public, admin, err := s.listen(ctx)
 	if err != nil {
@@ -93,6 +93,18 @@ func Run(ctx context.Context, cfg Config, opt Options) (err error) {
 		return s.started(ctx, err)
 	}
 	return s.serve(ctx, public, admin)
+}
+
+// load reads the files that are named, no longer than until ctx ends: one may be a pipe that nobody writes to, or lie on a disk that does not answer.
+func (s *server) load(ctx context.Context) error {
+	read := make(chan error, 1)
+	go func() { read <- errors.Join(s.loadCertificate(), s.loadToken(), s.loadVerifier()) }()
+	select {
+	case err := <-read:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // started is err, unless the start was only given up because ctx has ended: nothing was executed yet, and nothing is wrong.
