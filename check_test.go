@@ -27,6 +27,8 @@ func TestMistakesAreToldFirst(t *testing.T) {
 		"a prefix with a query":        {poe.Config{Prefix: "/a?b/"}, `prefix "/a?b/"`},
 		"an encoded prefix":            {poe.Config{Prefix: "/p%6Fe/"}, "percent-encoding"},
 		"a prefix of dots":             {poe.Config{Prefix: "/a/../b/"}, "dot segments"},
+		"a prefix with parentheses":    {poe.Config{Prefix: "/p(o)e/"}, `prefix "/p(o)e/"`},
+		"a prefix with an apostrophe":  {poe.Config{Prefix: "/p'e/"}, `prefix "/p'e/"`},
 		"a prefix with two slashes":    {poe.Config{Prefix: "/a//"}, `prefix "/a//"`},
 		"a public URL with a password": {poe.Config{PublicURL: "https://u:hunter2@example.com"}, "public URL"},
 		"a public URL with a fragment": {poe.Config{PublicURL: "https://example.com#a"}, "public URL"},

@@ -193,8 +193,8 @@ func (c *Config) validate() error {
 	}
 	say(!strings.HasPrefix(c.Prefix, "/") || !strings.HasSuffix(c.Prefix, "/") || len(c.Prefix) < 3 || !validTarget(c.Prefix),
 		"prefix %q must begin and end with a slash and have something between", c.Prefix)
-	say(strings.ContainsAny(c.Prefix, "?%") || cleanPath(c.Prefix) != c.Prefix,
-		"prefix %q must be a path as routers see it, such as /poe/: without a query, percent-encoding, dot segments and //", c.Prefix)
+	say(strings.ContainsAny(c.Prefix, "?%()'") || cleanPath(c.Prefix) != c.Prefix, // html/template writes the last three otherwise, and pages would lead nowhere
+		"prefix %q must be a path as routers see it, such as /poe/: without a query, percent-encoding, parentheses, apostrophes, dot segments and //", c.Prefix)
 	say(!paramName.MatchString(c.Param), "parameter name %q must be a letter followed by letters, digits, dashes or underscores", c.Param)
 	say(c.TTL < time.Second, "ttl %s is under a second", c.TTL)
 	say(c.Retention < time.Second, "retention %s is under a second", c.Retention)
