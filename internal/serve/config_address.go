@@ -42,10 +42,16 @@ func checkOrigin(d *decoder, path, text string) {
 func meet(a, b string) bool {
 	hostA, portA, errA := net.SplitHostPort(a)
 	hostB, portB, errB := net.SplitHostPort(b)
-	if errA != nil || errB != nil || portA != portB || portA == "0" {
+	if errA != nil || errB != nil || number(portA) != number(portB) || number(portA) == 0 {
 		return false
 	}
 	return everywhere(hostA) || everywhere(hostB) || plainHost(hostA) == plainHost(hostB)
+}
+
+// number is a port as the system has it: with zeros before it, as in ":08080", it is the same one. 0: any, or none.
+func number(port string) uint64 {
+	n, _ := strconv.ParseUint(port, 10, 16)
+	return n
 }
 
 // everywhere tells whether a host is that of a listener at all addresses.
@@ -70,7 +76,7 @@ func (c *Config) leadsBack() string {
 	}
 	for _, own := range []struct{ key, address string }{{"listen", c.Listen}, {"admin", c.Admin}} {
 		host, at, err := net.SplitHostPort(own.address)
-		if err != nil || at != port || at == "0" {
+		if err != nil || number(at) != number(port) || number(at) == 0 {
 			continue
 		}
 		if everywhere(host) && loopbackName(to) || plainHost(host) == plainHost(to) {

@@ -288,6 +288,7 @@ func TestMistakesOneByOne(t *testing.T) {
 		{"port", "listen: :99999", `p:2:9: listen: ":99999" is not an address (write :8080 or 127.0.0.1:8080)`},
 		{"same address", "listen: :80\nadmin: :80", `p:3:8: admin: ":80" is what listen has (":80"); they must differ`},
 		{"all addresses, and one of them", "listen: :8081", `p: admin: "127.0.0.1:8081" is what listen has (":8081"); they must differ`},
+		{"one port, in two ways", "listen: :08080\nadmin: 127.0.0.1:8080", `p:3:8: admin: "127.0.0.1:8080" is what listen has (":08080"); they must differ`},
 		{"one address, by two names", "listen: localhost:80\nadmin: 127.0.0.1:80", `p:3:8: admin: "127.0.0.1:80" is what listen has ("localhost:80"); they must differ`},
 		{"open admin", "admin: :8081", `p:2:8: admin: the admin listener at :8081 can be reached from other machines, and no token guards it: listen on 127.0.0.1 (--admin), ` +
 			`or make a token, (umask 077 && head -c 32 /dev/urandom | base64 >admin.token), and name its file with --admin-token-file`},
@@ -386,6 +387,7 @@ func TestUpstream(t *testing.T) {
 		{"poe itself", "upstream: http://localhost\nlisten: :80", `p:1:11: upstream: "http://localhost" is where poe itself listens (listen), and requests would go round in a circle: say where the application is`},
 		{"poe itself at one address", "upstream: http://10.0.0.7:8080\nlisten: 10.0.0.7:8080",
 			`p:1:11: upstream: "http://10.0.0.7:8080" is where poe itself listens (listen), and requests would go round in a circle: say where the application is`},
+		{"poe itself at a port with a zero", "upstream: http://127.0.0.1:08080", `p:1:11: upstream: "http://127.0.0.1:08080" is where poe itself listens (listen), and requests would go round in a circle: say where the application is`},
 		{"poe itself, at no address", "upstream: http://0.0.0.0:8080", `p:1:11: upstream: "http://0.0.0.0:8080" is where poe itself listens (listen), and requests would go round in a circle: say where the application is`},
 		{"poe itself, at no address of IPv6", "upstream: 'http://[::]:8080'", `p:1:11: upstream: "http://[::]:8080" is where poe itself listens (listen), and requests would go round in a circle: say where the application is`},
 		{"poe's admin listener", "upstream: http://127.0.0.1:8081", `p:1:11: upstream: "http://127.0.0.1:8081" is where poe itself listens (admin), and requests would go round in a circle: say where the application is`},
