@@ -39,7 +39,7 @@ type Config struct {
 	// AcceptLost ends Floor.Lost, for ever where a restore has begun it.
 	AcceptLost bool
 
-	// Fatal is called with the reason when the ledger can no longer be trusted, e.g. after a failed fsync. It must end
+	// Fatal is called with the reason when the ledger can no longer be trusted, e.g. after a failed fsync, or cannot be opened. It must end
 	// the process and not return; if it does return, the calling goroutine stops there for ever, nothing is
 	// acknowledged, and calls may hang. The default logs the reason, or prints it where nothing is logged, and exits with status 1,
 	// or 78 (EX_CONFIG) where what is stored is damaged: then to start again does not help.
@@ -71,8 +71,14 @@ func (c Config) withDefaults() Config {
 		c.HighWater = c.HighWaterFile()
 	}
 	if c.usual = c.Fatal == nil; c.usual {
-		log := c.Log
-		c.Fatal = func(reason string) { exit(log, last{reason: reason, status: 1}) }
+		log, opening := c.Log, c.opening
+		c.Fatal = func(reason string) {
+			l := last{words: lastWords, reason: reason, status: 1}
+			if opening.Load() { // it is as it was, or there is none yet
+				l.words = "the ledger cannot be opened"
+			}
+			exit(log, l)
+		}
 	}
 	return c
 }
@@ -100,8 +106,8 @@ const lastWords = "the ledger can no longer be trusted"
 
 // A last is what a process says that ends because of its ledger.
 type last struct {
-	reason, hint string // hint: what to do; "": start again
-	status       int
+	words, reason, hint string // hint: what to do; "": start again
+	status              int
 }
 
 // exit ends the process, and says why on standard error if nothing is logged: nobody should have to guess.
@@ -110,9 +116,9 @@ func exit(log zerolog.Logger, l last) {
 		if e.Str("reason", l.reason); l.hint != "" {
 			e.Str("hint", l.hint)
 		}
-		e.Msg(lastWords)
+		e.Msg(l.words)
 	} else {
-		fmt.Fprintf(os.Stderr, "poe: %s: %s\n", lastWords, l.reason)
+		fmt.Fprintf(os.Stderr, "poe: %s: %s\n", l.words, l.reason)
 		if l.hint != "" {
 			fmt.Fprintf(os.Stderr, "poe: hint: %s\n", l.hint)
 		}
@@ -126,7 +132,7 @@ const exitDamaged = 78
 // damaged is fatal where what is stored is damaged.
 func (c *Config) damaged(reason string) {
 	if c.usual {
-		exit(c.Log, last{reason, c.putBack(), exitDamaged})
+		exit(c.Log, last{lastWords, reason, c.putBack(), exitDamaged})
 	}
 	c.fatal(reason)
 }

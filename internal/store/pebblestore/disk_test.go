@@ -384,7 +384,7 @@ func TestDiskFailsWhileOpening(t *testing.T) {
 			go func() { ended <- fmt.Sprint("it has ended: ", do(c)) }()
 			select {
 			case reason := <-ended:
-				if want := "the ledger cannot be opened, since its disk fails: "; !strings.HasPrefix(reason, want) {
+				if want := "its disk fails: "; !strings.HasPrefix(reason, want) {
 					t.Errorf("it said %q, want %q", reason, want)
 				}
 			case <-time.After(20 * time.Second):

@@ -56,9 +56,9 @@ func (c *Config) upkeepFailed() func(error) {
 		failed++
 		switch opening := c.opening.Load(); {
 		case opening && errors.Is(err, syscall.ENOSPC):
-			c.fatal(fmt.Sprintf("the ledger cannot be opened, since its disk is full: make room on it (%v)", err))
+			c.fatal(fmt.Sprintf("its disk is full: make room on it (%v)", err))
 		case opening && failed >= openingTries && !pebble.IsCorruptionError(err): // of damage who opens it is told by an error
-			c.fatal(fmt.Sprintf("the ledger cannot be opened, since its disk fails: %v", err))
+			c.fatal(fmt.Sprintf("its disk fails: %v", err))
 		}
 		line.Limit(c.Log.Error(), c.Clock()).Err(err).Msg("the ledger's upkeep failed and is tried again")
 		pause := time.NewTimer(upkeepPause)

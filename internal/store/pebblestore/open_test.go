@@ -9,10 +9,12 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/rs/zerolog"
 
 	"github.com/postonce/poe/internal/store"
@@ -28,6 +30,8 @@ func TestMain(m *testing.M) {
 		os.Exit(tryOpen(folder))
 	case "fatal":
 		os.Exit(breakLedger(folder))
+	case "full":
+		os.Exit(makeOnFullDisk(folder))
 	case "read":
 		os.Exit(tryRead(folder))
 	default:
@@ -138,6 +142,28 @@ func breakLedger(folder string) int {
 func TestFatalEndsTheProcess(t *testing.T) {
 	code, printed := other(t, "fatal", t.TempDir())
 	if code != 1 || !strings.Contains(printed, "can no longer be trusted: ") || !strings.Contains(printed, "injected") {
+		t.Errorf("exit code %d, want 1; it printed %q", code, printed)
+	}
+}
+
+// makeOnFullDisk makes a ledger where its list of files has no room.
+func makeOnFullDisk(folder string) int {
+	disk := errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileWrite && strings.Contains(op.Path, "MANIFEST") {
+			return syscall.ENOSPC
+		}
+		return nil
+	}))
+	if _, err := pebblestore.Open(context.Background(), pebblestore.Config{Dir: folder, FS: disk}); err != nil {
+		return 4
+	}
+	return 5
+}
+
+// Nothing is wrong with a ledger that could not be made, or opened: there is none, or it is as it was.
+func TestFatalBeforeItIsOpen(t *testing.T) {
+	code, printed := other(t, "full", t.TempDir())
+	if code != 1 || !strings.HasPrefix(printed, "poe: the ledger cannot be opened: ") || !strings.Contains(printed, "no space left on device") {
 		t.Errorf("exit code %d, want 1; it printed %q", code, printed)
 	}
 }
