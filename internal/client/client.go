@@ -25,6 +25,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -250,11 +251,22 @@ func (c *Client) accept() string {
 // parse reads an absolute http URL and drops its fragment.
 func parse(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+	switch {
+	case errors.As(err, new(url.EscapeError)):
+		return nil, &URLError{Why: "has a percent sign that encodes nothing: such a one is written %25", Given: true}
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
 		return nil, &URLError{Why: "is not a URL that begins with http:// or https://", Given: true}
+	case !validPort(u.Port()):
+		return nil, &URLError{Why: "has no port from 1 to 65535", Given: true}
 	}
 	u.Fragment, u.RawFragment = "", ""
 	return u, nil
+}
+
+// validPort tells whether a port can be dialled; "" is the scheme's.
+func validPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
 }
 
 // URLError says why an address cannot be used. It does not repeat it, since it may hold a token.

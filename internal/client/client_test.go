@@ -268,6 +268,8 @@ func TestPost(t *testing.T) {
 		{name: "no such host after a while", url: poeURI, steps: []reply{running, {err: &net.DNSError{Err: "no such host", IsNotFound: true}}, created}, want: []string{postLine, postLine, postLine},
 			notices: []string{"it is being executed; trying the same URI again (2)", "the server's name cannot be looked up (no such host); trying the same URI again (3)"}, body: "order 1", ok: true},
 		{name: "not a URL", url: "orders", err: "the address is not a URL that begins with http:// or https://"},
+		{name: "a percent sign", url: "https://api.example.com/50%off", err: "the address has a percent sign that encodes nothing: such a one is written %25"},
+		{name: "no such port", url: "https://api.example.com:80800/orders", err: "the address has no port from 1 to 65535"},
 		{name: "too large", url: poeURI, steps: []reply{{code: 200, state: "done", body: strings.Repeat("x", 1025)}}, want: []string{postLine}, err: "the answer is too large: more than 1024 bytes"},
 	}
 	for _, tt := range tests {
