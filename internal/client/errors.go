@@ -42,14 +42,14 @@ func (e *UnguardedError) Hint() string {
 type UnsettledError struct {
 	Sent  bool   // false: no POST was made at all
 	State string // what is known of it since the last POST: unused, running, unknown, done; "": nothing
-	Why   string // what was in the way last: "there is no connection (connect: connection refused)"; "": nothing
+	Why   string // what was in the way last, "there is no connection (connect: connection refused)"; "": nothing beside what is known
 	Last  error  // what went wrong last; nil where an answer came
 	Cause error  // why it ended: context.DeadlineExceeded, context.Canceled
 }
 
-// Error says what is known, and what was in the way where that does not say it.
+// Error says what is known, and what was in the way.
 func (e *UnsettledError) Error() string {
-	if e.Why != "" && (e.Last != nil || e.State == "" || e.State == "done") {
+	if e.Why != "" {
 		return e.known() + "; " + e.Why
 	}
 	return e.known()

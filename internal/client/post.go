@@ -50,7 +50,11 @@ func (c *Client) Post(ctx context.Context, r PostRequest) (Answer, error) {
 			return v.answer, v.err
 		}
 		if ctx.Err() != nil || v.why != "" && p.wait(ctx, v) != nil {
-			return Answer{}, &UnsettledError{Sent: p.sent, State: p.state, Why: v.why, Last: v.err, Cause: context.Cause(ctx)}
+			e := &UnsettledError{Sent: p.sent, State: p.state, Last: v.err, Cause: context.Cause(ctx)}
+			if !v.implied {
+				e.Why = v.why
+			}
+			return Answer{}, e
 		}
 		step = v.next
 	}
@@ -87,6 +91,8 @@ type verdict struct {
 	next   step          // nil: this is the end
 	why    string        // to pause before the next step; "": at once
 	after  time.Duration // what the server asks for
+
+	implied bool // the state of the action says why, too
 }
 
 func end(a Answer, err error) verdict { return verdict{answer: a, err: err} }
@@ -198,7 +204,7 @@ func (p *posting) judge(a Answer) verdict {
 	if a.aboutAnother() {
 		return end(a, ErrOtherRequest)
 	}
-	again := verdict{next: p.post, after: a.retryAfter()}
+	again := verdict{next: p.post, after: a.retryAfter(), implied: true}
 	switch a.State.Name {
 	case "done":
 		if a.Code == http.StatusMethodNotAllowed {
@@ -212,6 +218,9 @@ func (p *posting) judge(a Answer) verdict {
 	case "unknown":
 		if a.Code == http.StatusConflict || a.Code > http.StatusNotImplemented {
 			again.why = "nobody knows yet whether it was executed"
+			if problem, ours := p.c.problem(a); ours && problem.Name() == "ledger-unavailable" { // nobody could be asked
+				again.why, again.implied = unrecorded, false
+			}
 			return again
 		}
 	case "unused":
@@ -246,6 +255,9 @@ func (p *posting) definite(a Answer) verdict {
 	}
 }
 
+// unrecorded is what becomes of requests where the ledger does not answer: nothing, whatever became of them before.
+const unrecorded = "the server cannot keep its records right now"
+
 // unguarded ends with what answered without POE-State. Some of its kind are poe's all the same: a refusal of the token,
 // which is about no action, a ledger that cannot even be asked for the state, and an application that did not say who may see the outcome.
 func (p *posting) unguarded(a Answer, method string) verdict {
@@ -257,7 +269,7 @@ func (p *posting) unguarded(a Answer, method string) verdict {
 	case executed && a.Code == http.StatusServiceUnavailable && problem.Name() == "authorization-unavailable":
 		return verdict{next: p.fetch, why: "the application could not say whether the outcome may be shown", after: a.retryAfter()}
 	case a.Code == http.StatusServiceUnavailable && problem.Name() == "ledger-unavailable" && problem.Retry == "same":
-		return verdict{next: p.post, why: "the server cannot keep its records right now", after: a.retryAfter()}
+		return verdict{next: p.post, why: unrecorded, after: a.retryAfter()}
 	default:
 		return end(a, &ProblemError{Problem: problem, Answer: a, Open: p.open, Done: executed})
 	}
