@@ -3,6 +3,7 @@ package pebblestore
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -67,6 +68,29 @@ func (g *guard) before(s *Store, dir string) error {
 	return nil
 }
 
+// hasFolder wants a folder for the high-water file of a ledger that is to be made: one that is there, or that is made with the ledger's.
+func (g *guard) hasFolder(s *Store, dir string) error {
+	if _, err := s.c.FS.Stat(dir); !gone(err) {
+		return nil
+	}
+	folder := s.c.FS.PathDir(g.high.path)
+	if _, err := s.c.FS.Stat(folder); !gone(err) {
+		return nil // making the file says what is wrong with it
+	}
+	above, errA := filepath.Abs(folder)
+	ledger, errL := filepath.Abs(s.c.Dir)
+	if within, err := filepath.Rel(above, ledger); errors.Join(errA, errL, err) != nil || filepath.IsLocal(within) {
+		return nil
+	}
+	return &store.HintError{
+		Err:  fmt.Errorf("there is no folder for the high-water file %q", g.high.path),
+		What: nameAnother,
+	}
+}
+
+// nameAnother is what to do where the high-water file cannot be written.
+const nameAnother = "name a file that can be written, best on another disk: --high-water FILE"
+
 // String says what a mark says, for people.
 func (m *mark) String() string {
 	return fmt.Sprintf("ledger %s with %d writes, the last one at %s", m.ledger, m.sequence, m.time.Format(time.RFC3339))
@@ -113,7 +137,7 @@ func (g *guard) unknown(s *Store) error {
 		}
 	}
 	if err := g.high.create(s.c.FS, mark{s.meta.identity, s.meta.sequence, s.meta.restored, s.meta.floor, s.fresh.youngest()}); err != nil {
-		return &store.HintError{Err: err, What: "name a file that can be written, best on another disk: --high-water FILE"}
+		return &store.HintError{Err: err, What: nameAnother}
 	}
 	if s.meta.marked {
 		return nil
@@ -130,7 +154,7 @@ func (g *guard) unknown(s *Store) error {
 func (g *guard) begin(s *Store) error {
 	g.s = s
 	if err := g.high.open(s.c.FS); err != nil {
-		return &store.HintError{Err: err, What: "name a file that can be written, best on another disk: --high-water FILE"}
+		return &store.HintError{Err: err, What: nameAnother}
 	}
 	return nil
 }

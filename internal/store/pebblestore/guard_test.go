@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
+	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -390,4 +391,29 @@ func TestHighWaterFailsInTwoLines(t *testing.T) {
 			t.Errorf("it has said %d lines, the first of them %q", len(lines), lines[:min(len(lines), 4)])
 		}
 	})
+}
+
+// A high-water file that has no folder is told before a ledger is made: a server that was started in a wrong folder leaves nothing in it.
+func TestHighWaterWithoutAFolder(t *testing.T) {
+	t.Chdir(t.TempDir())
+	open := func(dir, highWater string) error {
+		s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: dir, HighWater: highWater})
+		if err != nil {
+			return err
+		}
+		return s.Close()
+	}
+	var hint *store.HintError
+	if err := open("ledger", "state/high-water"); !errors.As(err, &hint) || !strings.Contains(hint.What, "--high-water") {
+		t.Errorf("error %v", err)
+	}
+	if left, err := os.ReadDir("."); err != nil || len(left) > 0 {
+		t.Errorf("there is %v (%v)", left, err)
+	}
+	if err := open("poe/ledger", "poe/high-water"); err != nil {
+		t.Errorf("in a folder that is made with the ledger's: %v", err)
+	}
+	if err := open("other", "other/high-water"); err != nil {
+		t.Errorf("in the ledger's own: %v", err)
+	}
 }

@@ -89,6 +89,9 @@ func (s *Store) open() (err error) {
 	if err := s.guard.before(s, dir); err != nil {
 		return err
 	}
+	if err := s.guard.hasFolder(s, dir); err != nil {
+		return err
+	}
 	if err := s.enterFolder(s.c.Dir); err != nil {
 		return err
 	}
