@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"time"
 )
 
@@ -28,19 +29,28 @@ func sparing(ctx context.Context, most time.Duration) time.Duration {
 }
 
 func (g *Gateway) dial(ctx context.Context) (*conn, error) {
+	w := &wire{tls: g.tls != nil}
+	stream, err := g.connect(ctx, func(raw net.Conn) net.Conn { w.Conn = raw; return w })
+	if err != nil {
+		return nil, err
+	}
+	return newConn(w, stream), nil
+}
+
+// connect makes a connection, which on makes of what the system has, and returns what is written to: that, or the TLS on top of it.
+func (g *Gateway) connect(ctx context.Context, on func(net.Conn) net.Conn) (net.Conn, error) {
 	raw, err := g.cfg.Dial(ctx, "tcp", g.address)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", g.address, err)
 	}
-	w := &wire{Conn: raw}
+	c := on(raw)
 	if g.tls == nil {
-		return newConn(w, w), nil
+		return c, nil
 	}
-	w.tls = true
-	t := tls.Client(w, g.tls)
+	t := tls.Client(c, g.tls)
 	if err := t.HandshakeContext(ctx); err != nil {
-		_ = w.Close() // the handshake's error says it all
+		_ = c.Close() // the handshake's error says it all
 		return nil, fmt.Errorf("shaking hands with %s: %w", g.address, err)
 	}
-	return newConn(w, t), nil
+	return t, nil
 }

@@ -45,7 +45,7 @@ func (g *Gateway) newProxy(t *http.Transport) http.Handler {
 		all = make(slots, t.MaxConnsPerHost)
 	}
 	base := httputil.ReverseProxy{
-		Transport:     t,
+		Transport:     overhearing{t},
 		FlushInterval: -1, // events leave as they come
 		BufferPool:    buffers{g},
 		ErrorLog:      g.cfg.ErrorLog,
@@ -107,8 +107,7 @@ func (g *Gateway) transport(most int) *http.Transport {
 	return &http.Transport{
 		Protocols:              http1,
 		DialContext:            g.dialProxy,
-		TLSClientConfig:        g.tls.Clone(), // nil stays nil
-		TLSHandshakeTimeout:    g.cfg.DialTimeout,
+		DialTLSContext:         g.dialProxy,
 		DisableCompression:     true, // bodies stay as they are
 		DisableKeepAlives:      g.cfg.MaxIdle < 0,
 		MaxIdleConns:           max(g.cfg.MaxIdle, 0),
@@ -120,10 +119,14 @@ func (g *Gateway) transport(most int) *http.Transport {
 	}
 }
 
-func (g *Gateway) dialProxy(ctx context.Context, network, address string) (net.Conn, error) {
+func (g *Gateway) dialProxy(ctx context.Context, _, _ string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, g.cfg.DialTimeout)
 	defer cancel()
-	return g.cfg.Dial(ctx, network, address)
+	c, err := g.connect(ctx, func(raw net.Conn) net.Conn { return raw })
+	if err != nil {
+		return nil, err
+	}
+	return &overheard{Conn: c}, nil
 }
 
 // rewrite makes the outgoing request. A Director would let a client strip what it adds, by naming it in Connection.
