@@ -111,6 +111,13 @@ func TestReaders(t *testing.T) {
 			if n, err := r.Read(make([]byte, 1)); n != 0 || err != io.EOF { //nolint:errorlint // io.Reader says EOF itself
 				t.Errorf("Read after WriteTo = %d, %v; want EOF", n, err)
 			}
+			for off, left := range map[int64]int{-1: 0, 0: 10, 60<<10 - 10: 10, 60<<10 - 9: 9, 60 << 10: 0, 60<<10 + 1: 0} {
+				p := make([]byte, 10)
+				n, err := b.ReadAt(p, off)
+				if n != left || (err == nil) != (n == len(p)) || n > 0 && !bytes.Equal(p[:n], content[off:][:n]) {
+					t.Errorf("ReadAt %d gave %x, %v; want %d bytes", off, p[:n], err, left)
+				}
+			}
 			var wg sync.WaitGroup
 			for i := range 16 {
 				wg.Go(func() {
@@ -140,6 +147,50 @@ func TestReaders(t *testing.T) {
 		}
 		wg.Wait()
 	})
+}
+
+// A reader gives what was there when it began, and the failure of whom it writes to.
+func TestWriteTo(t *testing.T) {
+	content, gone := pattern(100), errors.New("gone")
+	for name, memory := range map[string]int64{"memory": 1 << 20, "file": -1} {
+		t.Run(name, func(t *testing.T) {
+			b := spoolOf(t, memory, 1<<20).New()
+			defer b.Release()
+			if _, err := b.Write(content); err != nil {
+				t.Fatal(err)
+			}
+			r, beyond := b.Reader(), b.Reader()
+			if _, err := beyond.Seek(110, io.SeekStart); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.Write(content); err != nil {
+				t.Fatal(err)
+			}
+			var w bytes.Buffer
+			if n, err := r.WriteTo(&w); n != 100 || err != nil || !bytes.Equal(w.Bytes(), content) {
+				t.Errorf("WriteTo = %d, %v, of 100 bytes", n, err)
+			}
+			nobody := writerFunc(func([]byte) (int, error) { t.Error("nothing is written"); return 0, nil })
+			for what, r := range map[string]*replay.Reader{"at its end": r, "beyond it": beyond} {
+				if n, err := r.WriteTo(nobody); n != 0 || err != nil {
+					t.Errorf("WriteTo %s = %d, %v", what, n, err)
+				}
+			}
+			half := writerFunc(func(p []byte) (int, error) { return len(p) / 2, gone })
+			if n, err := b.Reader().WriteTo(half); n != 100 || !errors.Is(err, gone) {
+				t.Errorf("to a writer that fails: %d, %v", n, err)
+			}
+		})
+	}
+	b := spoolOf(t, 1<<20, -1).New()
+	defer b.Release()
+	if _, err := b.Write(content); err != nil {
+		t.Fatal(err)
+	}
+	short := writerFunc(func(p []byte) (int, error) { return len(p) - 1, nil })
+	if n, err := b.Reader().WriteTo(short); n != 99 || !errors.Is(err, io.ErrShortWrite) {
+		t.Errorf("to a writer that does not say that it fails: %d, %v", n, err)
+	}
 }
 
 func TestBytesCannotReachWhatFollows(t *testing.T) {
@@ -223,6 +274,31 @@ func TestDiskFails(t *testing.T) {
 	}
 }
 
+// A file that has become shorter is no content that has: who reads it must not take a part for the whole.
+func TestFileIsCut(t *testing.T) {
+	for name, left := range map[string]int64{"to nothing": 0, "in the middle": 40 << 10} {
+		t.Run(name, func(t *testing.T) {
+			b := spoolOf(t, -1, 1<<20).New()
+			defer b.Release()
+			if _, err := b.Write(pattern(100 << 10)); err != nil {
+				t.Fatal(err)
+			}
+			if err := replay.CutFile(b, left); err != nil {
+				t.Fatal(err)
+			}
+			for how, read := range map[string]func() error{
+				"Read":    func() error { _, err := io.ReadAll(struct{ io.Reader }{b.Reader()}); return err },
+				"ReadAll": func() error { _, err := b.ReadAll(); return err },
+				"WriteTo": func() error { _, err := b.Reader().WriteTo(io.Discard); return err },
+			} {
+				if err := read(); !errors.Is(err, io.ErrUnexpectedEOF) {
+					t.Errorf("%s: %v, want ErrUnexpectedEOF", how, err)
+				}
+			}
+		})
+	}
+}
+
 // A body is released when its last reader has come to its end, and nobody else needs it; not before, and in whichever order.
 func TestLetGo(t *testing.T) {
 	content := pattern(100)
@@ -245,7 +321,11 @@ func TestLetGo(t *testing.T) {
 				if _, err := b.Write(content); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := b.Reader().WriteTo(io.Discard); err != nil { // who is not the last says nothing
+				other := b.Reader()
+				if _, err := other.WriteTo(io.Discard); err != nil { // who is not the last says nothing
+					t.Fatal(err)
+				}
+				if err := other.Close(); err != nil {
 					t.Fatal(err)
 				}
 				r := b.LastReader()
@@ -262,9 +342,20 @@ func TestLetGo(t *testing.T) {
 				holds(!letGoFirst)
 				b.LetGo()
 				holds(false)
+				if n, err := r.WriteTo(io.Discard); name != "closed" && (n != 0 || err != nil) {
+					t.Errorf("at the end of what is released: %d, %v", n, err)
+				}
 			})
 		}
 	}
+	t.Run("of nothing", func(t *testing.T) {
+		b := spoolOf(t, 1<<20, -1).New() // which sees that all is given back
+		b.Expect(100)
+		b.LetGo()
+		if n, err := b.LastReader().WriteTo(io.Discard); n != 0 || err != nil {
+			t.Errorf("%d, %v", n, err)
+		}
+	})
 }
 
 func TestReleaseWhileInUse(t *testing.T) {

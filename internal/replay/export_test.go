@@ -5,6 +5,9 @@ import "unsafe"
 // CloseFile closes the file of a body under it, so that tests see what a failing disk does.
 func CloseFile(b *Body) error { return b.file.Close() }
 
+// CutFile leaves so many bytes of it.
+func CutFile(b *Body, left int64) error { return b.file.Truncate(left) }
+
 // An Index is an index, for tests.
 type Index struct{ of *index[uint16, uint32] }
 

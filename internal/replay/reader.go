@@ -137,10 +137,7 @@ func (b *Body) copyOut(w io.Writer, off, n int64) (int64, error) {
 	var done int64
 	for done < n {
 		m, err := b.ReadAt(buf[:min(n-done, chunk)], off+done)
-		if m == 0 && err != nil {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
+		if err != nil {
 			return done, err
 		}
 		m, err = w.Write(buf[:m])

@@ -157,6 +157,15 @@ func TestSum(t *testing.T) {
 	if sum, n, err := s.Sum(io.MultiReader(bytes.NewReader(long), iotest.ErrReader(broken)), math.MaxInt64); !errors.Is(err, broken) || sum != [32]byte{} || n != int64(len(long)) {
 		t.Errorf("what breaks off: %x of %d bytes, %v", sum, n, err)
 	}
+	if sum, n, err := s.Sum(iotest.TimeoutReader(iotest.OneByteReader(bytes.NewReader(long))), math.MaxInt64); !errors.Is(err, iotest.ErrTimeout) || sum != [32]byte{} || n != 1 {
+		t.Errorf("what breaks off at once, and goes on: %x of %d bytes, %v", sum, n, err)
+	}
+	for _, most := range []int64{0, 3, 70_000} {
+		src := bytes.NewReader(long)
+		if sum, n, err := s.Sum(src, most); sum != sha256.Sum256(long[:most]) || n != most || err != nil || src.Len() != len(long)-int(most) {
+			t.Errorf("at most %d: %x of %d bytes, %v; %d are left", most, sum, n, err, src.Len())
+		}
+	}
 	if memory, disk := s.Usage(); memory != 0 || disk != 0 {
 		t.Errorf("%d bytes of memory and %d of disk are kept", memory, disk)
 	}
