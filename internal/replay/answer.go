@@ -12,7 +12,7 @@ import (
 // An Answer is a complete answer, or the head of one that is passed through.
 type Answer struct {
 	Status  int
-	Header  http.Header // without Trailer; without Content-Length except after HEAD, with 304, and where it is Streamed
+	Header  http.Header // without Trailer; without Content-Length except where it is Streamed
 	Trailer http.Header // nil: none
 	Body    *Body       // nil where it is Streamed; belongs to the recorder
 	Where   store.Where // Inline, Beside, Purged or Streamed: how it should be kept
@@ -84,9 +84,7 @@ func (r *Recorder) Finish() (*Answer, error) {
 		return a, nil
 	}
 	r.sniff(nil)
-	if r.status != http.StatusNotModified {
-		delete(a.Header, "Content-Length")
-	}
+	delete(a.Header, "Content-Length")
 	a.Body, a.Where, a.Digest = r.body, r.where(a.Size), r.body.Digest()
 	r.answer = a
 	return a, nil

@@ -18,7 +18,7 @@ func Send(w http.ResponseWriter, r *http.Request, a *Answer) error {
 	if a.Where == store.Streamed {
 		return errors.Join(ErrIncomplete, errors.New("the content was streamed"))
 	}
-	m := a.message(r)
+	m := a.message()
 	if here, ok := a.Body.Bytes(); ok {
 		m.here = here
 	} else {
@@ -30,13 +30,13 @@ func Send(w http.ResponseWriter, r *http.Request, a *Answer) error {
 // SendHead writes status and fields of an answer whose content follows by other means, as Send would. It is what
 // RecorderConfig.Stream calls.
 func SendHead(w http.ResponseWriter, r *http.Request, a *Answer) {
-	m := a.message(r)
+	m := a.message()
 	m.writeHead(w, r)
 }
 
-func (a *Answer) message(r *http.Request) message {
+func (a *Answer) message() message {
 	m := message{status: a.Status, header: a.Header, trailer: a.Trailer, size: a.Size}
-	if a.Where == store.Streamed || r.Method == http.MethodHead {
+	if a.Where == store.Streamed {
 		m.size = -1
 		if n, err := strconv.ParseInt(a.Header.Get("Content-Length"), 10, 64); err == nil {
 			m.size = n
