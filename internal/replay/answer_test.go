@@ -91,7 +91,8 @@ func TestAnswerIsClean(t *testing.T) {
 		r.Header().Set("Content-Type", "text/plain")
 		r.Header().Set("Trailer", "X-Sum")
 		r.Header().Set(http.TrailerPrefix+"X-Two", "2")
-		_, _ = r.Write([]byte("x")) // Finish tells
+		r.Header().Set(http.TrailerPrefix+"Content-Length", "1") // which none can be
+		_, _ = r.Write([]byte("x"))                              // Finish tells
 		r.Header().Set("X-Sum", "1")
 	})
 	if err != nil {
@@ -150,6 +151,34 @@ func TestHeadBehindAFront(t *testing.T) {
 	}
 }
 
+// Who stands in front may code what is written behind it, and says so beforehand. The type is that of what is written; what the handler has coded itself has none that can be seen.
+func TestTypeBehindAFront(t *testing.T) {
+	for name, tt := range map[string]struct {
+		before []string // of Content-Encoding
+		do     func(h http.Header)
+		want   []string // of Content-Type
+	}{
+		"coded by the front":            {[]string{"gzip"}, func(http.Header) {}, []string{"text/html; charset=utf-8"}},
+		"coded by the handler":          {nil, func(h http.Header) { h.Set("Content-Encoding", "gzip") }, nil},
+		"coded by the handler anew":     {[]string{"gzip"}, func(h http.Header) { h.Set("Content-Encoding", "br") }, nil},
+		"the handler wants it not done": {[]string{"gzip"}, func(h http.Header) { h.Del("Content-Encoding") }, []string{"text/html; charset=utf-8"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			front := http.Header{"Content-Encoding": tt.before}
+			a, err := record(t, replay.RecorderConfig{Before: front}, func(r *replay.Recorder) {
+				tt.do(r.Header())
+				_, _ = r.Write([]byte("<html>")) // Finish tells
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, a.Header["Content-Type"]); diff != "" {
+				t.Errorf("type (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestFinishTwice(t *testing.T) {
 	rec := replay.NewRecorder(replay.RecorderConfig{Spool: spoolOf(t, 0, 0)})
 	defer rec.Release()
@@ -159,6 +188,22 @@ func TestFinishTwice(t *testing.T) {
 	}
 	if second, err := rec.Finish(); second != first || err != nil {
 		t.Errorf("%v, %v; want the same answer", second, err)
+	}
+}
+
+// What cannot be read any more is not kept as less.
+func TestBlobOfWhatIsGone(t *testing.T) {
+	var rec *replay.Recorder
+	a, err := record(t, replay.RecorderConfig{}, func(r *replay.Recorder) {
+		rec = r
+		_, _ = r.Write([]byte("small")) // Finish tells
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec.Release()
+	if b, err := a.Blob(); !errors.Is(err, replay.ErrReleased) {
+		t.Errorf("Blob = %+v, %v; want ErrReleased", b, err)
 	}
 }
 

@@ -137,6 +137,21 @@ func TestFullSpoolStreams(t *testing.T) {
 	}
 }
 
+// The type of an answer that begins to stream is that of what was recorded together with what comes next.
+func TestTypeOfAStream(t *testing.T) {
+	var header http.Header
+	_, err := record(t, replay.RecorderConfig{Spool: spoolOf(t, 1024, -1), Stream: func(a *replay.Answer) (http.ResponseWriter, error) {
+		header = a.Header
+		return nil, nil
+	}}, func(r *replay.Recorder) {
+		_, _ = r.Write([]byte("<ht")) // Finish tells
+		_, _ = r.Write(append([]byte("ml>"), pattern(2048)...))
+	})
+	if diff := cmp.Diff(http.Header{"Content-Type": {"text/html; charset=utf-8"}}, header); diff != "" || err != nil {
+		t.Errorf("fields (-want +got):\n%s%v", diff, err)
+	}
+}
+
 func TestStreamedAnswer(t *testing.T) {
 	gone := errors.New("gone")
 	tests := []struct {
