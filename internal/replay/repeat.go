@@ -105,15 +105,13 @@ func Repeat(w http.ResponseWriter, r *http.Request, s Stored) error {
 		m.here = s.Here
 		return m.send(w, r)
 	}
-	if s.Content == nil && len(s.Here) > 0 {
+	if s.Content == nil {
 		s.Content = bytes.NewReader(s.Here)
 	}
 	if err := rewind(s); err != nil {
 		return err
 	}
-	if s.Size > 0 {
-		m.content = s.Content
-	}
+	m.content = s.Content
 	if bodyAllowed(s.Status) && s.Size > 0 {
 		done, err := m.decodeFor(r, s.Content, s.codings)
 		if err != nil {
@@ -126,12 +124,6 @@ func Repeat(w http.ResponseWriter, r *http.Request, s Stored) error {
 
 // rewind brings the content to its beginning, after a check of its length.
 func rewind(s Stored) error {
-	if s.Content == nil {
-		if s.Size != 0 {
-			return fmt.Errorf("%w: no content of %d bytes", ErrIncomplete, s.Size)
-		}
-		return nil
-	}
 	end, err := s.Content.Seek(0, io.SeekEnd)
 	if err != nil {
 		return fmt.Errorf("%w: measuring it: %w", ErrUnreadable, err)
