@@ -58,7 +58,7 @@ func TestDecodedHasNoStrongValidator(t *testing.T) {
 		h    http.Header
 		want []string // of Etag
 	}{
-		"as usual":       {h: http.Header{"Content-Encoding": {"gzip"}, "Etag": {`"v1"`}, "Content-Md5": {"x"}}, want: []string{`W/"v1"`}},
+		"as usual":       {h: http.Header{"Content-Encoding": {"gzip"}, "Etag": {`"v1"`}, "Content-Md5": {"x"}, "Digest": {"sha-256=x"}}, want: []string{`W/"v1"`}},
 		"in small":       {h: http.Header{"Content-Encoding": {"gzip"}, "etag": {`"v1"`}, "content-md5": {"x"}, "repr-digest": {"sha-256=:x:"}}, want: []string{`W/"v1"`}},
 		"as they are":    {h: http.Header{"content-encoding": {"gzip"}, "ETag": {`"v1"`}, "Content-MD5": {"x"}, "content-digest": {"sha-256=:x:"}}, want: []string{`W/"v1"`}},
 		"weak before":    {h: http.Header{"Content-Encoding": {"gzip"}, "Etag": {`W/"v1"`, `"v2"`}}, want: []string{`W/"v1"`, `W/"v2"`}},

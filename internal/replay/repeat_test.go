@@ -224,6 +224,39 @@ func TestRepeatRefusesShortContent(t *testing.T) {
 	}
 }
 
+// stuck cannot be moved any more after so many times.
+type stuck struct {
+	io.ReadSeeker
+	left int
+}
+
+func (s *stuck) Seek(offset int64, whence int) (int64, error) {
+	if s.left--; s.left < 0 {
+		return 0, errors.New("disk failure")
+	}
+	return s.ReadSeeker.Seek(offset, whence)
+}
+
+// Where it cannot be told whether the content is whole, or not be read from its beginning, nothing is sent of it.
+func TestRepeatRefusesUnreadableContent(t *testing.T) {
+	for moves, name := range []string{"measured", "rewound", "rewound when it could not be decoded"} {
+		t.Run(name, func(t *testing.T) {
+			r, w := request(http.MethodGet), httptest.NewRecorder()
+			if moves == 2 {
+				r.Header.Set("Accept-Encoding", "identity")
+			}
+			w.Code = 0
+			s := replay.Stored{Status: 200, Header: http.Header{"Content-Encoding": {"gzip"}}, Size: 5, Content: &stuck{strings.NewReader("hello"), moves}}
+			if err := replay.Repeat(w, r, s); !errors.Is(err, replay.ErrUnreadable) {
+				t.Errorf("Repeat: %v, want ErrUnreadable", err)
+			}
+			if w.Code != 0 || w.Body.Len() != 0 || len(w.Header()) != 0 {
+				t.Errorf("something was written: %d %v", w.Code, w.Header())
+			}
+		})
+	}
+}
+
 // lying has a length, but does not give all of it.
 type lying struct {
 	io.ReadSeeker
@@ -286,8 +319,9 @@ func TestClientThatLeaves(t *testing.T) {
 func TestRepeatGivesAwayItsOwn(t *testing.T) {
 	content := compressed(t, "gzip", []byte("hello"))
 	s := replay.Stored{
-		Status: 200, Header: http.Header{"X-Order": {"1", "2"}, "Content-Encoding": {"gzip"}, "Etag": {`"a"`}}, Content: bytes.NewReader(content), Size: int64(len(content)),
+		Status: 200, Header: http.Header{"X-Order": {"1", "2"}, "Content-Encoding": {"gzip"}, "Etag": {`"a"`}}, Trailer: http.Header{"Content-Digest": {"sha-256=:AAAA:"}}, Content: bytes.NewReader(content), Size: int64(len(content)),
 	}.Prepared()
+	trailer := s.Trailer.Clone()
 	for _, accept := range []string{"gzip", "identity"} {
 		t.Run(accept, func(t *testing.T) {
 			r := request(http.MethodGet)
@@ -308,6 +342,9 @@ func TestRepeatGivesAwayItsOwn(t *testing.T) {
 					for i := range values {
 						values[i] = "changed"
 					}
+				}
+				if diff := cmp.Diff(trailer, s.Trailer); diff != "" {
+					t.Errorf("trailers that others get too (-want +got):\n%s", diff)
 				}
 			}
 		})
