@@ -68,9 +68,6 @@ func (s *hearsay) tell(pr *httputil.ProxyRequest) {
 
 // clientAddress is an address without its port, or "".
 func clientAddress(remote string) string {
-	host, _, err := net.SplitHostPort(remote)
-	if err != nil {
-		return ""
-	}
+	host, _, _ := net.SplitHostPort(remote)
 	return host
 }

@@ -1,8 +1,11 @@
 package gateway_test
 
 import (
+	"crypto/tls"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,7 +28,8 @@ func TestTrustedProxies(t *testing.T) {
 	const mine = "127.0.0.1|shop.example|http"
 	tests := []struct {
 		name    string
-		remote  string // of the one that is executed; "": 127.0.0.1
+		remote  string // "": 127.0.0.1
+		secure  bool   // whether it came over TLS
 		trusted []string
 		say     http.Header
 		want    string
@@ -34,6 +38,11 @@ func TestTrustedProxies(t *testing.T) {
 		{name: "somebody else is", trusted: []string{"10.0.0.0/8", "::1/128"}, say: said, want: mine},
 		{name: "trusted", trusted: []string{"10.0.0.0/8", "127.0.0.0/8"}, say: said, want: "203.0.113.9, 10.0.0.1, 127.0.0.1|api.example|https"},
 		{name: "trusted, in the form of IPv6", remote: "[::ffff:127.0.0.1]:9", trusted: []string{"127.0.0.1/32"}, say: http.Header{"X-Forwarded-Proto": {"https"}}, want: "::ffff:127.0.0.1|shop.example|https"},
+		{name: "trusted, on this link", remote: "[fe80::1%eth0]:9", trusted: []string{"fe80::/64"}, say: http.Header{"X-Forwarded-Proto": {"https"}}, want: "fe80::1%eth0|shop.example|https"},
+		{name: "trusted, and without TLS in front of it", remote: "127.0.0.1:9", secure: true, trusted: []string{"127.0.0.1/32"}, say: http.Header{"X-Forwarded-Proto": {"HTTP"}}, want: "127.0.0.1|shop.example|http"},
+		{name: "over TLS", remote: "127.0.0.1:9", secure: true, say: http.Header{"X-Forwarded-Proto": {"http"}}, want: "127.0.0.1|shop.example|https"},
+		{name: "of no address", remote: "@", trusted: []string{"0.0.0.0/0", "::/0"}, say: said, want: "|shop.example|http"},
+		{name: "fields without a value", remote: "127.0.0.1:9", trusted: []string{"127.0.0.1/32"}, say: http.Header{"X-Forwarded-For": {}, "X-Forwarded-Host": {}, "X-Forwarded-Proto": {}}, want: mine},
 		{name: "trusted, and says nothing", trusted: []string{"127.0.0.1/32"}, want: mine},
 		{name: "lines in their order", trusted: []string{"127.0.0.1/32"}, say: http.Header{"X-Forwarded-For": {"203.0.113.9", "10.0.0.1"}}, want: "203.0.113.9, 10.0.0.1, 127.0.0.1|shop.example|http"},
 		{name: "two words of one thing", trusted: []string{"127.0.0.1/32"}, say: http.Header{"X-Forwarded-Host": {"a", "b"}, "X-Forwarded-Proto": {"https", "http"}}, want: mine},
@@ -53,6 +62,9 @@ func TestTrustedProxies(t *testing.T) {
 					if r.Header.Get("Forwarded")+r.Header.Get("X-Forwarded-Port") != "" {
 						t.Errorf("it was told %q", r.raw)
 					}
+					if slices.Contains(r.Header["X-Forwarded-For"], "") {
+						t.Error("it was told of nobody")
+					}
 					got <- heard(r)
 					p.say(ok)
 				}
@@ -63,6 +75,9 @@ func TestTrustedProxies(t *testing.T) {
 				if tt.remote != "" {
 					r.RemoteAddr = tt.remote
 				}
+				if tt.secure {
+					r.TLS = &tls.ConnectionState{}
+				}
 			})
 			if res := execute(t, within(t, patience), g, req); res.Proof != replay.Complete {
 				t.Fatalf("proof %v: %v", res.Proof, res.Err)
@@ -71,6 +86,12 @@ func TestTrustedProxies(t *testing.T) {
 				t.Errorf("what is executed (-want +got):\n%s", diff)
 			}
 			if tt.remote != "" {
+				r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://shop.example/", nil)
+				r.Header, r.RemoteAddr, r.TLS = tt.say.Clone(), req.RemoteAddr, req.TLS
+				g.Proxy().ServeHTTP(httptest.NewRecorder(), r)
+				if diff := cmp.Diff(tt.want, wait(t, got)); diff != "" {
+					t.Errorf("what passes (-want +got):\n%s", diff)
+				}
 				return
 			}
 			var send strings.Builder
