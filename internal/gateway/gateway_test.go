@@ -51,11 +51,11 @@ func TestNew(t *testing.T) {
 
 // All mistakes are told at once.
 func TestNewTellsAll(t *testing.T) {
-	_, err := gateway.New(gateway.Config{DialTimeout: -time.Second, IdleTimeout: -time.Second, MaxConns: -1})
+	_, err := gateway.New(gateway.Config{DialTimeout: -time.Second, IdleTimeout: -time.Second, MaxConns: -1, MaxPassing: -2})
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"upstream", "dial timeout", "idle timeout", "-1 connections"} {
+	for _, want := range []string{"upstream", "dial timeout", "idle timeout", "-1 connections:", "-2 connections that pass"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error %q does not name %q", err, want)
 		}

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -373,5 +375,28 @@ func TestProxyHalfAnswer(t *testing.T) {
 	}
 	if body, err := io.ReadAll(resp.Body); err == nil {
 		t.Errorf("body %q without an error", body)
+	}
+}
+
+// A lines takes what is logged.
+type lines chan string
+
+func (l lines) Write(p []byte) (int, error) {
+	l <- string(p)
+	return len(p), nil
+}
+
+// What net/http reports goes to the log of the configuration, and to none where that has none.
+func TestProxyErrorLog(t *testing.T) {
+	all, own := make(lines, 9), make(lines, 9)
+	log.SetOutput(all)
+	defer log.SetOutput(os.Stderr)
+	for _, l := range []*log.Logger{nil, log.New(own, "", 0)} {
+		u := listen(t, once(func(p *peer) { p.say(strings.TrimSuffix(ok, "k")) }))
+		g := newGateway(t, u.address, func(c *gateway.Config) { c.ErrorLog = l })
+		_, _ = io.Copy(io.Discard, raw(t, front(t, g), "GET / HTTP/1.1\r\nHost: a\r\n\r\n")) // until the proxy hangs up, when it has reported
+	}
+	if len(all) != 0 || len(own) != 1 || !strings.Contains(<-own, "unexpected EOF") {
+		t.Errorf("%d lines without a log, %d with one", len(all), len(own))
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -240,7 +242,7 @@ func TestIdleTimeout(t *testing.T) {
 	u := listen(t, always(ok))
 	var now atomic.Int64
 	g := newGateway(t, u.address, func(c *gateway.Config) {
-		c.IdleTimeout = 2 * time.Second
+		c.IdleTimeout = 0 // which is 2 s
 		c.Clock = func() time.Time { return time.Unix(now.Load(), 0) }
 	})
 	for _, step := range []struct{ later, conns int64 }{{0, 1}, {1, 1}, {1, 1}, {2, 2}, {1, 2}, {60, 3}} {
@@ -288,8 +290,13 @@ func TestClose(t *testing.T) {
 		}
 	}
 	run()
+	for _, h := range []http.Handler{g.Proxy(), g.Asker()} { // which have connections of their own
+		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
+	}
 	g.Close()
-	wait(t, gone)
+	for range 3 {
+		wait(t, gone)
+	}
 	run()
 	wait(t, gone)
 }

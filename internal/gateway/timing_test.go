@@ -7,10 +7,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/postonce/poe/internal/gateway"
 	"github.com/postonce/poe/internal/replay"
@@ -224,15 +228,44 @@ func TestDeadline(t *testing.T) {
 
 // A connection that does not come about in its own time is given up before the deadline.
 func TestDialTimeout(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := newGateway(t, "pipe", func(c *gateway.Config) {
-			c.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() }
+	for limit, want := range map[time.Duration]time.Duration{0: gateway.DefaultDialTimeout, 3 * time.Second: 3 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			g := newGateway(t, "pipe", func(c *gateway.Config) {
+				c.DialTimeout = limit
+				c.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() }
+			})
+			res, took := elapsed(t, within(t, time.Minute), g, post(t, "x"))
+			if res.Proof != replay.Unsent || took != want || !timedOut(res.Err) {
+				t.Errorf("proof %v, error %v, after %s", res.Proof, res.Err, took)
+			}
 		})
-		res, took := elapsed(t, within(t, time.Minute), g, post(t, "x"))
-		if res.Proof != replay.Unsent || took != gateway.DefaultDialTimeout || !timedOut(res.Err) {
-			t.Errorf("proof %v, error %v, after %s", res.Proof, res.Err, took)
+	}
+}
+
+// Where the upstream's URL has no port it is that of its scheme.
+func TestDialedAddress(t *testing.T) {
+	for upstream, want := range map[string]string{
+		"http://api.example": "api.example:80", "https://api.example": "api.example:443", "https://api.example:80": "api.example:80",
+		"http://[::1]": "[::1]:80", "https://[::1]:9000": "[::1]:9000",
+	} {
+		var dialed []string
+		g := newGateway(t, "", func(c *gateway.Config) {
+			u, err := url.Parse(upstream)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Upstream = u
+			c.Dial = func(_ context.Context, network, address string) (net.Conn, error) {
+				dialed = append(dialed, network+" "+address)
+				return nil, net.ErrClosed
+			}
+		})
+		_ = execute(t, t.Context(), g, post(t, "x"))
+		g.Proxy().ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
+		if diff := cmp.Diff([]string{"tcp " + want, "tcp " + want}, dialed); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", upstream, diff)
 		}
-	})
+	}
 }
 
 // Connecting takes no more than half of a short time: what is sent at the end of that is unknown, though the application does it.

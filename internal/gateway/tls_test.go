@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -128,6 +129,39 @@ func TestProtocolUnderTLS(t *testing.T) {
 	}
 	if got := wait(t, spoken); got != "http/1.1" {
 		t.Errorf("spoke %q", got)
+	}
+	if len(client.NextProtos) != 1 || client.NextProtos[0] != "h2" || client.ServerName != "" {
+		t.Errorf("the configuration was changed: %q, %q", client.NextProtos, client.ServerName)
+	}
+}
+
+// What the configuration demands of the upstream is demanded, by either way.
+func TestDemandsUnderTLS(t *testing.T) {
+	for name, tt := range map[string]struct {
+		demand func(c *tls.Config)
+		want   replay.Proof
+	}{
+		"nothing more":           {func(*tls.Config) {}, replay.Complete},
+		"no version at all":      {func(c *tls.Config) { c.MinVersion = 0 }, replay.Complete},
+		"the name that it has":   {func(c *tls.Config) { c.ServerName = "example.com" }, replay.Complete},
+		"another name":           {func(c *tls.Config) { c.ServerName = "other.example" }, replay.Unsent},
+		"a newer version of TLS": {func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 }, replay.Unsent},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, client := certificate(t)
+			server.MaxVersion = tls.VersionTLS12
+			tt.demand(client)
+			u := listen(t, overTLS(server, always(ok)))
+			g := newGateway(t, u.address, https(client))
+			if res := execute(t, within(t, patience), g, post(t, "x")); res.Proof != tt.want {
+				t.Errorf("proof %v (%v), want %v", res.Proof, res.Err, tt.want)
+			}
+			w := httptest.NewRecorder()
+			g.Proxy().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
+			if passed := w.Code == http.StatusOK; passed != (tt.want == replay.Complete) {
+				t.Errorf("what passes gets %d", w.Code)
+			}
+		})
 	}
 }
 
