@@ -72,6 +72,7 @@ func TestRepeatDecodes(t *testing.T) {
 		{coding: "gzip", accept: "gzip;q=many", decoded: true},
 		{coding: "gzip", accept: "gzip;q=1e999", decoded: true},
 		{coding: "gzip", accept: "gzip; Q=0", decoded: true},
+		{coding: "gzip", accept: "gzip ; x=1 ; q=0, *", decoded: true},
 		{coding: "x-gzip", accept: "gzip"},
 		{coding: "x-gzip", accept: "br", decoded: true},
 		{coding: "gzip", field: "GZip", accept: "br", decoded: true},
@@ -137,6 +138,18 @@ func TestCodedTwice(t *testing.T) {
 	got := repeated(t, protocols[0], r, stored(200, http.Header{"Content-Encoding": {"gzip", "br"}}, content), nil)
 	if got.Body != "hello" || got.Header.Get("Content-Encoding") != "" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// What was coded may be nothing.
+func TestCodedNothing(t *testing.T) {
+	r := request(http.MethodGet)
+	r.Header.Set("Accept-Encoding", "identity")
+	for _, coding := range []string{"gzip", "deflate", "br", "zstd"} {
+		got := repeated(t, protocols[0], r, stored(200, http.Header{"Content-Encoding": {coding}}, compressed(t, coding, nil)), nil)
+		if got.Body != "" || got.Header.Get("Content-Encoding") != "" || got.Broken {
+			t.Errorf("%s: %+v", coding, got)
+		}
 	}
 }
 

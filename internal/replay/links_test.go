@@ -18,12 +18,16 @@ func TestResolve(t *testing.T) {
 		{"Location", "https://other.example/%7e", "https://other.example/%7e"},
 		{"Location", "mailto:a@b.example", "mailto:a@b.example"},
 		{"Location", "%zz", "%zz"},
+		{"Location", "https://other.example/a/../b", "https://other.example/a/../b"},
 		{"Content-Location", "42", "/shop/42"},
 		{"Link", `<42>; rel="item"`, `</shop/42>; rel="item"`},
 		{"Link", `<a>; title="<b>, \"<c>", <d>;rel=x`, `</shop/a>; title="<b>, \"<c>", </shop/d>;rel=x`},
 		{"Link", `<https://a.example/>; rel=x, </b>; rel=y`, `<https://a.example/>; rel=x, </b>; rel=y`},
 		{"Link", `<>; rel=self`, `</shop/orders?x=1>; rel=self`},
 		{"Link", `<no end`, `<no end`},
+		{"Link", `<a>; title="\`, `</shop/a>; title="\`},
+		{"Link", `<a>; x=\, <b>`, `</shop/a>; x=\, </shop/b>`},
+		{"Link", `<a>; x=\"<b>"`, `</shop/a>; x=\"<b>"`},
 		{"Link", `</i>; rel=item; anchor="1"; title="; anchor=1"`, `</i>; rel=item; anchor="/shop/1"; title="; anchor=1"`},
 		{"Link", `</i>;ANCHOR = "#part\"1\\",</j>;anchor=2;rel=x, </k>; anchor="";rel=y`, `</i>;ANCHOR = "/shop/orders?x=1#part%221%5C",</j>;anchor="/shop/2";rel=x, </k>; anchor="/shop/orders?x=1";rel=y`},
 		{"Link", `</i>; anchor="/a\"b"; rel=x, </j>; anchor=https://a.example/;rel=y`, `</i>; anchor="/a\"b"; rel=x, </j>; anchor=https://a.example/;rel=y`},
@@ -48,6 +52,23 @@ func TestResolve(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// What is below a target that looks like another host's is not led there; and a target that is no reference at all leads nowhere.
+func TestResolveBelowOddTargets(t *testing.T) {
+	for _, tt := range []struct{ target, value, want string }{
+		{"//a.example/orders", "42", "/.//a.example/42"},
+		{"//a.example/orders", "?x=1", "/.//a.example/orders?x=1"},
+		{"http://a.example//orders", "42", "http://a.example//42"},
+		{"/%zz", "42", "42"},
+		{"", "42", "42"},
+	} {
+		s := stored(200, http.Header{"Location": {tt.value}}, nil)
+		s.Target = tt.target
+		if got := repeated(t, protocols[0], request(http.MethodGet), s, nil).Header.Get("Location"); got != tt.want {
+			t.Errorf("%s below %q is repeated as %s, want %s", tt.value, tt.target, got, tt.want)
+		}
 	}
 }
 

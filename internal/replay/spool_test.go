@@ -138,8 +138,9 @@ func TestNewSpoolChecksItsFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, dir := range []string{file, filepath.Join(file, "below"), filepath.Join(t.TempDir(), "absent")} {
-		if _, err := replay.NewSpool(replay.SpoolConfig{Dir: dir}); err == nil {
-			t.Errorf("NewSpool(%q) succeeded", dir)
+		var why *fs.PathError
+		if _, err := replay.NewSpool(replay.SpoolConfig{Dir: dir}); !errors.As(err, &why) {
+			t.Errorf("NewSpool(%q): %v; want what the system says", dir, err)
 		}
 	}
 }
@@ -312,7 +313,30 @@ func TestSpoolFiles(t *testing.T) {
 	if s.HoldFile() {
 		t.Error("there is another one")
 	}
+	c.Release()
+	for range 3 {
+		if !s.HoldFile() {
+			t.Error("what was given back is not there")
+		}
+		if s.HoldFile() {
+			t.Error("more was given back than was held")
+		}
+		s.GiveFile()
+	}
 	if err := s.Trouble(); err != nil || log.Len() > 0 {
 		t.Errorf("a quota that is used up is no trouble of the system: %v\n%s", err, &log)
+	}
+}
+
+// A quota that is negative is none at all.
+func TestSpoolWithoutFiles(t *testing.T) {
+	s, err := replay.NewSpool(replay.SpoolConfig{Dir: t.TempDir(), Files: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := s.New()
+	defer b.Release()
+	if _, err := b.Write(make([]byte, store.InlineLimit+1)); !errors.Is(err, replay.ErrSpoolFull) {
+		t.Errorf("Write: %v, want ErrSpoolFull", err)
 	}
 }
