@@ -133,6 +133,12 @@ func TestRepeat(t *testing.T) {
 				Trailer: http.Header{"X-Sum": {"2", "1"}, "X-Two": {"x"}}},
 		},
 		{
+			name:   "what is no trailer is not sent as one, even if it was stored",
+			stored: replay.Stored{Status: 200, Header: http.Header{"Etag": {`"v1"`}}, Trailer: http.Header{"X-Sum": {"1"}, "Content-Type": {"text/html"}, "Cache-Control": {"public"}}, Content: strings.NewReader("hello"), Size: 5},
+			want: response{Status: 200, Header: http.Header{"Etag": {`"v1"`}, nosniff: {"nosniff"}}, Length: -1, Body: "hello",
+				Trailer: http.Header{"X-Sum": {"1"}}},
+		},
+		{
 			name:   "trailers, no content",
 			stored: replay.Stored{Status: 200, Trailer: http.Header{"X-Sum": {"1"}}},
 			want:   response{Status: 200, Header: http.Header{nosniff: {"nosniff"}}, Length: -1, Trailer: http.Header{"X-Sum": {"1"}}},
