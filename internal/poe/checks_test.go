@@ -103,6 +103,7 @@ func TestCrossOrigin(t *testing.T) {
 		{"cross-site without an origin", []string{"Sec-Fetch-Site: cross-site"}, []string{shop}, true},
 		{"an older browser, another origin", []string{"Origin: " + shop}, nil, true},
 		{"an opaque origin", []string{"Origin: null"}, []string{shop}, true},
+		{"an opaque origin elsewhere", []string{"Sec-Fetch-Site: cross-site", "Origin: null"}, nil, true},
 		{"another port", []string{"Origin: http://example.com:8080"}, nil, true},
 		{"listed", []string{"Sec-Fetch-Site: cross-site", "Origin: " + shop}, []string{"https://other.example", shop}, false},
 		{"listed, an older browser", []string{"Origin: " + shop}, []string{shop}, false},
