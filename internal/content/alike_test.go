@@ -130,7 +130,9 @@ func TestCodedJSON(t *testing.T) {
 			t.Errorf("%s: %q, %v", coding, got, err)
 		}
 	}
-	if got, err := readOne(t, "json:/a", zipped(t, 9, `{"a":1}`), isJSON, "Content-Encoding: gzip"); err != nil || got != "n:1e0" {
-		t.Errorf("%q, %v", got, err)
+	for coding, body := range map[string]string{"gzip": zipped(t, 9, `{"a":1}`), "zstd": packed(t, []byte(`{"a":1}`), true)} {
+		if got, err := readOne(t, "json:/a", body, isJSON, "Content-Encoding: "+coding); err != nil || got != "n:1e0" {
+			t.Errorf("%s: %q, %v", coding, got, err)
+		}
 	}
 }
