@@ -161,6 +161,9 @@ func TestSum(t *testing.T) {
 	if sum, n, err := s.Sum(iotest.TimeoutReader(iotest.OneByteReader(bytes.NewReader(long))), math.MaxInt64); !errors.Is(err, iotest.ErrTimeout) || sum != [32]byte{} || n != 1 {
 		t.Errorf("what breaks off at once, and goes on: %x of %d bytes, %v", sum, n, err)
 	}
+	if _, n, err := s.Sum(iotest.DataErrReader(io.MultiReader(bytes.NewReader(long[:3]), iotest.ErrReader(broken))), 3); !errors.Is(err, broken) || n != 3 {
+		t.Errorf("what breaks off with its last byte: %d bytes, %v", n, err)
+	}
 	for _, most := range []int64{0, 3, 70_000} {
 		src := bytes.NewReader(long)
 		if sum, n, err := s.Sum(src, most); sum != sha256.Sum256(long[:most]) || n != most || err != nil || src.Len() != len(long)-int(most) {
