@@ -40,6 +40,7 @@ func TestResolve(t *testing.T) {
 		{"Refresh", `1.5 , URL = "thanks"; x`, `1.5 , URL = "/shop/thanks"; x`},
 		{"Refresh", "3;'../thanks'", "3;'/thanks'"},
 		{"Refresh", "3 thanks", "3 /shop/thanks"},
+		{"Refresh", "0; url=#top", "0; url=/shop/orders?x=1#top"},
 		{"Refresh", "0; url=/thanks", "0; url=/thanks"},
 		{"Refresh", "0; url=https://a.example/%7e", "0; url=https://a.example/%7e"},
 		{"Refresh", `5; url=""`, `5; url=""`},

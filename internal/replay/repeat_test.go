@@ -209,6 +209,27 @@ func TestRepeatChangesNothingStored(t *testing.T) {
 	}
 }
 
+// Go's handlers can set a field under any spelling of its name: what is done to it is done then, too, and it does not stand beside the caller's own.
+func TestRepeatRespells(t *testing.T) {
+	s := stored(200, http.Header{
+		"location": {"42"}, "content-LOCATION": {"43"}, "link": {"<44>; rel=x"}, "refresh": {"0; url=45"}, "vary": {"Accept"}, "ALLOW": {"POST"},
+		"accept-ranges": {"bytes"}, "digest": {"sha-256=x"}, "content-encoding": {"gzip"}, "x-Own": {"1"},
+	}, compressed(t, "gzip", []byte("hello")))
+	r, w := request(http.MethodGet), httptest.NewRecorder()
+	r.Header.Set("Accept-Encoding", "identity")
+	w.Header()["Link"], w.Header()["Vary"], w.Header()["Allow"] = []string{"</poe/a>; rel=status"}, []string{"POE"}, []string{"GET"}
+	if err := replay.Repeat(w, r, s); err != nil {
+		t.Fatal(err)
+	}
+	want := http.Header{
+		"Location": {"/shop/42"}, "Content-Location": {"/shop/43"}, "Link": {"</poe/a>; rel=status", "</shop/44>; rel=x"}, "Refresh": {"0; url=/shop/45"},
+		"Vary": {"POE", "Accept", "Accept-Encoding"}, "Allow": {"GET"}, "x-Own": {"1"}, "Content-Type": nil, "X-Content-Type-Options": {"nosniff"},
+	}
+	if diff := cmp.Diff(want, w.Header()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestRepeatRefusesShortContent(t *testing.T) {
 	for name, s := range map[string]replay.Stored{
 		"none":            {Status: 200, Size: 5},
