@@ -142,7 +142,7 @@ func TestKeysAfterARestore(t *testing.T) {
 				}
 				continue
 			}
-			if p := wantProblem(t, res, 503, "ledger-unavailable"); !strings.Contains(fmt.Sprint(p["detail"]), "backup") || res.Header.Get("Retry-After") == "" {
+			if p := wantProblem(t, res, 503, "ledger-unavailable"); !strings.Contains(fmt.Sprint(p["detail"]), "backup") || res.Header.Get("Retry-After") != "300" {
 				t.Errorf("%s: %v, Retry-After %s", r.name, p, res.Header.Get("Retry-After"))
 			}
 		}
