@@ -140,12 +140,16 @@ func TestFullSpoolStreams(t *testing.T) {
 // The type of an answer that begins to stream is that of what was recorded together with what comes next.
 func TestTypeOfAStream(t *testing.T) {
 	var header http.Header
-	_, err := record(t, replay.RecorderConfig{Spool: spoolOf(t, 1024, -1), Stream: func(a *replay.Answer) (http.ResponseWriter, error) {
+	s := spoolOf(t, 1024, -1)
+	_, err := record(t, replay.RecorderConfig{Spool: s, Stream: func(a *replay.Answer) (http.ResponseWriter, error) {
 		header = a.Header
 		return nil, nil
 	}}, func(r *replay.Recorder) {
 		_, _ = r.Write([]byte("<ht")) // Finish tells
 		_, _ = r.Write(append([]byte("ml>"), pattern(2048)...))
+		if m, d := s.Usage(); m != 0 || d != 0 {
+			t.Errorf("for a client that is gone the spool still holds %d, %d", m, d)
+		}
 	})
 	if diff := cmp.Diff(http.Header{"Content-Type": {"text/html; charset=utf-8"}}, header); diff != "" || err != nil {
 		t.Errorf("fields (-want +got):\n%s%v", diff, err)
@@ -201,6 +205,20 @@ func TestStreamedAnswer(t *testing.T) {
 				t.Errorf("Send of a streamed answer: %v", err)
 			}
 		})
+	}
+}
+
+// A client that did not take what was recorded gets nothing of what follows: it would have a hole in it.
+func TestStreamWithoutItsBeginning(t *testing.T) {
+	tries := 0
+	w := writing{httptest.NewRecorder(), func() error { tries++; return errors.New("gone, for a moment") }}
+	a, err := record(t, replay.RecorderConfig{Spool: spoolOf(t, 1024, -1), Stream: func(*replay.Answer) (http.ResponseWriter, error) { return w, nil }}, func(r *replay.Recorder) {
+		for _, n := range []int{100, 2048, 100} {
+			_, _ = r.Write(pattern(n)) // Finish tells
+		}
+	})
+	if err != nil || a.Where != store.Streamed || a.Size != 2248 || tries != 1 {
+		t.Errorf("%+v, %v, after %d tries", a, err, tries)
 	}
 }
 
@@ -430,6 +448,10 @@ func TestReleaseEndsAStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	rec.Release()
+	client.Flushed = false
+	if rec.Flush(); client.Flushed {
+		t.Error("the client's writer was used after Release")
+	}
 	if _, err := rec.Write([]byte(" unseen")); !errors.Is(err, replay.ErrReleased) || client.Body.String() != "seen" {
 		t.Errorf("Write: %v; client got %q", err, client.Body)
 	}
