@@ -36,7 +36,7 @@ func TestEventStreamIsSeenPromptly(t *testing.T) {
 			seen, turn := []replay.Answer{}, make(chan struct{})
 			s := spoolOf(t, 0, 0)
 			base, client := serve(t, proto, streamer(s, &seen, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("Content-Type", "Text/Event-Stream; charset=utf-8")
+				w.Header().Set("Content-Type", "Text/Event-Stream ; charset=utf-8")
 				w.Header().Set("Trailer", "X-Sum")
 				w.WriteHeader(http.StatusOK)
 				for _, line := range []string{"one\n", "two\n", "three\n"} {
@@ -73,7 +73,7 @@ func TestEventStreamIsSeenPromptly(t *testing.T) {
 			if diff := cmp.Diff(http.Header{"X-Sum": {"abc"}, "X-Late": {"def"}}, res.Trailer); diff != "" {
 				t.Errorf("trailer (-want +got):\n%s", diff)
 			}
-			want := []replay.Answer{{Status: 200, Header: http.Header{"Content-Type": {"Text/Event-Stream; charset=utf-8"}},
+			want := []replay.Answer{{Status: 200, Header: http.Header{"Content-Type": {"Text/Event-Stream ; charset=utf-8"}},
 				Trailer: http.Header{"X-Sum": nil}, Where: store.Streamed}}
 			if diff := cmp.Diff(want, seen, cmp.AllowUnexported(replay.Body{})); diff != "" {
 				t.Errorf("given to Stream (-want +got):\n%s", diff)
