@@ -29,8 +29,8 @@ type server struct {
 // What floors are, and what is embedded.
 const (
 	around     = "poe.Config with its defaults, ledger in a folder, around the bare application"
-	logOnly    = "no engine: net/http, two writes into a log that are synced in groups"
-	ledgerOnly = "no engine: net/http, a claim and a settlement in poe's ledger"
+	logOnly    = "no engine: poe.NewServer, two writes into a log that are synced in groups"
+	ledgerOnly = "no engine: poe.NewServer, a claim and a settlement in poe's ledger"
 )
 
 // start starts one by its name.
@@ -49,7 +49,7 @@ func (s *servers) start(ctx context.Context, name string) (*peers.Server, error)
 	case "floor-ledger":
 		return s.host.Role(name, peers.Role{Role: name, Settings: ledgerOnly})
 	case "floor-answer":
-		return s.host.Role(name, peers.Role{Role: name, Behind: "nothing", Settings: "net/http, and the fields and the content of an outcome, which is always the same"})
+		return s.host.Role(name, peers.Role{Role: name, Behind: "nothing", Settings: "poe.NewServer, and the fields and the content of an outcome, which is always the same"})
 	case "fiber-memory":
 		return s.host.Role(name, peers.Role{Role: "fiber-memory", Behind: "nothing", Settings: "Fiber " + peers.Module("github.com/gofiber/fiber/v3") + ", answers in its memory"})
 	case "fiber-redis":

@@ -28,7 +28,7 @@ import (
 )
 
 // A floor is what is left of poe when all is taken away that makes a POST happen once. It reads a request, makes a durable write, has the request
-// executed, makes another durable write, and answers. There is no token, no duplicate, no outcome and no check. What stands behind net/http and waits for the disk twice can
+// executed, makes another durable write, and answers. There is no token, no duplicate, no outcome and no check. What reads requests as poe does and waits for the disk twice can
 // hardly cost less, so floors tell what a goal leaves for the rest.
 
 // A notary makes the two writes of a request. Both are durable when they return.
@@ -78,7 +78,7 @@ type exchange func(w http.ResponseWriter, r *http.Request, n notary) error
 
 func floor(ctx context.Context, cfg Config, n notary, x exchange) error {
 	oneMore()
-	return serve(ctx, cfg.Listen, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return serveByPoe(ctx, cfg.Listen, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := x(w, r, n); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
@@ -98,7 +98,7 @@ func floorAnswer(ctx context.Context, cfg Config) error {
 		"Poe-State": {`done;id="01a228d2-d903-701f-ae8e-09e427b7fc9f";status=201;at=@1795981236;replayed`},
 	}
 	content := []byte(OrderBody)
-	return serve(ctx, cfg.Listen, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	return serveByPoe(ctx, cfg.Listen, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		maps.Copy(w.Header(), fields)
 		_, _ = w.Write(content) // a client that is gone is counted by the load generator
 	}))
