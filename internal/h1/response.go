@@ -388,8 +388,9 @@ func (w *response) writeTrailers() {
 func (w *response) end() {
 	_ = w.body.Close() // it has no error
 	came := w.context.end()
-	w.out.wire, w.out.content = w.out.wire[:0], w.out.content[:0]
-	pool.Put(w.out)
+	if w.out.wire, w.out.content = w.out.wire[:0], w.out.content[:0]; cap(w.out.wire) <= mostBytes { // a long head is rare
+		pool.Put(w.out)
+	}
 	w.out = nil
 	c := w.conn
 	c.begin += w.length
