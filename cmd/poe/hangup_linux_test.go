@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -11,6 +13,9 @@ import (
 
 // The terminal is closed, or its connection breaks, while a POST is being executed: whoever reads the log later must find the POE URI there.
 func TestPostAfterAHangup(t *testing.T) {
+	kept := make(chan os.Signal, 1)
+	signal.Notify(kept, syscall.SIGHUP) // tests that nohup runs ignore it, and poe post would, too
+	defer signal.Stop(kept)
 	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
 			t.Error(err)
