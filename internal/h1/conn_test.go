@@ -379,6 +379,16 @@ func TestSlowRequests(t *testing.T) {
 			t.Errorf("in %d pieces it is answered with %q", n, got)
 		}
 	}
+	patient := serve(t, &http.Server{Handler: http.HandlerFunc(mirror)}, true)
+	c := dial(t, patient)
+	in := bufio.NewReader(c)
+	if _, err := io.WriteString(c, get[:20]); err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(1300 * time.Millisecond) // net/http has it, and waits for as long as it takes
+	if res, _ := ask(t, c, in, get[20:]); res.StatusCode != 200 {
+		t.Error(res.Status)
+	}
 	for name, begin := range map[string]string{"none": "", "idle": get, "half a head": get + "GET", "no body": post[:len(post)-1]} {
 		c := dial(t, address)
 		since := time.Now()
@@ -405,6 +415,9 @@ func TestShutdown(t *testing.T) {
 	t.Parallel()
 	goOn, began := make(chan struct{}), make(chan struct{}, 8)
 	s := h1.New(&http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/flushed" {
+			w.(http.Flusher).Flush() //nolint:forcetypeassert // it is one
+		}
 		if r.Method == http.MethodPost {
 			began <- struct{}{}
 			<-goOn
@@ -417,11 +430,11 @@ func TestShutdown(t *testing.T) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
-	idle, silent, busy, theirs := dial(t, l.Addr().String()), dial(t, l.Addr().String()), dial(t, l.Addr().String()), dial(t, l.Addr().String())
+	idle, silent, busy, theirs, flushed := dial(t, l.Addr().String()), dial(t, l.Addr().String()), dial(t, l.Addr().String()), dial(t, l.Addr().String()), dial(t, l.Addr().String())
 	inIdle, inBusy, inTheirs := bufio.NewReader(idle), bufio.NewReader(busy), bufio.NewReader(theirs)
 	ask(t, idle, inIdle, get)
 	post := "POST / HTTP/1.1\r\n" + host + "Content-Length: 0\r\n\r\n"
-	for c, request := range map[net.Conn]string{busy: post + get, theirs: strings.Replace(post, host, host+"Expect: 100-continue\r\n", 1)} {
+	for c, request := range map[net.Conn]string{busy: post + get, flushed: strings.Replace(post, "/", "/flushed", 1), theirs: strings.Replace(post, host, host+"Expect: 100-continue\r\n", 1)} {
 		if _, err := io.WriteString(c, request); err != nil {
 			t.Fatal(err)
 		}
@@ -456,6 +469,9 @@ func TestShutdown(t *testing.T) {
 			t.Errorf("behind the last answer: %v", err)
 		}
 	}
+	if got, err := io.ReadAll(flushed); err != nil || !strings.HasSuffix(string(got), "true\r\n0\r\n\r\n") { // its head could not say that it is the last
+		t.Errorf("answered %q, %v", got, err)
+	}
 	if err := <-shut; err != nil {
 		t.Errorf("Shutdown returned %v", err)
 	}
@@ -465,6 +481,57 @@ func TestShutdown(t *testing.T) {
 		t.Error("it still listens")
 	}
 }
+
+// late is a listener that gives one more connection when it is closed.
+type late struct {
+	net.Listener
+	conn   chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *late) Accept() (net.Conn, error) {
+	<-l.closed
+	select {
+	case c := <-l.conn:
+		return c, nil
+	default:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *late) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+// Who is accepted when the server is down is not waited for.
+func TestAcceptedTooLate(t *testing.T) {
+	t.Parallel()
+	client, conn := net.Pipe()
+	l := &late{Listener: &net.TCPListener{}, conn: make(chan net.Conn, 1), closed: make(chan struct{})}
+	l.conn <- addressed{conn}
+	s := h1.New(&http.Server{Handler: http.HandlerFunc(mirror)})
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	<-time.After(20 * time.Millisecond) // so that it serves
+	if err := s.Shutdown(context.Background()); err != nil {
+		t.Errorf("Shutdown returned %v", err)
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		t.Errorf("Serve returned %v", err)
+	}
+	_ = client.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := client.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the connection goes on: %v", err)
+	}
+}
+
+// addressed is a connection that says where it is.
+type addressed struct{ net.Conn }
+
+func (addressed) RemoteAddr() net.Addr { return &net.TCPAddr{} }
+func (addressed) LocalAddr() net.Addr  { return &net.TCPAddr{} }
 
 // Close ends everybody, and their contexts.
 func TestClose(t *testing.T) {

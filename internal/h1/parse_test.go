@@ -86,6 +86,24 @@ func TestPlainFromItsLastByteOn(t *testing.T) {
 	}
 }
 
+// What might be read in two ways is net/http's, even where it is not.
+func TestNotPlain(t *testing.T) {
+	t.Parallel()
+	for _, line := range []string{"GET //a HTTP/1.1", "GET http://a/ HTTP/1.1", "GET * HTTP/1.1", "CONNECT /a HTTP/1.1", "get / HTTP/1.1", "GET / HTTP/1.0", "GET /a#b HTTP/1.1", `GET /a\b HTTP/1.1`, "GET /\xe4 HTTP/1.1", "GET  / HTTP/1.1"} {
+		if _, v := h1.Parse([]byte(line + "\r\n" + host + "\r\n")); v != h1.Other {
+			t.Errorf("%q: %v", line, v)
+		}
+	}
+	for _, fields := range []string{
+		"", host + host, "Host: \r\n", "Host: a b\r\n", "Host: a@b\r\n", host + "Connection: close\r\n", host + "Transfer-Encoding: chunked\r\n", host + "Upgrade: x\r\n", host + "Expect: 100-continue\r\n",
+		host + "Trailer: X\r\n", host + "Pragma: no-cache\r\n", host + "Content-Length: 0\r\nContent-Length: 0\r\n", host + "Content-Length: 00\r\n", host + "A : b\r\n", host + "A: \xe4\r\n", host + " a\r\n",
+	} {
+		if _, v := h1.Parse([]byte("POST / HTTP/1.1\r\n" + fields + "\r\n")); v != h1.Other {
+			t.Errorf("%q: %v", fields, v)
+		}
+	}
+}
+
 // What is longer than there is room for is net/http's.
 func TestTooLongToBePlain(t *testing.T) {
 	t.Parallel()
