@@ -41,9 +41,9 @@ func (s *servers) start(ctx context.Context, name string) (*peers.Server, error)
 	case "bare-poe-server":
 		return s.host.Role(name, peers.Role{Role: name, Behind: "nothing", Settings: "poe.NewServer with its defaults"})
 	case "embedded", "embedded-used":
-		return s.host.Role(name, peers.Role{Role: "embedded", Settings: around + "; poe.NewServer and one processor more for Go's scheduler, as docs/embedding.md says"})
+		return s.host.Role(name, peers.Role{Role: "embedded", Settings: around + "; poe.NewServer, poe.RaiseTimerSlack and one processor more for Go's scheduler, as docs/embedding.md says"})
 	case "embedded-net-http", "embedded-net-http-used":
-		return s.host.Role(name, peers.Role{Role: "embedded-net-http", Settings: around + "; net/http with its defaults, and one processor more for Go's scheduler"})
+		return s.host.Role(name, peers.Role{Role: "embedded-net-http", Settings: around + "; net/http with its defaults, poe.RaiseTimerSlack and one processor more for Go's scheduler"})
 	case "floor-log":
 		return s.host.Role(name, peers.Role{Role: name, Settings: logOnly})
 	case "floor-ledger":

@@ -77,7 +77,7 @@ func floorLedger(ctx context.Context, cfg Config) (err error) {
 type exchange func(w http.ResponseWriter, r *http.Request, n notary) error
 
 func floor(ctx context.Context, cfg Config, n notary, x exchange) error {
-	oneMore()
+	tune()
 	return serveByPoe(ctx, cfg.Listen, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := x(w, r, n); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -90,7 +90,7 @@ const OrderBody = `{"item":"apple","quantity":3,"note":"a body of about a hundre
 
 // floorAnswer is the floor of an outcome: it says to everybody what poe says of one, and looks for nothing.
 func floorAnswer(ctx context.Context, cfg Config) error {
-	oneMore()
+	tune()
 	fields := http.Header{
 		"Cache-Control": {"no-store"}, "Content-Security-Policy": {"sandbox"}, "Content-Type": {"application/json"},
 		"Link":     {`</poe/outcomes/AaIo0tkDcB-ujgnkJ7f8n8cq581TGjLZw_mZcPZvaj4>; rel="status"; anchor=""`},

@@ -99,7 +99,7 @@ func serveByPoe(ctx context.Context, address string, h http.Handler) error {
 }
 
 func embedded(ctx context.Context, cfg Config, serve func(ctx context.Context, address string, h http.Handler) error) (err error) {
-	oneMore()
+	tune()
 	gate, err := poe.Open(ctx, poe.Config{Store: "pebble:" + cfg.Behind})
 	if err != nil {
 		return err
@@ -111,8 +111,9 @@ func embedded(ctx context.Context, cfg Config, serve func(ctx context.Context, a
 	return serve(ctx, cfg.Listen, mux)
 }
 
-// oneMore has one processor more than there are, as docs/embedding.md says and poe serve does.
-func oneMore() {
+// tune does what docs/embedding.md says of the program's main, and poe serve does.
+func tune() {
+	poe.RaiseTimerSlack()
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}

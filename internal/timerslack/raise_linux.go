@@ -1,0 +1,41 @@
+package timerslack
+
+import (
+	"os"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	usual  = 50 * time.Microsecond // what the kernel gives to who asks for nothing
+	raised = time.Millisecond
+)
+
+// again is in the environment of a program that was started anew, which must not happen twice, whatever the kernel makes of the rest.
+const again = "POE_STARTED_ANEW"
+
+// Raise has all threads of this process woken up to a millisecond late. A thread has that from the one that has begun it, and the runtime begins its own before any code of a
+// program runs, so Raise starts the program anew, with its arguments and its environment, as the process that it is: it is to be called before there is anything to lose, and
+// returns in the program that was started. Where the slack is not the usual one somebody has chosen it, and where anything fails all stays as it is.
+func Raise() {
+	if _, done := os.LookupEnv(again); done {
+		_ = os.Unsetenv(again) // it is nobody else's; the name is a valid one
+		return
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if slack, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0); err != nil || time.Duration(slack) != usual {
+		return
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return
+	}
+	if unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(raised), 0, 0, 0) != nil {
+		return
+	}
+	_ = unix.Exec(program, os.Args, append(os.Environ(), again+"=1")) // it has failed, or would not return
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(usual), 0, 0, 0)   // as it was
+}

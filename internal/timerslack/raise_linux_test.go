@@ -1,0 +1,94 @@
+package timerslack_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/postonce/poe/internal/timerslack"
+)
+
+const (
+	asked = "TIMERSLACK_TEST" // in the environment: to be the program
+	gone  = "gone"            // its value where the file of the program is to be removed first
+	again = "POE_STARTED_ANEW"
+)
+
+// TestMain is also the program that is started anew: it says what came of it, from a thread that was begun since.
+func TestMain(m *testing.M) {
+	if os.Getenv(asked) == "" {
+		os.Exit(m.Run())
+	}
+	if os.Getenv(asked) == gone {
+		if err := os.Remove(os.Args[0]); err != nil {
+			panic(err)
+		}
+	}
+	timerslack.Raise()
+	slack := make(chan time.Duration)
+	runtime.LockOSThread() // so that the other is not this one
+	go func() { slack <- current() }()
+	_, left := os.LookupEnv(again)
+	_, _ = fmt.Fprintf(os.Stdout, "process %d, slack %s, marked %t, called %q\n", os.Getpid(), <-slack, left, os.Args) // the test notices
+}
+
+// current is the slack of this thread.
+func current() time.Duration {
+	slack, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
+	if err != nil {
+		panic(err)
+	}
+	return time.Duration(slack)
+}
+
+// The program is another one afterwards, and nobody who has started it can tell: all its threads have the slack.
+func TestRaise(t *testing.T) {
+	for name, test := range map[string]struct {
+		begins, ends time.Duration
+		more         []string
+	}{
+		"raised":                          {50 * time.Microsecond, time.Millisecond, nil},
+		"less was chosen":                 {time.Microsecond, time.Microsecond, nil},
+		"more was chosen":                 {20 * time.Millisecond, 20 * time.Millisecond, nil},
+		"it has been started anew before": {50 * time.Microsecond, 50 * time.Microsecond, []string{again + "=1"}},
+		"it cannot be started anew":       {50 * time.Microsecond, 50 * time.Microsecond, []string{asked + "=" + gone}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runtime.LockOSThread() // what it begins has its slack
+			defer runtime.UnlockOSThread()
+			defer unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(current()), 0, 0, 0) //nolint:errcheck // as below
+			if err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(test.begins), 0, 0, 0); err != nil {
+				t.Fatal(err)
+			}
+			var said strings.Builder
+			program := filepath.Join(t.TempDir(), "program")
+			copyFile(t, program, os.Args[0])
+			cmd := &exec.Cmd{Path: program, Args: []string{program, "with a", "--flag=of its"}, Env: append(append(os.Environ(), asked+"=1"), test.more...), Stdout: &said, Stderr: &said}
+			if err := cmd.Run(); err != nil {
+				t.Fatalf("%v: %s", err, &said)
+			}
+			want := fmt.Sprintf("process %d, slack %s, marked false, called %q\n", cmd.Process.Pid, test.ends, cmd.Args)
+			if said.String() != want {
+				t.Errorf("it says %swant %s", &said, want)
+			}
+		})
+	}
+}
+
+func copyFile(t *testing.T, to, from string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to, b, 0o700)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
