@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -28,12 +29,10 @@ type conn struct {
 
 	buf        []byte // buf[begin:end] was read, and is not answered yet
 	begin, end int
-	method     string       // of the request before
-	since      atomic.Int64 // when it became idle, as nanoseconds of the wall clock; 0: a request is there
-	given      bool         // to net/http, or to who has hijacked it
-
-	// Somebody has set a deadline, which is not to outlast the request.
-	readLimited, writeLimited atomic.Bool
+	method     string      // of the request before
+	waiting    atomic.Bool // for a request
+	given      bool        // to net/http, or to who has hijacked it
+	deadlines
 }
 
 // serve answers requests until there are no more, or one is not plain.
@@ -107,9 +106,12 @@ func (c *conn) next(first bool) (w *response, v verdict) {
 		}
 		switch {
 		case begun:
-			c.limitRead(time.Now().Add(restTime)) //nolint:forbidigo // as the connection has it
+			c.limitRead(c.server.in(restTime))
 		case reads == 0:
 			c.limitRead(c.server.patience(first))
+			if !first {
+				runtime.Gosched() // the next request may be there when others have had their turn, and nobody has to sleep and be woken for it
+			}
 		}
 		c.makeRoom()
 		n, err := c.rwc.Read(c.buf[c.end:])
@@ -121,14 +123,6 @@ func (c *conn) next(first bool) (w *response, v verdict) {
 		default:
 			return nil, incomplete
 		}
-	}
-}
-
-// limitRead sets the deadline for reading; the zero time is none.
-func (c *conn) limitRead(t time.Time) {
-	if limited := !t.IsZero(); limited || c.readLimited.Load() {
-		c.readLimited.Store(limited)
-		_ = c.rwc.SetReadDeadline(t) // an error could only mean that it is closed
 	}
 }
 
@@ -155,13 +149,13 @@ func (c *conn) makeRoom() {
 
 // idle says that a request is waited for.
 func (c *conn) idle() {
-	c.since.Store(time.Now().UnixNano()) //nolint:forbidigo // as the connection has it
+	c.waiting.Store(true)
 	c.server.state(c.rwc, http.StateIdle)
 }
 
 // busy says that one is there.
 func (c *conn) busy() {
-	if c.since.Swap(0) != 0 {
+	if c.waiting.Swap(false) {
 		c.server.state(c.rwc, http.StateActive)
 	}
 }

@@ -107,7 +107,7 @@ type watcher struct {
 
 // watch calls gone when the client goes, unless the watcher is stopped before.
 func (c *conn) watch(gone func()) *watcher {
-	c.readLimited.Store(false)
+	c.touched.Store(true)
 	_ = c.rwc.SetReadDeadline(time.Time{}) // an error could only mean that it is closed
 	w := &watcher{conn: c.rwc, ended: make(chan struct{})}
 	go func() {

@@ -307,6 +307,7 @@ func (w *response) write(p []byte) {
 	if w.err != nil || len(p) == 0 {
 		return
 	}
+	w.conn.forget()
 	if _, err := w.conn.rwc.Write(p); err != nil {
 		w.fail(err)
 	}
@@ -358,9 +359,7 @@ func (w *response) finish() {
 	if w.method != http.MethodHead && w.declared >= 0 && hasContent(w.status) && w.written != w.declared {
 		w.last = true // or the client would take what comes next for the rest
 	}
-	if w.conn.writeLimited.Load() {
-		_ = w.SetWriteDeadline(time.Time{}) // an error could only mean that it is closed
-	}
+	w.conn.leave()
 	if w.request.MultipartForm != nil {
 		_ = w.request.MultipartForm.RemoveAll() // as net/http does
 	}
@@ -403,14 +402,13 @@ func (w *response) end() {
 
 // SetReadDeadline is for http.ResponseController.
 func (w *response) SetReadDeadline(t time.Time) error {
-	w.conn.readLimited.Store(true)
+	w.conn.touched.Store(true)
 	return w.conn.rwc.SetReadDeadline(t) //nolint:wrapcheck // as it came
 }
 
 // SetWriteDeadline is for http.ResponseController.
 func (w *response) SetWriteDeadline(t time.Time) error {
-	w.conn.writeLimited.Store(!t.IsZero())
-	return w.conn.rwc.SetWriteDeadline(t) //nolint:wrapcheck // as it came
+	return w.conn.limitWrite(t)
 }
 
 // EnableFullDuplex is for http.ResponseController. The whole request is there before its handler is called.

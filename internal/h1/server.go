@@ -18,6 +18,7 @@ type Server struct {
 	state   func(net.Conn, http.ConnState)
 	rest    rest
 	down    atomic.Bool
+	began   time.Time
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -26,7 +27,7 @@ type Server struct {
 
 // New returns a server of what h serves.
 func New(h *http.Server) *Server {
-	s := &Server{http: h, handler: h.Handler, state: h.ConnState, conns: map[*conn]struct{}{}}
+	s := &Server{http: h, handler: h.Handler, state: h.ConnState, conns: map[*conn]struct{}{}, began: time.Now()} //nolint:forbidigo // as connections have it
 	s.rest.conns, s.rest.errs, s.rest.closed = make(chan net.Conn), make(chan error), make(chan struct{})
 	if s.handler == nil {
 		s.handler = http.DefaultServeMux //nolint:forbidigo // as http.Server has it
@@ -88,11 +89,11 @@ func (s *Server) accept(ctx context.Context, l net.Listener) {
 
 // connected returns a new connection.
 func (s *Server) connected(ctx context.Context, rwc net.Conn) *conn {
-	c := &conn{server: s, rwc: rwc, remote: rwc.RemoteAddr().String(), ctx: context.WithValue(ctx, http.LocalAddrContextKey, rwc.LocalAddr())}
+	c := &conn{server: s, rwc: rwc, remote: rwc.RemoteAddr().String(), deadlines: deadlines{of: rwc}, ctx: context.WithValue(ctx, http.LocalAddrContextKey, rwc.LocalAddr())}
 	if s.http.ConnContext != nil {
 		c.ctx = s.http.ConnContext(c.ctx, rwc)
 	}
-	c.since.Store(time.Now().UnixNano()) //nolint:forbidigo // as the connection has it
+	c.waiting.Store(true)
 	return c
 }
 
@@ -108,7 +109,7 @@ func (s *Server) patience(first bool) time.Time {
 	if d <= 0 {
 		return time.Time{}
 	}
-	return time.Now().Add(d) //nolint:forbidigo // as the connection has it
+	return s.in(d)
 }
 
 // enter notes a connection, unless the server is down.
@@ -145,7 +146,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.down.Store(true)
 	s.ended = ended
 	for c := range s.conns {
-		if c.since.Load() != 0 {
+		if c.waiting.Load() {
 			_ = c.rwc.Close() // nobody is waiting for an answer
 		}
 	}

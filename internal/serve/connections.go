@@ -81,10 +81,10 @@ func (b *bounded) Accept() (net.Conn, error) {
 	}
 	one := &connection{Conn: c}
 	one.leave = sync.OnceFunc(func() {
+		<-b.slots // first: who is not among the open ones any more has left its place, as giveWay has it
 		b.mu.Lock()
 		delete(b.open, one)
 		b.mu.Unlock()
-		<-b.slots
 	})
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -121,8 +121,8 @@ func (b *bounded) enter() bool {
 	}
 }
 
-// giveWay ends the connection that has been idle for longest, and tells whether there is one. Nothing can be read from it any more: if a request has just come net/http
-// lifts that, and answers it.
+// giveWay ends the connection that has been idle for longest, unless there is a place meanwhile, and tells whether there is either. Nothing can be read from it any more: a request that has just come is
+// answered, and the connection may end after it.
 func (b *bounded) giveWay() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -131,6 +131,9 @@ func (b *bounded) giveWay() bool {
 	least := now - int64(idleEnough)
 	if _, there := b.open[b.going]; there && b.going.idle.Load() > 0 && b.asked > least {
 		return true // one is enough, and it is on its way
+	}
+	if len(b.slots) < cap(b.slots) {
+		return true // it has arrived
 	}
 	for c := range b.open {
 		if since := c.idle.Load(); since > 0 && since <= least {

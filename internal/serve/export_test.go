@@ -3,6 +3,7 @@ package serve
 import (
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -39,4 +40,49 @@ func Patient(next http.Handler) http.Handler { return patient(next) }
 func Follower(l net.Listener, clock func() time.Time) (net.Listener, func(net.Conn, http.ConnState)) {
 	b := bound(l, 8, &Options{Log: zerolog.Nop(), Clock: clock})
 	return b, b.follow
+}
+
+// asked is a connection that notes whether it is to end.
+type asked struct {
+	net.Conn
+	ended *atomic.Bool
+}
+
+// SetReadDeadline notes that nothing more may be read.
+func (a *asked) SetReadDeadline(time.Time) error {
+	a.ended.Store(true)
+	return nil
+}
+
+// Connected are the connections of a bounded listener that is full.
+type Connected struct {
+	Conns   []net.Conn
+	Ended   []*atomic.Bool
+	Follow  func(net.Conn, http.ConnState)
+	GiveWay func() bool
+}
+
+// Waiting returns n connections of a bounded listener that takes no more.
+func Waiting(n int, clock func() time.Time) *Connected {
+	l := &askedListener{}
+	b := bound(l, n, &Options{Log: zerolog.Nop(), Clock: clock})
+	c := &Connected{Follow: b.follow, GiveWay: b.giveWay}
+	for range n {
+		one, _ := b.Accept() // it has no error
+		c.Conns = append(c.Conns, one)
+	}
+	c.Ended = l.ended
+	return c
+}
+
+type askedListener struct {
+	net.Listener
+	ended []*atomic.Bool
+}
+
+func (l *askedListener) Accept() (net.Conn, error) {
+	here, there := net.Pipe()
+	_ = there.Close()
+	l.ended = append(l.ended, new(atomic.Bool))
+	return &asked{Conn: here, ended: l.ended[len(l.ended)-1]}, nil
 }
