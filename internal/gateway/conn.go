@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/postonce/poe/internal/killpoint"
 	"github.com/postonce/poe/internal/replay"
 )
 
@@ -23,6 +24,7 @@ const headLimit = 1 << 20
 
 var (
 	errHeadTooLarge = fmt.Errorf("%w: its head is too large", replay.ErrNotAnAnswer)
+	errNotSilent    = errors.New("the connection was idle, and is not silent")
 	errCutOff       = errors.New("connection cut off without a TLS close_notify")
 )
 
@@ -37,15 +39,18 @@ type conn struct {
 	failure   error // what ended the reading of a head, if anything did
 	before    int64 // what was written before this exchange: earlier ones, the handshake
 	ear       *ear
-	ended     atomic.Bool // a deadline was set, or it can take no other request for another reason
-	expire    func()      // timeOut
+	request   []byte       // is to be sent before anything is read
+	send      func() error // does
+	sendErr   error        // why it was not sent whole
+	ended     atomic.Bool  // a deadline was set, or it can take no other request for another reason
+	expire    func()       // timeOut
 	reused    bool
 	idleSince time.Time
 }
 
 func newConn(w *wire, stream net.Conn) *conn {
 	c := &conn{wire: w, stream: stream, ear: listen(w.Conn)}
-	c.expire = c.timeOut
+	c.expire, c.send = c.timeOut, c.sendRequest
 	c.reader = bufio.NewReader((*limited)(c))
 	return c
 }
@@ -59,7 +64,7 @@ type ending interface {
 // though ctx may have one: that is lifted where an answer streams.
 func (c *conn) begin(ctx context.Context) (stop func() bool) {
 	c.before = c.wire.accepted.Load()
-	c.head, c.failure, c.seen = headLimit, nil, c.seen[:0]
+	c.head, c.failure, c.seen, c.request, c.sendErr = headLimit, nil, c.seen[:0], nil, nil
 	if e, ok := ctx.(ending); ok {
 		return e.AfterFunc(c.expire)
 	}
@@ -169,11 +174,31 @@ func (l *limited) Read(p []byte) (int, error) {
 		l.failure = errHeadTooLarge
 		return 0, l.failure
 	}
-	n, err := l.stream.Read(p[:min(int64(len(p)), l.head)])
+	n, err := (*conn)(l).read(p[:min(int64(len(p)), l.head)])
 	l.head -= int64(n)
 	l.seen = append(l.seen, p[:n]...)
 	l.failure = err
 	return n, err
+}
+
+// asks tells whether a whole request can be sent with the first read of its answer.
+func (c *conn) asks() bool { return c.reused && c.ear.waits && !c.wire.tls }
+
+// read reads, once what is to be sent was.
+func (c *conn) read(p []byte) (int, error) {
+	if c.request == nil {
+		return c.stream.Read(p) //nolint:wrapcheck // as it came
+	}
+	n, err := c.ear.ask(c.send, p)
+	c.request = nil
+	return n, err
+}
+
+// sendRequest is called where the connection is silent.
+func (c *conn) sendRequest() error {
+	_, c.sendErr = c.stream.Write(c.request)
+	killpoint.Hit("sent")
+	return c.sendErr
 }
 
 // A wire is the connection as the kernel has it. It has Write as its only way to send, so no byte escapes the count.

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// take returns a connection to the upstream: an idle one that is alive and silent, otherwise a new one.
+// take returns a connection to the upstream: an idle one where there is one, otherwise a new one.
 func (g *Gateway) take(ctx context.Context) (*conn, error) {
 	if c := g.pool.reuse(); c != nil {
 		return c, nil

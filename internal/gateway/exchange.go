@@ -45,19 +45,18 @@ type exchange struct {
 // run does the exchange. The first write is done here, so that what it proves is known before anything else happens;
 // the rest of a long body is written while the answer is read, since an upstream may answer before it has read all.
 func (x *exchange) run() (replay.Proof, error) {
-	_, err := x.conn.stream.Write(x.message.block)
-	killpoint.Hit("sent")
+	var (
+		last, refused bool
+		err           error
+	)
+	if x.message.left == 0 && x.conn.asks() {
+		last, refused, err = x.ask()
+	} else if err = x.begin(); err == nil || x.conn.sent() > 0 {
+		last, refused, err = x.receive()
+	}
 	if err != nil && x.conn.sent() == 0 {
 		return replay.Unsent, fmt.Errorf("sending the request: %w", err)
 	}
-	switch {
-	case err != nil:
-		x.failed(err)
-	case x.message.left > 0:
-		x.rest = make(chan error, 1)
-		go func() { x.rest <- x.sendRest() }()
-	}
-	last, refused, err := x.receive()
 	switch {
 	case err != nil:
 		x.stopSending(0)
@@ -77,6 +76,35 @@ func (x *exchange) run() (replay.Proof, error) {
 	default:
 		return replay.Broken, fmt.Errorf("sending the request: %w; then %v", x.sendErr, err) //nolint:errorlint // the read failed because the write had
 	}
+}
+
+// begin sends the request, or the first block of a long one and has the rest sent. Nothing is sent on a connection that was idle and is not silent any more.
+func (x *exchange) begin() error {
+	if x.conn.reused && !x.conn.ear.silent() {
+		return errNotSilent
+	}
+	_, err := x.conn.stream.Write(x.message.block)
+	killpoint.Hit("sent")
+	switch {
+	case err != nil && x.conn.sent() > 0:
+		x.failed(err)
+	case err == nil && x.message.left > 0:
+		x.rest = make(chan error, 1)
+		go func() { x.rest <- x.sendRest() }()
+	}
+	return err //nolint:wrapcheck // its caller says what failed
+}
+
+// ask does what begin and receive do, where the request is whole and the connection was idle: with its first read the connection looks whether it is silent, sends the request, and waits.
+func (x *exchange) ask() (last, refused bool, err error) {
+	c := x.conn
+	c.request = x.message.block
+	last, refused, err = x.receive()
+	if c.sendErr != nil && c.sent() > 0 {
+		x.failed(c.sendErr)
+		return x.receive()
+	}
+	return last, refused, err
 }
 
 // cutOff tells whether the connection did not end in order (RFC 9112, section 8), though the read met an end: a failure is told once, and the write was told.

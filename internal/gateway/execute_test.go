@@ -140,10 +140,28 @@ func TestProof(t *testing.T) {
 		}, body: large, proof: replay.Complete, status: 200, answer: "ok"},
 		{name: "reads a large body", play: always(ok), body: large, proof: replay.Complete, status: 200, answer: "ok", requests: 1},
 	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
+	for i := range 2 * len(tests) {
+		tt, again := tests[i/2], i%2 == 1
+		name := tt.name
+		if again { // the connection has had another request before
+			name += ", later"
+			first := tt.play
+			tt.requests++
+			tt.play = func(p *peer, nth int) {
+				if p.request() != nil {
+					p.say(ok)
+					first(p, nth)
+				}
+			}
+		}
+		t.Run(name, func(t *testing.T) {
 			u := listen(t, tt.play)
 			g := newGateway(t, u.address)
+			if again {
+				if got := execute(t, within(t, patience), g, post(t, "first")); got.Err != nil {
+					t.Fatal(got.Err)
+				}
+			}
 			req, ctx := post(t, tt.body), within(t, patience)
 			if tt.within != 0 {
 				ctx = within(t, tt.within)

@@ -61,22 +61,8 @@ type pool struct {
 	running bool        // the timer is
 }
 
-// reuse returns the connection that was idle for the shortest time and is alive and silent, or nil.
+// reuse returns the connection that was idle for the shortest time, or nil. Whether it is alive is seen when something is sent on it.
 func (p *pool) reuse() *conn {
-	for {
-		c := p.pop()
-		if c == nil {
-			return nil
-		}
-		if c.ear.silent() {
-			c.reused = true
-			return c
-		}
-		c.close()
-	}
-}
-
-func (p *pool) pop() *conn {
 	now := p.clock()
 	p.mu.Lock()
 	old := p.expired(now)
@@ -87,6 +73,9 @@ func (p *pool) pop() *conn {
 	}
 	p.mu.Unlock()
 	closeAll(old)
+	if c != nil {
+		c.reused = true
+	}
 	return c
 }
 

@@ -35,7 +35,12 @@ type upstream struct {
 
 func listen(t testing.TB, play script) *upstream {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	return listenBy(t, new(net.ListenConfig), play)
+}
+
+func listenBy(t testing.TB, config *net.ListenConfig, play script) *upstream {
+	t.Helper()
+	l, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
