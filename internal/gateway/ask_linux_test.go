@@ -58,7 +58,9 @@ func TestIdleConnectionThatTakesNothing(t *testing.T) {
 func TestRefusedWhileItIsWritten(t *testing.T) {
 	little := &net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var failed error
-		err := c.Control(func(fd uintptr) { failed = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<10) })
+		err := c.Control(func(fd uintptr) {
+			failed = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<10)
+		})
 		return errors.Join(err, failed)
 	}}
 	u := listenBy(t, little, func(p *peer, _ int) {

@@ -63,6 +63,7 @@ func TestIdleConnectionsGiveWay(t *testing.T) {
 			t.Fatal(err)
 		}
 		all = append(all, d)
+		<-time.After(50 * time.Millisecond) // the server notes that it is idle after its client has the answer
 	}
 	all[0].ask("/poe/problems/") // now it is the second one that has been idle for longest
 	if err := all[0].answered(time.Minute); err != nil {
