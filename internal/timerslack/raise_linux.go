@@ -10,13 +10,13 @@ import (
 
 const (
 	usual  = 50 * time.Microsecond // what the kernel gives to who asks for nothing
-	raised = time.Millisecond
+	raised = 4 * time.Millisecond
 )
 
 // again is in the environment of a program that was started anew, which must not happen twice, whatever the kernel makes of the rest.
 const again = "POE_STARTED_ANEW"
 
-// Raise has all threads of this process woken up to a millisecond late. A thread has that from the one that has begun it, and the runtime begins its own before any code of a
+// Raise has all threads of this process woken up to four milliseconds late. A thread has that from the one that has begun it, and the runtime begins its own before any code of a
 // program runs, so Raise starts the program anew, with its arguments and its environment, as the process that it is: it is to be called before there is anything to lose, and
 // returns in the program that was started. Where the slack is not the usual one somebody has chosen it, and where anything fails all stays as it is.
 func Raise() {

@@ -54,7 +54,7 @@ func TestRaise(t *testing.T) {
 		begins, ends time.Duration
 		more         []string
 	}{
-		"raised":                          {50 * time.Microsecond, time.Millisecond, nil},
+		"raised":                          {50 * time.Microsecond, 4 * time.Millisecond, nil},
 		"less was chosen":                 {time.Microsecond, time.Microsecond, nil},
 		"more was chosen":                 {20 * time.Millisecond, 20 * time.Millisecond, nil},
 		"it has been started anew before": {50 * time.Microsecond, 50 * time.Microsecond, []string{again + "=1"}},
