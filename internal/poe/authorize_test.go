@@ -88,7 +88,7 @@ func TestAuthorizationBeforeReplay(t *testing.T) {
 func TestLogOfQuestionsThatNobodyAnswers(t *testing.T) {
 	var log bytes.Buffer
 	b := newBench(t, func(c *core.Config) {
-		c.Log = zerolog.New(&log)
+		c.Log = zerolog.New(zerolog.SyncWriter(&log))
 		c.Authorizer = answering(502)
 		c.Routes = []core.Route{{Name: "orders", Match: "POST /orders", Authorize: "/auth"}}
 	})
@@ -236,7 +236,7 @@ func TestAuthorizationOfAnOlderAnswer(t *testing.T) {
 	asked := 0
 	var log bytes.Buffer
 	b = b.configured(func(c *core.Config) {
-		c.Log = zerolog.New(&log)
+		c.Log = zerolog.New(zerolog.SyncWriter(&log))
 		c.Authorizer = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked++ })
 		c.Routes = []core.Route{{Name: "orders", Match: "POST /orders", Authorize: "/auth"}}
 	})

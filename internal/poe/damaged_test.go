@@ -38,7 +38,7 @@ func (rottenFile) Close() error { return nil }
 // An answer that the disk has changed is not repeated. Whoever has its address can ask for it as often as they like, and the log says so once a minute.
 func TestDamagedAnswer(t *testing.T) {
 	var log bytes.Buffer
-	b := newBench(t, func(c *core.Config) { c.Store, c.Log = rotten{c.Store}, zerolog.New(&log) })
+	b := newBench(t, func(c *core.Config) { c.Store, c.Log = rotten{c.Store}, zerolog.New(zerolog.SyncWriter(&log)) })
 	b.app = func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, strings.Repeat("x", 100_000)) }
 	i := b.issue("/orders")
 	if res := b.do("POST", i.URI, "apples"); res.StatusCode != 200 {

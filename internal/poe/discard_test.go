@@ -385,7 +385,7 @@ func TestEndedBeforeAWorkerReads(t *testing.T) {
 				if tc.change != nil {
 					tc.change(c)
 				}
-				c.Log = zerolog.New(&log).Level(zerolog.ErrorLevel)
+				c.Log = zerolog.New(zerolog.SyncWriter(&log)).Level(zerolog.ErrorLevel)
 			})
 			b.app = answering(502)
 			res := b.do("POST", "/orders", large, append(tc.fields, "Idempotency-Key: k")...)

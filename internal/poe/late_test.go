@@ -43,7 +43,7 @@ func TestLateAnswerToADecision(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(tc.as, " ", tc.answer), func(t *testing.T) {
 			var log bytes.Buffer
-			b := newBench(t, func(c *core.Config) { c.Log = zerolog.New(&log) })
+			b := newBench(t, func(c *core.Config) { c.Log = zerolog.New(zerolog.SyncWriter(&log)) })
 			entered, leave := make(chan struct{}), make(chan struct{})
 			b.app = func(w http.ResponseWriter, _ *http.Request) {
 				close(entered)

@@ -290,7 +290,7 @@ func TestLogsTellNoSecrets(t *testing.T) {
 	const credentials, body = "c3RvbGVuOm1l", "the-body-itself"
 	for _, tc := range problemCases {
 		b, ledger := newTampered(t, func(c *core.Config) {
-			c.MaxBody, c.MaxResponse, c.Log = 1000, 1000, zerolog.New(&log).Level(zerolog.TraceLevel)
+			c.MaxBody, c.MaxResponse, c.Log = 1000, 1000, zerolog.New(zerolog.SyncWriter(&log)).Level(zerolog.TraceLevel)
 			c.Routes = []core.Route{{Match: "POST /required", Require: true}, {Match: "POST /keyed", Doors: []string{"key"}, Require: true},
 				{Name: "unique", Match: "POST /unique/{id}", Unique: []string{"path:id"}}, {Match: "PUT /tagged", Doors: []string{"if-match"}, Require: true},
 				{Name: "default", Match: "POST,PUT *"}}
@@ -302,7 +302,7 @@ func TestLogsTellNoSecrets(t *testing.T) {
 		}
 		fmt.Fprint(&log, metrics)
 	}
-	b, ledger := newTampered(t, func(c *core.Config) { c.Log = zerolog.New(&log).Level(zerolog.TraceLevel) })
+	b, ledger := newTampered(t, func(c *core.Config) { c.Log = zerolog.New(zerolog.SyncWriter(&log)).Level(zerolog.TraceLevel) })
 	b.app = func(http.ResponseWriter, *http.Request) { panic("a bug") }
 	i := b.issue("/orders", "Authorization: Basic "+credentials)
 	func() {

@@ -21,7 +21,7 @@ import (
 // While the ledger takes nothing each request is refused, and the log says so once a minute: on a disk that is full a line for each would make it fuller.
 func TestLogOfALedgerThatTakesNothing(t *testing.T) {
 	var log bytes.Buffer
-	b, ledger := newTampered(t, func(c *core.Config) { c.Log = zerolog.New(&log) })
+	b, ledger := newTampered(t, func(c *core.Config) { c.Log = zerolog.New(zerolog.SyncWriter(&log)) })
 	ledger.claim = func(store.Record) error { return fmt.Errorf("%w: 3 MiB are left on the disk", store.ErrUnavailable) }
 	lines := func() (all []string) {
 		for line := range strings.Lines(log.String()) {
@@ -58,7 +58,7 @@ func TestLogOfAFolderThatTakesNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.Spool, c.Log = spool, zerolog.New(&log)
+		c.Spool, c.Log = spool, zerolog.New(zerolog.SyncWriter(&log))
 		c.Routes = []core.Route{{Match: "POST /orders"}, {Match: "POST /again", Recovery: core.RecoveryRepeat}}
 	})
 	b.app = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }
@@ -95,7 +95,7 @@ func TestLogOfAGateThatCannotMint(t *testing.T) {
 		if c.Keys, err = tokens.NewRing(tokens.Config{Audience: c.Store.Identity().String()}, keys); err != nil {
 			t.Fatal(err)
 		}
-		c.Log = zerolog.New(&log)
+		c.Log = zerolog.New(zerolog.SyncWriter(&log))
 	})
 	for _, want := range []string{"", `"left_out":19`} {
 		log.Reset()
