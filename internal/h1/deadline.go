@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Deadlines are those of a connection. To set one costs more than to read a request, so what is set to what it is already stays.
+// Deadlines are those of a connection. To set one is a call into the runtime with a timer in it, three for each request, so what is set to what it is already stays.
 type deadlines struct {
 	of net.Conn
 
