@@ -79,7 +79,7 @@ const (
 
 var listable = []phase{unused, running, accepted, sent, done, unknown, burned, expired}
 
-// Actions lists actions. Those in a state that is not the end of it are found by the agenda, soonest first, and all others by reading through
+// Actions lists actions. Those in a state that is not the end of it are found by the agenda, soonest first, requests before callbacks, and all others by reading through
 // the ledger, those first that are forgotten first: of a large ledger that is many pages.
 func (g *Gate) Actions(ctx context.Context, f Filter) (Page, error) {
 	if err := f.check(); err != nil {
@@ -129,48 +129,76 @@ type step struct {
 
 // walk returns what reads the ids that a filter may want, in order, so many at a time.
 func (g *Gate) walk(f Filter) (func(ctx context.Context, n int) ([]step, error), error) {
-	due, text, onAgenda := strings.Cut(f.After, ".")
-	if !onAgenda {
-		text = f.After
-	}
-	var at store.Entry
-	if f.After != "" {
-		id, err := store.ParseID(text)
-		ms, err2 := strconv.ParseInt(due, 10, 64)
-		if err != nil || onAgenda != f.open() || onAgenda && err2 != nil {
-			return nil, fmt.Errorf("%w: after %q is not from a page of it", ErrBadFilter, f.After)
+	first, last, onAgenda := f.queues()
+	if onAgenda {
+		at, err := atCursor(f.After, first, last)
+		if err != nil {
+			return nil, err
 		}
-		at = store.Entry{Due: time.UnixMilli(ms).UTC(), ID: id}
-	}
-	if f.open() {
-		return func(ctx context.Context, n int) ([]step, error) {
-			entries, err := g.store.Agenda(ctx, at, store.Person, n)
-			steps := make([]step, len(entries))
-			for i, e := range entries {
-				steps[i] = step{e.ID, strconv.FormatInt(e.Due.UnixMilli(), 10) + "." + e.ID.String()}
-				at = e
-			}
+		var r round
+		r.begin(at, last)
+		return func(ctx context.Context, n int) (steps []step, err error) {
+			err = g.step(ctx, &r, store.Person, n, func(page []store.Entry) error {
+				for _, e := range page {
+					steps = append(steps, step{e.ID, cursorOf(e)})
+				}
+				return nil
+			})
 			return steps, err
 		}, nil
 	}
+	var at store.ID
+	if f.After != "" {
+		var err error
+		if at, err = store.ParseID(f.After); err != nil {
+			return nil, notACursor(f.After)
+		}
+	}
 	return func(ctx context.Context, n int) ([]step, error) {
-		ids, err := g.store.List(ctx, at.ID, n)
+		ids, err := g.store.List(ctx, at, n)
 		steps := make([]step, len(ids))
 		for i, id := range ids {
 			steps[i] = step{id, id.String()}
-			at.ID = id
+			at = id
 		}
 		return steps, err
 	}, nil
 }
 
-// open tells whether everything that is wanted is on the agenda.
-func (f *Filter) open() bool {
+// cursorOf is the cursor of a line of the agenda.
+func cursorOf(e store.Entry) string {
+	return fmt.Sprintf("%d.%d.%s", e.Queue, e.Due.UnixMilli(), e.ID)
+}
+
+// atCursor reads what cursorOf has made of an entry of these queues; "" is before all of them.
+func atCursor(s string, first, last store.Queue) (store.Entry, error) {
+	if s == "" {
+		return store.Entry{Queue: first}, nil
+	}
+	queue, rest, _ := strings.Cut(s, ".")
+	due, text, _ := strings.Cut(rest, ".")
+	q, err := strconv.ParseUint(queue, 10, 8)
+	ms, err2 := strconv.ParseInt(due, 10, 64)
+	id, err3 := store.ParseID(text)
+	if errors.Join(err, err2, err3) != nil || q < uint64(first) || q > uint64(last) {
+		return store.Entry{}, notACursor(s)
+	}
+	return store.Entry{Queue: store.Queue(q), Due: time.UnixMilli(ms).UTC(), ID: id}, nil
+}
+
+func notACursor(s string) error {
+	return fmt.Errorf("%w: after %q is not from a page of it", ErrBadFilter, s)
+}
+
+// queues returns the first and the last queue of the agenda with what is wanted, if everything that is wanted is on the agenda.
+func (f *Filter) queues() (first, last store.Queue, ok bool) {
 	switch phase(f.State) {
-	case running, accepted, sent, unknown:
-		return true
+	case accepted:
+		return store.Starts, store.Calls, true
+	case running, sent, unknown:
+		return store.Ends, store.Ends, true
 	default:
-		return false
+		return 0, 0, false
 	}
 }
 

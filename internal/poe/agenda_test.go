@@ -69,8 +69,8 @@ func (l *readLedger) Agenda(ctx context.Context, after store.Entry, due time.Tim
 	return page, err
 }
 
-// A start reads the agenda once, however long it is: before the first request is served nobody waits for the square of what is queued.
-func TestStartReadsTheAgendaOnce(t *testing.T) {
+// A start reads nothing of what was accepted, however much it is: it has no owner to lose, and before the first request is served nobody waits for it.
+func TestStartDoesNotReadWhatWasAccepted(t *testing.T) {
 	b := newBench(t, nil)
 	b.deferred()
 	const n = 5000
@@ -79,7 +79,7 @@ func TestStartReadsTheAgendaOnce(t *testing.T) {
 	}
 	ledger := &readLedger{Store: b.store}
 	newBench(t, func(c *core.Config) { c.Store, c.Clock, c.Keys = ledger, b.clock, b.keys })
-	if ledger.read < n || ledger.read > n+n/10 {
+	if ledger.read > 0 {
 		t.Errorf("%d accepted actions: %d entries of the agenda were read", n, ledger.read)
 	}
 }

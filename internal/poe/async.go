@@ -54,7 +54,7 @@ func (c *call) accept(end *ending) {
 		g.metrics.won.Inc()
 		killpoint.Hit("accepted")
 		end.status = status{phase: accepted, record: got}
-		g.nudge()
+		g.nudge(g.nudged)
 	case errors.Is(err, store.ErrTaken):
 		g.metrics.claims.WithLabelValues("taken").Inc()
 		end.lost, end.status = true, status{phase: phaseOf(got.State), record: got}

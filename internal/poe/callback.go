@@ -229,10 +229,10 @@ type Undelivered struct {
 // maxUndelivered is how many of them are listed at most.
 const maxUndelivered = 10_000
 
-// UndeliveredCallbacks lists the callbacks that wait for a person. They stand at the end of the agenda, behind all that is due.
+// UndeliveredCallbacks lists the callbacks that wait for a person. They stand at the end of their queue, behind all that is due.
 func (g *Gate) UndeliveredCallbacks(ctx context.Context) ([]Undelivered, error) {
 	all := []Undelivered{}
-	for page, err := range g.agenda(ctx, store.Entry{Due: store.Person}, store.Person) {
+	for page, err := range g.agenda(ctx, store.Entry{Queue: store.Calls, Due: store.Person}, store.Person) {
 		if err != nil {
 			return nil, err
 		}
@@ -295,6 +295,6 @@ func (g *Gate) Redeliver(ctx context.Context, id, who string) error {
 	if _, err := g.writeAdvance(ctx, &r, next, store.Also{}); err != nil {
 		return fmt.Errorf("sending %s again: %w", id, err)
 	}
-	g.nudge()
+	g.nudge(g.owed)
 	return nil
 }

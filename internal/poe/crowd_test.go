@@ -2,7 +2,6 @@ package core_test
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -31,23 +30,23 @@ type crowd struct {
 
 // at is the entry of one of them.
 func (c *crowd) at(i int) store.Entry {
-	e := store.Entry{Due: c.first.Add(time.Duration(i) * time.Millisecond)}
-	copy(e.ID[:], "crowd")
-	binary.BigEndian.PutUint64(e.ID[8:], uint64(i))
-	return e
+	r := c.record
+	r.Due = c.first.Add(time.Duration(i) * time.Millisecond)
+	copy(r.ID[:], "crowd")
+	binary.BigEndian.PutUint64(r.ID[8:], uint64(i))
+	return r.Entry()
 }
 
-func sooner(a, b store.Entry) int {
-	return cmp.Or(a.Due.Compare(b.Due), bytes.Compare(a.ID[:], b.ID[:]))
-}
+// crowded tells whether an id is that of one of them.
+func crowded(id store.ID) bool { return bytes.HasPrefix(id[:], []byte("crowd")) }
 
 func (c *crowd) Agenda(ctx context.Context, after store.Entry, due time.Time, limit int) ([]store.Entry, error) {
 	page, err := c.Store.Agenda(ctx, after, due, limit)
-	next := sort.Search(c.n, func(i int) bool { return sooner(c.at(i), after) > 0 })
-	for i := next; i < min(next+limit, c.n) && !c.at(i).Due.After(due); i++ {
+	next := sort.Search(c.n, func(i int) bool { return c.at(i).Compare(after) > 0 })
+	for i := next; i < min(next+limit, c.n) && c.at(i).Queue == after.Queue && !c.at(i).Due.After(due); i++ {
 		page = append(page, c.at(i))
 	}
-	slices.SortFunc(page, sooner)
+	slices.SortFunc(page, store.Entry.Compare)
 	page = page[:min(len(page), limit)]
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -57,7 +56,7 @@ func (c *crowd) Agenda(ctx context.Context, after store.Entry, due time.Time, li
 
 func (c *crowd) Lookup(ctx context.Context, k store.Key) (store.Record, error) {
 	id, byID := k.ID()
-	if !byID || !bytes.HasPrefix(id[:], []byte("crowd")) {
+	if !byID || !crowded(id) {
 		return c.Store.Lookup(ctx, k)
 	}
 	c.mu.Lock()
@@ -74,6 +73,9 @@ func (c *crowd) Advance(ctx context.Context, was store.Term, r store.Record, als
 	c.mu.Unlock()
 	if err != nil {
 		return store.Record{}, err
+	}
+	if crowded(r.ID) {
+		return r, nil
 	}
 	return c.Store.Advance(ctx, was, r, also)
 }
@@ -94,6 +96,9 @@ func (c *crowd) cost() (read, looked int) {
 
 // accepted is an action that waits for a worker.
 var accepted = store.Record{Kind: store.Request, State: store.Queued, Way: store.Accepted, Door: "key", Route: "default", Method: "POST", Target: "/orders"}
+
+// doubtful is an action that waits for a worker to find out how it ended.
+var doubtful = store.Record{Kind: store.Request, State: store.Unknown, Door: "key", Route: "default", Method: "POST", Target: "/orders"}
 
 // callbackTo is a callback that has not been sent.
 func callbackTo(host string) store.Record {
@@ -136,7 +141,7 @@ func TestLookCostsNothingOfWhatWaits(t *testing.T) {
 		what store.Record
 		look func(b *bench) func() error
 	}{
-		"for what lost its owner": {-2 * time.Hour, accepted, func(b *bench) func() error {
+		"for what lost its owner": {-2 * time.Hour, doubtful, func(b *bench) func() error {
 			h := core.NewHouse(b.gate)
 			return func() error { return h.Second(b.t.Context()) }
 		}},
@@ -145,24 +150,33 @@ func TestLookCostsNothingOfWhatWaits(t *testing.T) {
 			h.Minute()
 			return func() error { h.Minute(); return h.Second(b.t.Context()) }
 		}},
+		"at a start, among what was accepted": {-2 * time.Hour, accepted, func(b *bench) func() error {
+			return func() error { return b.gate.Recover(b.t.Context()) }
+		}},
+		"at a start, among callbacks": {-2 * time.Hour, callbackTo("example.com"), func(b *bench) func() error {
+			return func() error { return b.gate.Recover(b.t.Context()) }
+		}},
 		"where nobody executes": {-2 * time.Hour, accepted, func(b *bench) func() error {
 			c := core.NewCrew(b.gate)
-			return func() error { return c.Dispatch(b.t.Context(), false) }
+			return func() error { _, err := c.Dispatch(b.t.Context(), false); return err }
 		}},
-		"when there is something new": {-2 * time.Hour, accepted, func(b *bench) func() error {
+		"when there is something new": {-2 * time.Hour, doubtful, func(b *bench) func() error {
 			c := core.NewCrew(b.gate)
-			return func() error { return c.Dispatch(b.t.Context(), true) }
+			return func() error { _, err := c.Dispatch(b.t.Context(), true); return err }
+		}},
+		"of workers, among callbacks": {-2 * time.Hour, callbackTo("example.com"), func(b *bench) func() error {
+			b.deferred()
+			c := core.NewCrew(b.gate)
+			return func() error { _, err := c.Dispatch(b.t.Context(), false); return err }
 		}},
 		"for callbacks among other work": {-2 * time.Hour, accepted, func(b *bench) func() error {
-			c := core.NewCrew(b.gate)
-			c.Occupy()
-			return func() error { return c.Callbacks(b.t.Context()) }
+			c := core.NewCourier(b.gate)
+			return func() error { _, err := c.Dispatch(b.t.Context(), true); return err }
 		}},
 		"for callbacks among those of one that hangs": {-2 * time.Hour, callbackTo("example.com"), func(b *bench) func() error {
-			c := core.NewCrew(b.gate)
-			c.Occupy()
+			c := core.NewCourier(b.gate)
 			c.Hang("example.com")
-			return func() error { return c.Callbacks(b.t.Context()) }
+			return func() error { _, err := c.Dispatch(b.t.Context(), true); return err }
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -182,14 +196,14 @@ func TestLookCostsNothingOfWhatWaits(t *testing.T) {
 	}
 }
 
-// What has lost its owner is found when it is due, behind all that waits for a worker.
+// What has lost its owner is found when it is due, behind all that waits for a worker to find out how it ended.
 func TestAbandonedBehindMany(t *testing.T) {
 	c := &crowd{}
 	b := newBench(t, c.joined(plain))
 	u := &upstream{}
 	b.behind(u)
 	i := b.issue("/orders")
-	c.gathers(b, million, -2*time.Hour, accepted)
+	c.gathers(b, million, -2*time.Hour, doubtful)
 	h := core.NewHouse(b.gate)
 	c.failing(store.ErrUnavailable)
 	b.do("POST", i.URI, "apples") // its end cannot be written
@@ -215,7 +229,7 @@ func TestAbandonedLate(t *testing.T) {
 	b.behind(u)
 	i := b.issue("/orders")
 	end := b.crashed(u, i.URI)
-	c.gathers(b, million, -2*time.Hour, accepted)
+	c.gathers(b, million, -2*time.Hour, doubtful)
 	h := core.NewHouse(b.gate)
 	b.advance(2 * time.Minute)
 	for range 3 {
@@ -239,7 +253,7 @@ func TestAbandonedAndOverlooked(t *testing.T) {
 	u := &upstream{}
 	b.behind(u)
 	i := b.issue("/orders")
-	c.gathers(b, many, 0, accepted)
+	c.gathers(b, many, 0, doubtful)
 	b.advance(time.Minute)
 	h := core.NewHouse(b.gate)
 	for range 20 { // a round from the beginning to the end
@@ -271,7 +285,7 @@ func TestAbandonedAfterAClockThatWasAhead(t *testing.T) {
 	c := &crowd{}
 	b, _, _ := aheadBy(t, 2*time.Hour, c.joined(plain)) // a pause, after which no clock is believed
 	b.behind(&upstream{})
-	c.gathers(b, million, -3*time.Hour, accepted)
+	c.gathers(b, million, -3*time.Hour, doubtful)
 	h := core.NewHouse(b.gate)
 	b.advance(50 * time.Minute)
 	must(t, h.Second(t.Context()))
@@ -312,7 +326,7 @@ func TestPutOffBehindMany(t *testing.T) {
 	}
 	h.Minute()
 	looks(2) // once in each process all is looked at
-	c.gathers(b, many, 10*time.Minute, callbackTo("example.com"))
+	c.gathers(b, many, 10*time.Minute, accepted)
 	far := aheadOf(50*time.Minute, "k1")
 	c.cost()
 	for range many/agendaPage - 2 {
@@ -337,76 +351,82 @@ func TestPutOffBehindMany(t *testing.T) {
 	}
 }
 
-// While all workers are taken a callback is sent when it is due, behind all that waits for them; and one that was due before has its turn.
+// A callback waits for no worker, and is sent when it is due, however much waits for them.
 func TestCallbackBehindMany(t *testing.T) {
-	const many = 20 * agendaPage
 	h := newHook(t)
 	c := &crowd{}
 	b := callingWith(t, h, c.joined(plain))
-	c.gathers(b, many, -2*time.Hour, accepted)
+	c.gathers(b, million, -2*time.Hour, accepted)
 	owes := func() { b.do("POST", b.mint("/orders"), "x", "Callback-URL: "+h.URL) }
 	owes()
 	b.advance(time.Second)
-	crew := core.NewCrew(b.gate)
-	crew.Occupy()
-	for n := 0; h.got() == 0; n++ {
-		if n > many/(4*agendaPage) {
-			t.Fatalf("after %d looks it is not sent", n)
+	courier := core.NewCourier(b.gate)
+	for n, all := range []bool{true, false, true, false} {
+		if _, err := courier.Dispatch(t.Context(), all); err != nil || h.got() != n+1 {
+			t.Errorf("told %d times, %v", h.got(), err)
 		}
-		must(t, crew.Callbacks(t.Context()))
-		b.advance(time.Second)
-	}
-	for n := range 3 {
 		owes()
-		must(t, crew.Callbacks(t.Context()))
-		if h.got() != n+2 {
-			t.Errorf("told %d times", h.got())
-		}
 		b.advance(time.Second)
 	}
 }
 
-// A receiver that hangs, and to which much is owed, holds up no other one, and is told when it hears again: of each end once.
+// A receiver that hangs, and to which much is owed, holds up no other one, whether that is owed something new or something old; and is told when it hears again: of
+// each end once.
 func TestCallbackBehindOneThatHangs(t *testing.T) {
+	const many = 20 * agendaPage
 	h := newHook(t)
 	c := &crowd{}
 	b := callingWith(t, h, c.joined(plain))
-	const owed = 3
 	owes := func() { b.do("POST", b.mint("/orders"), "x", "Callback-URL: "+h.URL) }
-	c.gathers(b, 20*agendaPage, -2*time.Hour, callbackTo("hangs.example"))
-	crew := core.NewCrew(b.gate)
-	crew.Occupy()
-	crew.Hang("hangs.example")
-	b.advance(time.Second)
 	owes()
-	must(t, crew.Callbacks(t.Context()))
-	if h.got() != 1 {
-		t.Errorf("told %d times behind one that hangs", h.got())
+	c.gathers(b, many, -many/2*time.Millisecond, callbackTo("hangs.example"))
+	b.advance(time.Hour)
+	courier := core.NewCourier(b.gate)
+	courier.Hang("hangs.example")
+	looks := func(all bool) (more bool) {
+		more, err := courier.Dispatch(t.Context(), all)
+		must(t, err)
+		b.advance(time.Second)
+		return more
 	}
-	release := crew.Hang("127.0.0.1")
-	looks := func() { // past all of it, and more
-		for range 12 {
-			b.advance(time.Second)
-			must(t, crew.Callbacks(t.Context()))
+	looks(true)
+	for n := range 3 {
+		owes()
+		if looks(false); h.got() != n+1 {
+			t.Errorf("told %d times of what is new", h.got())
 		}
 	}
+	for n := 0; looks(false); n++ {
+		if n > many/agendaPage {
+			t.Fatalf("after %d looks it has not come to the end", n)
+		}
+	}
+	if h.got() != 4 {
+		t.Errorf("told %d times, once of what is old", h.got())
+	}
+	release := courier.Hang("127.0.0.1")
+	const owed = 3
 	for range owed {
 		owes()
-		looks()
+		looks(true)
 	}
-	if h.got() != 1 {
+	if h.got() != 4 {
 		t.Errorf("told %d times while it hangs", h.got())
 	}
 	release()
-	looks()
-	if h.got() != 1+owed {
-		t.Errorf("told %d times, and %d ends are to be told", h.got(), 1+owed)
+	b.advance(2 * time.Minute)
+	for n := 0; looks(true); n++ {
+		if n > many/agendaPage {
+			t.Fatalf("after %d looks it has not come to the end", n)
+		}
+	}
+	if h.got() != 4+owed {
+		t.Errorf("told %d times, and %d ends are to be told", h.got(), 4+owed)
 	}
 }
 
-// What nobody executes keeps neither a recovery nor a callback from its turn, though it waits for ever and is never read whole.
+// What nobody executes keeps no recovery from its turn, though it waits for ever.
 func TestNobodyExecutesMany(t *testing.T) {
-	const many = 20 * agendaPage
 	h := newHook(t)
 	first := callingWith(t, h, plain)
 	c := &crowd{}
@@ -422,25 +442,12 @@ func TestNobodyExecutesMany(t *testing.T) {
 	i := b.issue("/orders")
 	b.do("POST", i.URI, "apples")
 	b.wantState(i.ID, store.Unknown)
-	c.gathers(b, many, -2*time.Hour, accepted)
+	c.gathers(b, million, -2*time.Hour, accepted)
 	b.advance(2 * time.Hour)
-	crew := core.NewCrew(b.gate)
-	for n := 0; asked == 0; n++ {
-		if n > many/agendaPage+1 {
-			t.Fatalf("after %d looks nobody was asked", n)
-		}
-		must(t, crew.Dispatch(t.Context(), false))
-		b.advance(time.Second)
+	if more, err := core.NewCrew(b.gate).Dispatch(t.Context(), false); err != nil || more || asked != 1 {
+		t.Errorf("asked %d times, and there is more: %t, %v", asked, more, err)
 	}
 	b.wantState(i.ID, store.Done)
-	b.app = nil
-	for n, nudged := range []bool{true, false} {
-		b.do("POST", b.mint("/orders"), "x", "Callback-URL: "+h.URL)
-		must(t, crew.Dispatch(t.Context(), nudged))
-		if h.got() != n+1 {
-			t.Errorf("told %d times", h.got())
-		}
-	}
 }
 
 // Who is nudged begins what is new at once. What was written long after its time was taken, of which the nudge came too early or never, is begun by the next look.
@@ -448,15 +455,20 @@ func TestNudged(t *testing.T) {
 	b := newBench(t, nil)
 	b.deferred()
 	crew := core.NewCrew(b.gate)
+	dispatch := func(nudged bool) {
+		t.Helper()
+		_, err := crew.Dispatch(t.Context(), nudged)
+		must(t, err)
+	}
 	accept := func() string {
 		id, _ := readState(t, b.do("POST", "/orders", "x", later, fmt.Sprintf("Idempotency-Key: %d", b.executed.Load())).Header)
 		return id
 	}
-	must(t, crew.Dispatch(t.Context(), false))
+	dispatch(false)
 	for range 3 {
 		id := accept()
 		b.advance(time.Minute)
-		must(t, crew.Dispatch(t.Context(), true))
+		dispatch(true)
 		b.wantState(id, store.Done)
 	}
 	id := accept()
@@ -466,9 +478,9 @@ func TestNudged(t *testing.T) {
 	if _, err := b.store.Advance(t.Context(), r.Term, next, store.Also{}); err != nil {
 		t.Fatal(err)
 	}
-	must(t, crew.Dispatch(t.Context(), true))
+	dispatch(true)
 	b.wantState(id, store.Queued)
-	must(t, crew.Dispatch(t.Context(), false))
+	dispatch(false)
 	b.wantState(id, store.Done)
 }
 
@@ -481,18 +493,23 @@ func TestDueAfterAClockThatWasAhead(t *testing.T) {
 		cfg.Routes = []core.Route{{Name: "default", Match: "POST *", Doors: []string{"poe", "key", "async", "callback"}}}
 	}))
 	b.behind(&upstream{})
-	nudged, taken := core.NewCrew(b.gate), core.NewCrew(b.gate)
-	taken.Occupy()
+	crew, courier := core.NewCrew(b.gate), core.NewCourier(b.gate)
+	look := func() {
+		t.Helper()
+		_, err := crew.Dispatch(t.Context(), true)
+		must(t, err)
+		_, err = courier.Dispatch(t.Context(), false)
+		must(t, err)
+	}
 	b.advance(50 * time.Minute)
-	must(t, nudged.Dispatch(t.Context(), true))
-	must(t, taken.Callbacks(t.Context()))
+	look()
 	b.advance(-50 * time.Minute)
 	id, _ := readState(t, b.do("POST", "/orders", "x", later, "Idempotency-Key: k").Header)
-	must(t, nudged.Dispatch(t.Context(), true))
+	look()
 	b.wantState(id, store.Done)
 	c.gathers(b, million, -3*time.Hour, accepted)
 	b.do("POST", b.mint("/orders"), "x", "Callback-URL: "+h.URL)
-	must(t, taken.Callbacks(t.Context()))
+	look()
 	if h.got() != 1 {
 		t.Errorf("told %d times", h.got())
 	}

@@ -117,7 +117,7 @@ func (g *Gate) follow(ctx context.Context, host string, r *store.Record, also st
 	g.front.Add(*r)
 	g.metrics.rests(phaseOf(r.State))
 	if len(also.Spawn) > 0 || r.State == store.Queued {
-		g.nudge()
+		g.nudge(g.nudged, g.owed)
 	}
 	if g.hasDeleted(&status{phase: phaseOf(r.State), record: *r}) {
 		g.deleted(ctx, g.createdBefore(ctx, host, r))

@@ -355,7 +355,7 @@ func (g *Gate) advance(ctx context.Context, claimed *store.Record, next store.Re
 			g.metrics.rests(phaseOf(got.State))
 		}
 		if len(also.Spawn) > 0 {
-			g.nudge()
+			g.nudge(g.nudged, g.owed)
 		}
 		s = status{phase: phaseOf(got.State), record: got}
 	case errors.Is(err, store.ErrStale) && underWay(phaseOf(got.State)) && got.State == claimed.State && same(claimed, &got):

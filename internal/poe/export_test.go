@@ -69,48 +69,54 @@ type Crew struct{ c *crew }
 // NewCrew returns one of which nobody is at work.
 func NewCrew(g *Gate) Crew { return Crew{g.newCrew()} }
 
-// Dispatch begins what is due, and waits until it is done.
-func (c Crew) Dispatch(ctx context.Context, nudged bool) error {
+// Dispatch begins what is due, a page of each queue, waits until it is done, and tells whether there is more.
+func (c Crew) Dispatch(ctx context.Context, nudged bool) (more bool, err error) {
 	defer c.c.workers.Wait()
 	return c.c.dispatch(ctx, nudged)
 }
 
-// Occupy takes all slots.
-func (c Crew) Occupy() {
-	for range cap(c.c.slots) {
-		c.c.slots <- struct{}{}
-	}
-}
+// A Courier is what Work has callbacks delivered by, a look at a time.
+type Courier struct{ c *courier }
 
-// Callbacks begins the deliveries that are due while all slots are taken, and waits until they are done.
-func (c Crew) Callbacks(ctx context.Context) error {
-	defer c.c.workers.Wait()
-	return c.c.callbacks(ctx)
+// NewCourier returns one that has nothing under way.
+func NewCourier(g *Gate) Courier { return Courier{g.newCourier()} }
+
+// Dispatch begins the deliveries that are due, of older ones a page if all says so, waits until they are done, and tells whether there is more.
+func (c Courier) Dispatch(ctx context.Context, all bool) (more bool, err error) {
+	defer c.c.calls.Wait()
+	return c.c.dispatch(ctx, all)
 }
 
 // Hang has so many deliveries to host under way, for ever or until release is called, and no room for others to wait in.
-func (c Crew) Hang(host string) (release func()) {
+func (c Courier) Hang(host string) (release func()) {
 	o := c.c.outbox
-	o.room, o.atOnce, o.calling[host] = 0, callsPerHost, callsPerHost
-	return func() { o.room, o.atOnce, o.calling[host] = callsWaiting, 0, 0 }
+	o.room, o.calling[host] = 0, callsPerHost
+	return func() { o.room, o.calling[host] = callsWaiting, 0 }
 }
 
-// WorkOnce does at once all that a worker finds to do.
-func WorkOnce(ctx context.Context, g *Gate) { workOnce(ctx, g.newCrew()) }
+// WorkOnce does at once all that a worker, or the courier, finds to do.
+func WorkOnce(ctx context.Context, g *Gate) { workOnce(ctx, g.newCrew(), g.newCourier()) }
 
 // WorkOnceCrowded is WorkOnce where so many callbacks may wait in memory.
 func WorkOnceCrowded(ctx context.Context, g *Gate, room int) {
-	c := g.newCrew()
+	c := g.newCourier()
 	c.outbox.room = room
-	workOnce(ctx, c)
+	workOnce(ctx, g.newCrew(), c)
 }
 
-func workOnce(ctx context.Context, c *crew) {
-	for more := true; more; more = c.waiting.under {
-		if err := c.dispatch(ctx, false); err != nil {
+func workOnce(ctx context.Context, w *crew, c *courier) {
+	defer w.workers.Wait()
+	defer c.calls.Wait()
+	for more := true; more; {
+		var err, err2 error
+		var calls bool
+		calls, err = c.dispatch(ctx, true)
+		more, err2 = w.dispatch(ctx, false)
+		if err := errors.Join(err, err2); err != nil {
 			panic(err)
 		}
-		c.workers.Wait()
+		w.workers.Wait()
+		more = more || calls
 	}
 }
 

@@ -41,6 +41,7 @@ type Gate struct {
 	draining  atomic.Bool
 	executor  atomic.Pointer[Executor] // of accepted actions; nil: none are accepted
 	nudged    chan struct{}            // wakes the workers
+	owed      chan struct{}            // wakes the courier
 	past      chan struct{}            // tells Run that something may be past
 	hastened  time.Time                // the latest that it was since Run has looked for what a clock that was ahead has put off
 	ahead     round                    // through that
@@ -86,6 +87,7 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 		bodies:    newLimits(),
 		times:     newLimits(),
 		nudged:    make(chan struct{}, 1),
+		owed:      make(chan struct{}, 1),
 		past:      make(chan struct{}, 1),
 		random:    reservoir{source: cfg.Random},
 		log:       cfg.Log,

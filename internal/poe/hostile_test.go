@@ -15,6 +15,7 @@ import (
 	"github.com/postonce/poe/internal/bearer"
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/storetest"
 	"github.com/postonce/poe/internal/webhook"
 )
 
@@ -134,7 +135,7 @@ func TestCallbackWithoutDoor(t *testing.T) {
 	}
 	b.work()
 	b.work()
-	entries, err := b.store.Agenda(t.Context(), store.Entry{}, store.Person, 10)
+	entries, err := storetest.Agenda(t.Context(), b.store, 10)
 	if err != nil {
 		t.Fatal(err)
 	}

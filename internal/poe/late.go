@@ -54,7 +54,7 @@ func (g *Gate) late(ctx context.Context, claimed *store.Record, stands, next sto
 			if stands.State != was.State {
 				g.metrics.rests(phaseOf(stands.State))
 			}
-			g.nudge()
+			g.nudge(g.nudged, g.owed)
 			break
 		}
 		if !errors.Is(err, store.ErrStale) || stands.ID.IsZero() {

@@ -12,6 +12,7 @@ import (
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 // What is longer than a record holds must not keep an action from coming to rest, nor a process from starting.
@@ -95,7 +96,7 @@ func TestLongTargetCompensated(t *testing.T) {
 	if !strings.HasPrefix(res.Header.Get("POE-State"), "unknown") {
 		t.Errorf("%d %s", res.StatusCode, res.Header.Get("POE-State"))
 	}
-	if due, err := b.store.Agenda(t.Context(), store.Entry{}, store.Person, 10); err != nil || len(due) != 2 || due[1].Due.Equal(store.Person) {
+	if due, err := storetest.Agenda(t.Context(), b.store, 10); err != nil || len(due) != 2 || due[0].Due.Equal(store.Person) || due[1].Due.Equal(store.Person) {
 		t.Errorf("%d on the agenda, %v; want it and what takes it back", len(due), err)
 	}
 	b.advance(10 * time.Minute)

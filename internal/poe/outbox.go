@@ -22,19 +22,19 @@ const (
 type outbox struct {
 	room    int // for those that wait
 	mu      sync.Mutex
-	atOnce  int
-	calling map[string]int        // deliveries under way, by host
+	under   map[store.ID]struct{} // deliveries under way
+	calling map[string]int        // how many they are, by host
 	queues  map[string][]store.ID // what waits, by host
 	waiting map[store.ID]struct{} // the same
 }
 
 func newOutbox() *outbox {
-	return &outbox{room: callsWaiting, calling: map[string]int{}, queues: map[string][]store.ID{}, waiting: map[store.ID]struct{}{}}
+	return &outbox{room: callsWaiting, under: map[store.ID]struct{}{}, calling: map[string]int{}, queues: map[string][]store.ID{}, waiting: map[store.ID]struct{}{}}
 }
 
 // free tells whether a delivery to host may begin, with the lock held.
 func (o *outbox) free(host string) bool {
-	return o.atOnce < callsAtOnce && o.calling[host] < callsPerHost
+	return len(o.under) < callsAtOnce && o.calling[host] < callsPerHost
 }
 
 // full tells whether a callback to host can neither be delivered now nor wait. To one host no more wait than there is room left, so that one that hangs leaves
@@ -54,16 +54,16 @@ func (o *outbox) admit(id store.ID, host string) bool {
 		o.waiting[id] = struct{}{}
 		return false
 	}
-	o.atOnce++
+	o.under[id] = struct{}{}
 	o.calling[host]++
 	return true
 }
 
-// next gives the slot of a delivery to host to one that waits, if any may have it.
-func (o *outbox) next(host string) (id store.ID, to string, ok bool) {
+// next gives the slot of that delivery to host to one that waits, if any may have it.
+func (o *outbox) next(ended store.ID, host string) (id store.ID, to string, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.atOnce--
+	delete(o.under, ended)
 	if o.calling[host]--; o.calling[host] == 0 {
 		delete(o.calling, host)
 	}
@@ -76,19 +76,20 @@ func (o *outbox) next(host string) (id store.ID, to string, ok bool) {
 			delete(o.queues, to)
 		}
 		delete(o.waiting, id)
-		o.atOnce++
+		o.under[id] = struct{}{}
 		o.calling[to]++
 		return id, to, true
 	}
 	return store.ID{}, "", false
 }
 
-// waits tells whether a callback waits for a slot.
-func (o *outbox) waits(id store.ID) bool {
+// has tells whether a callback has a slot, or waits for one.
+func (o *outbox) has(id store.ID) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	_, under := o.under[id]
 	_, waits := o.waiting[id]
-	return waits
+	return under || waits
 }
 
 // receiver is whom a callback is for: a host, whatever the port.
@@ -113,8 +114,17 @@ func (g *Gate) send(ctx context.Context, id store.ID) {
 	}
 }
 
-// putOff leaves a callback for later, the longer the older it is.
-func (g *Gate) putOff(ctx context.Context, r store.Record) {
+// putOff leaves a callback for later, the longer the older it is, if it is still due.
+func (g *Gate) putOff(ctx context.Context, id store.ID) {
+	fl, first := g.flights.begin(id)
+	if !first {
+		return
+	}
+	defer g.flights.end(id, fl)
+	r, ok := g.due(ctx, id)
+	if !ok || r.State != store.Queued {
+		return
+	}
 	next := r
 	now := g.now()
 	next.Term, next.Due = g.newTerm(), now.Add(min(max(now.Sub(r.Claimed)/2, time.Minute), time.Hour))

@@ -31,17 +31,23 @@ func (g *Gate) Recover(ctx context.Context) error {
 	if g.store.Exclusive() {
 		due = latest
 	}
+	queues := []store.Queue{store.Ends}
+	if !g.restored.IsZero() { // what was accepted may have been sent since
+		queues = append(queues, store.Starts)
+	}
 	n, w := 0, g.newWatch()
-	for page, err := range g.agenda(ctx, store.Entry{}, due) {
-		settled := 0
-		if err == nil {
-			settled, err = w.settle(ctx, page, due)
-		}
-		if n += settled; err != nil {
-			return fmt.Errorf("recovering: %w", err)
+	for _, q := range queues {
+		for page, err := range g.agenda(ctx, store.Entry{Queue: q}, due) {
+			settled := 0
+			if err == nil {
+				settled, err = w.settle(ctx, page, due)
+			}
+			if n += settled; err != nil {
+				return fmt.Errorf("recovering: %w", err)
+			}
 		}
 	}
-	for g.ahead.begin(g.now().Add(g.longestWait(store.Request))); g.ahead.under; {
+	for g.hastenFrom(g.now().Add(g.longestWait(store.Request))); g.ahead.under; {
 		if err := g.hastenSome(ctx); err != nil {
 			return fmt.Errorf("recovering: %w", err)
 		}
@@ -98,25 +104,34 @@ func (g *Gate) forget(ctx context.Context) {
 	}
 }
 
-// A round goes through the agenda a page at a time, and goes on where it stopped.
+// A round goes through queues of the agenda a page at a time, and goes on where it stopped.
 type round struct {
 	under bool        // it is under way
 	at    store.Entry // what it has come to
+	last  store.Queue // the one with which it ends
+	from  time.Time   // where it begins in those behind its first
 }
 
-// begin begins a round with what is due then.
-func (r *round) begin(due time.Time) { r.under, r.at = true, store.Entry{Due: due} }
+// begin begins a round behind at, which ends with the queue last.
+func (r *round) begin(at store.Entry, last store.Queue) {
+	*r = round{under: true, at: at, last: last}
+}
 
-// past says that page is done. The round ends with the last one.
-func (r *round) past(page []store.Entry) {
-	if r.under, r.at = len(page) == agendaPage, (store.Entry{}); r.under {
+// past says that page is done, and whether there may be more in its queue.
+func (r *round) past(page []store.Entry, more bool) {
+	switch {
+	case more:
 		r.at = page[len(page)-1]
+	case r.at.Queue < r.last:
+		r.at = store.Entry{Queue: r.at.Queue + 1, Due: r.from}
+	default:
+		r.under = false
 	}
 }
 
 // A watch is how far Run has looked for what has lost its owner. That is under way, so it stands on the agenda long before it is due, and is found in the second in
-// which it is. What could not be settled then is found by a round, which a minute begins, through all that is due: among the many that wait for a worker, and are
-// none of its business, a page each second.
+// which it is. What could not be settled then is found by a round, which a minute begins, through all whose end is due: among what waits for a worker to find that
+// out, and is none of its business, a page each second.
 type watch struct {
 	g     *Gate
 	until time.Time                // what was due by then has been looked at
@@ -134,7 +149,7 @@ func (g *Gate) newWatch() *watch {
 // again begins a round, unless one is under way.
 func (w *watch) again() {
 	if !w.round.under {
-		w.round.begin(time.Time{})
+		w.round.begin(store.Entry{Queue: store.Ends}, store.Ends)
 	}
 }
 
@@ -152,7 +167,7 @@ func (w *watch) look(ctx context.Context, now time.Time) error {
 	for _, e := range ended {
 		delete(w.alive, e)
 	}
-	for page, err := range w.g.agenda(ctx, store.Entry{Due: w.until}, now) {
+	for page, err := range w.g.agenda(ctx, store.Entry{Queue: store.Ends, Due: w.until}, now) {
 		if err == nil {
 			_, err = w.settle(ctx, page, now)
 		}
@@ -164,7 +179,7 @@ func (w *watch) look(ctx context.Context, now time.Time) error {
 		}
 	}
 	w.until = now
-	return w.g.step(ctx, &w.round, now, func(page []store.Entry) error {
+	return w.g.step(ctx, &w.round, now, agendaPage, func(page []store.Entry) error {
 		_, err := w.settle(ctx, page, now)
 		return err
 	})
@@ -198,23 +213,23 @@ func (w *watch) settle(ctx context.Context, page []store.Entry, due time.Time) (
 	return n, err
 }
 
-// step does a page of a round that is under way. After an error the next step does it again.
-func (g *Gate) step(ctx context.Context, r *round, due time.Time, do func(page []store.Entry) error) error {
-	if !r.under {
-		return nil
+// step does the next n entries of a round that is under way, of what is due by then. What had an error the next step does again.
+func (g *Gate) step(ctx context.Context, r *round, due time.Time, n int, do func(page []store.Entry) error) error {
+	for r.under && n > 0 {
+		page, err := g.store.Agenda(ctx, r.at, due, n)
+		if err != nil {
+			return fmt.Errorf("reading the agenda: %w", err)
+		}
+		if err := do(page); err != nil {
+			return err
+		}
+		r.past(page, len(page) == n)
+		n -= len(page)
 	}
-	page, err := g.store.Agenda(ctx, r.at, due, agendaPage)
-	if err != nil {
-		return fmt.Errorf("reading the agenda: %w", err)
-	}
-	if err := do(page); err != nil {
-		return err
-	}
-	r.past(page)
 	return nil
 }
 
-// agenda reads what is on the agenda behind at, and due by then, page by page, soonest first. An error is the last that it tells; what moves meanwhile it may tell
+// agenda reads what is in the queue of at behind that, and due by then, page by page, soonest first. An error is the last that it tells; what moves meanwhile it may tell
 // twice.
 func (g *Gate) agenda(ctx context.Context, at store.Entry, due time.Time) iter.Seq2[[]store.Entry, error] {
 	return func(yield func([]store.Entry, error) bool) {
@@ -342,17 +357,23 @@ func (g *Gate) hasten() {
 	now := g.now()
 	switch {
 	case g.hastened.IsZero(), now.Before(g.hastened):
-		g.ahead.begin(now)
+		g.hastenFrom(now)
 	case !g.ahead.under:
-		g.ahead.begin(now.Add(g.longestWait(store.Request)))
+		g.hastenFrom(now.Add(g.longestWait(store.Request)))
 	}
 	g.hastened = now
+}
+
+// hastenFrom begins a round through what is due later than that.
+func (g *Gate) hastenFrom(due time.Time) {
+	g.ahead.begin(store.Entry{Due: due}, store.Ends)
+	g.ahead.from = due
 }
 
 // hastenSome does a page of what hasten has begun.
 func (g *Gate) hastenSome(ctx context.Context) error {
 	now := g.now()
-	return g.step(ctx, &g.ahead, latest, func(page []store.Entry) error {
+	return g.step(ctx, &g.ahead, latest, agendaPage, func(page []store.Entry) error {
 		group, ctx := errgroup.WithContext(ctx)
 		group.SetLimit(recoverAtOnce)
 		for _, e := range page {

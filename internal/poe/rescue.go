@@ -246,7 +246,7 @@ func (g *Gate) replace(ctx context.Context, r *store.Record, next store.Record, 
 	}
 	g.front.Add(got)
 	if len(also.Spawn) > 0 {
-		g.nudge()
+		g.nudge(g.nudged, g.owed)
 	}
 	return true
 }

@@ -343,5 +343,5 @@ func (g *Gate) tellBurned(ctx context.Context, r store.Record) {
 		return
 	}
 	g.front.Add(got)
-	g.nudge()
+	g.nudge(g.owed)
 }

@@ -32,10 +32,9 @@ type Binding struct {
 	ID   ID
 }
 
-// A Put replaces a record. The agenda loses the entry under Was and gets one under Record.Due, where they are
-// not zero; where they are equal it stays.
+// A Put replaces a record. The agenda loses the entry Was and gets Record.Entry, where they are not zero; where they are equal it stays.
 type Put struct {
-	Was    time.Time
+	Was    Entry
 	Record *Record
 }
 
@@ -60,7 +59,7 @@ func DecideClaim(v View, r *Record, now time.Time, c *Change) (got *Record, err 
 	}
 	r.round()
 	r.Began, r.Doubt = Term{}, Doubt{}
-	var was time.Time
+	var was Entry
 	brought := r.Names
 	held, err := v.Record(r.ID)
 	fresh := errors.Is(err, ErrNotFound)
@@ -77,7 +76,7 @@ func DecideClaim(v View, r *Record, now time.Time, c *Change) (got *Record, err 
 		if err != nil { // perhaps for another try, with the names that r came with
 			return nil, err
 		}
-		was, r.History, r.Names, r.Doubt = held.Due, held.History, names, held.Doubt
+		was, r.History, r.Names, r.Doubt = held.Entry(), held.History, names, held.Doubt
 		r.Attempt = held.nextAttempt(r)
 	}
 	if err := claimable(r, now); err != nil {
@@ -245,7 +244,7 @@ func DecideAdvance(v View, w *Advance, now time.Time, c *Change) (got *Record, e
 	if err := checkNames(names); err != nil {
 		return nil, err
 	}
-	c.Put = append(c.Put, Put{Was: held.Due, Record: r})
+	c.Put = append(c.Put, Put{Was: held.Entry(), Record: r})
 	if holder, err := c.spawn(v, w.Also.Spawn, now); err != nil {
 		return holder, err
 	}

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -125,8 +127,8 @@ type Ledger interface {
 	// Lookup returns the record under k as of its last durable write, or ErrNotFound.
 	Lookup(ctx context.Context, k Key) (Record, error)
 
-	// Agenda lists, soonest first, at most limit of the actions whose Due is no later than due, from after the given entry; the zero Entry is before all, and
-	// Person is behind all. It is a hint: the record is the truth, and may have moved on.
+	// Agenda lists, soonest first, at most limit of the actions in after's queue whose Due is no later than due, from behind after; an Entry with nothing but a
+	// Queue is before all of it, and Person is behind all. It is a hint: the record is the truth, and may have moved on.
 	Agenda(ctx context.Context, after Entry, due time.Time, limit int) ([]Entry, error)
 }
 
@@ -159,10 +161,31 @@ type Swept struct {
 	More    bool  // whether another step would find work
 }
 
-// An Entry is one line of the agenda: an action, and when somebody must look at it.
+// A Queue is a part of the agenda. What waits in one is in the way of nobody who looks for what waits in another.
+type Queue uint8
+
+// The queues.
+const (
+	Starts Queue = iota // requests and compensations that were accepted, and wait to be executed
+	Calls               // callbacks that wait to be delivered
+	Ends                // everything else: what is under way, and has lost its owner when it is due; what is unknown; what is still to be told of
+
+	Queues = iota // how many there are
+)
+
+// An Entry is one line of the agenda: an action, what it waits for, and when somebody must look at it.
 type Entry struct {
-	Due time.Time
-	ID  ID
+	Queue Queue
+	Due   time.Time
+	ID    ID
+}
+
+// IsZero tells whether e is no entry.
+func (e Entry) IsZero() bool { return e.ID.IsZero() }
+
+// Compare orders entries as Agenda lists them, queue after queue.
+func (e Entry) Compare(f Entry) int {
+	return cmp.Or(cmp.Compare(e.Queue, f.Queue), e.Due.Compare(f.Due), bytes.Compare(e.ID[:], f.ID[:]))
 }
 
 // Health is how a ledger stands, by what it saw last.

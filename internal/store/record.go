@@ -170,6 +170,22 @@ const Skew = 5 * time.Second
 // Person is the Due of a record that waits for a person's decision. No worker's agenda reaches it.
 var Person = time.UnixMilli(1<<47 - 1).UTC()
 
+// Entry returns the line of the agenda that r has; the zero Entry: none, since nobody need look at it.
+func (r *Record) Entry() Entry {
+	if r.Due.IsZero() {
+		return Entry{}
+	}
+	e := Entry{Queue: Ends, Due: r.Due, ID: r.ID}
+	switch {
+	case r.State != Queued:
+	case r.Kind == Callback:
+		e.Queue = Calls
+	default:
+		e.Queue = Starts
+	}
+	return e
+}
+
 // Attempts returns how many times the request may have been sent: each complete answer that meant "not done", each attempt of
 // which nobody knew the end until an operator said that it was not done, and the one that is under way or was the last.
 func (r *Record) Attempts() int {

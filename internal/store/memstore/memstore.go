@@ -4,7 +4,6 @@ package memstore
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -32,7 +31,7 @@ type Store struct {
 	closed  bool
 	records map[store.ID]store.Record
 	names   map[store.Name]store.ID
-	agenda  map[store.ID]time.Time
+	agenda  map[store.ID]store.Entry
 	bodies  map[place][]byte
 	forgot  map[[2]string]time.Time // by door and route: when the latest that is forgotten was claimed
 	cursor  store.ID                // the last id that the sweep has looked at; zero: a sweep begins
@@ -52,7 +51,7 @@ func New(cfg Config) (*Store, error) {
 		clock:   store.NewClock(cfg.Clock, time.Time{}),
 		records: map[store.ID]store.Record{},
 		names:   map[store.Name]store.ID{},
-		agenda:  map[store.ID]time.Time{},
+		agenda:  map[store.ID]store.Entry{},
 		bodies:  map[place][]byte{},
 		forgot:  map[[2]string]time.Time{},
 	}
@@ -117,24 +116,19 @@ func (s *Store) Agenda(ctx context.Context, after store.Entry, due time.Time, li
 	if err := s.usable(ctx); err != nil {
 		return nil, fmt.Errorf("reading the agenda: %w", err)
 	}
-	return s.entries(func(e store.Entry) bool { return (after == store.Entry{} || byDue(e, after) > 0) && !e.Due.After(due) }, limit), nil
+	return s.entries(func(e store.Entry) bool { return e.Queue == after.Queue && e.Compare(after) > 0 && !e.Due.After(due) }, limit), nil
 }
 
 // entries returns at most limit entries of the agenda that keep wants, soonest first.
 func (s *Store) entries(keep func(store.Entry) bool, limit int) []store.Entry {
 	var all []store.Entry
-	for id, at := range s.agenda {
-		if e := (store.Entry{Due: at, ID: id}); keep(e) {
+	for _, e := range s.agenda {
+		if keep(e) {
 			all = append(all, e)
 		}
 	}
-	slices.SortFunc(all, byDue)
+	slices.SortFunc(all, store.Entry.Compare)
 	return all[:min(len(all), max(limit, 0))]
-}
-
-// byDue is the order of the agenda.
-func byDue(a, b store.Entry) int {
-	return cmp.Or(a.Due.Compare(b.Due), bytes.Compare(a.ID[:], b.ID[:]))
 }
 
 // write decides and does one change while nobody else reads or writes.
@@ -161,8 +155,8 @@ func (s *Store) write(ctx context.Context, decide func(*store.Change) (*store.Re
 	for _, p := range c.Put {
 		s.records[p.Record.ID] = clone(*p.Record)
 		delete(s.agenda, p.Record.ID)
-		if !p.Record.Due.IsZero() {
-			s.agenda[p.Record.ID] = p.Record.Due
+		if e := p.Record.Entry(); !e.IsZero() {
+			s.agenda[e.ID] = e
 		}
 	}
 	s.clock.Raise()

@@ -120,8 +120,8 @@ func (s *Store) Health() store.Health {
 	h := store.Health{Free: -1, Ahead: s.clock.Ahead()}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for id, due := range s.agenda {
-		if due.Equal(store.Person) {
+	for id, e := range s.agenda {
+		if e.Due.Equal(store.Person) {
 			h.Left[s.records[id].Kind]++
 		}
 	}

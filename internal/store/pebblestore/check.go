@@ -162,7 +162,7 @@ func (c *checker) record(id store.ID, value []byte) error {
 			c.wrong("the %s of %s: %v", [...]string{"request", "answer"}[i], id, err)
 		}
 	}
-	if !r.Due.IsZero() && !c.has(agendaKey(r.Due, id)) {
+	if e := r.Entry(); !e.IsZero() && !c.has(agendaKey(e)) {
 		c.wrong("%s is due, and not on the agenda", id)
 	}
 	if id.Shelf().Past(c.now) && !r.State.Open() {
@@ -259,8 +259,8 @@ func (c *checker) agenda(key, _ []byte) error {
 		return nil
 	}
 	r, err := store.Decode(id, v)
-	if err == nil && string(agendaKey(r.Due, id)) != string(key) {
-		c.wrong("the agenda has %s at a time when it is not due", id)
+	if err == nil && string(agendaKey(r.Entry())) != string(key) {
+		c.wrong("the agenda has %s at a time when it is not due, or for what it does not wait for", id)
 	}
 	return closer.Close()
 }

@@ -18,7 +18,7 @@ const (
 const (
 	nameSize   = 1 + 32
 	recordSize = 1 + 4 + 16
-	agendaSize = 1 + 8 + 16
+	agendaSize = 1 + 1 + 8 + 16
 )
 
 func recordKey(id store.ID) []byte { return appendRecordKey(make([]byte, 0, recordSize), id) }
@@ -47,30 +47,32 @@ func nameKey(n store.Name) []byte {
 	return append(k, n[:]...)
 }
 
-func agendaKey(due time.Time, id store.ID) []byte {
-	return appendAgendaKey(make([]byte, 0, agendaSize), due, id)
+func agendaKey(e store.Entry) []byte {
+	return appendAgendaKey(make([]byte, 0, agendaSize), e)
 }
 
-func appendAgendaKey(b []byte, due time.Time, id store.ID) []byte {
-	return append(appendDueKey(b, due.UnixMilli()), id[:]...)
+func appendAgendaKey(b []byte, e store.Entry) []byte {
+	return append(appendDueKey(b, e.Queue, e.Due.UnixMilli()), e.ID[:]...)
 }
 
-func appendDueKey(b []byte, ms int64) []byte {
-	return binary.BigEndian.AppendUint64(append(b, agendaPrefix), uint64(max(ms, 0)))
+// appendDueKey is before every entry of the queue that is due then or later, and behind those that are due sooner.
+func appendDueKey(b []byte, q store.Queue, ms int64) []byte {
+	return binary.BigEndian.AppendUint64(append(b, agendaPrefix, byte(q)), uint64(max(ms, 0)))
 }
 
 func agendaID(key []byte) (id store.ID, ok bool) {
 	if len(key) != agendaSize || key[0] != agendaPrefix {
 		return id, false
 	}
-	return store.ID(key[9:]), true
+	return store.ID(key[10:]), true
 }
 
 func agendaEntry(key []byte) (e store.Entry, ok bool) {
 	if e.ID, ok = agendaID(key); !ok {
 		return e, false
 	}
-	e.Due = time.UnixMilli(int64(binary.BigEndian.Uint64(key[1:9]))).UTC() //nolint:gosec // what appendDueKey wrote
+	e.Queue = store.Queue(key[1])
+	e.Due = time.UnixMilli(int64(binary.BigEndian.Uint64(key[2:10]))).UTC() //nolint:gosec // what appendDueKey wrote
 	return e, true
 }
 

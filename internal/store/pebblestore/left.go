@@ -14,9 +14,19 @@ import (
 // it as it is, since what waits for a person is open.
 type left [store.Kinds]atomic.Int64
 
-// begin reads the end of the agenda, where what waits for a person is, and of each record no more than its kind.
-func (l *left) begin(db *pebble.DB) (err error) {
-	entries, err := db.NewIter(&pebble.IterOptions{LowerBound: agendaKey(store.Person, store.ID{}), UpperBound: []byte{agendaPrefix + 1}})
+// begin reads the ends of the queues, where what waits for a person is, and of each record no more than its kind.
+func (l *left) begin(db *pebble.DB) error {
+	for q := range store.Queue(store.Queues) {
+		if err := l.count(db, q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *left) count(db *pebble.DB, q store.Queue) (err error) {
+	from, to := agendaKey(store.Entry{Queue: q, Due: store.Person}), []byte{agendaPrefix, byte(q) + 1}
+	entries, err := db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
 	if err != nil {
 		return readError(err)
 	}
@@ -54,7 +64,7 @@ func (l *left) begin(db *pebble.DB) (err error) {
 // follow counts what a change has done that is durable.
 func (l *left) follow(c *store.Change) {
 	for i := range c.Put {
-		was, is := c.Put[i].Was.Equal(store.Person), c.Put[i].Record.Due.Equal(store.Person)
+		was, is := c.Put[i].Was.Due.Equal(store.Person), c.Put[i].Record.Due.Equal(store.Person)
 		switch n := &l[c.Put[i].Record.Kind]; {
 		case is && !was:
 			n.Add(1)

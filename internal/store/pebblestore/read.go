@@ -117,11 +117,8 @@ func readError(err error) error {
 // Agenda implements store.Ledger. Where it ends is a bound of the iterator: behind it lies what was taken off the agenda before its time, which is most that is
 // executed, and to step over that to the next entry would take as long as all of it.
 func (s *Store) Agenda(ctx context.Context, after store.Entry, due time.Time, limit int) ([]store.Entry, error) {
-	from := []byte{agendaPrefix}
-	if after != (store.Entry{}) {
-		from = append(agendaKey(after.Due, after.ID), 0)
-	}
-	entries, err := scan(ctx, s, span[store.Entry]{from, appendDueKey(nil, due.UnixMilli()+1), agendaEntry}, limit)
+	from, to := append(agendaKey(after), 0), appendDueKey(nil, after.Queue, due.UnixMilli()+1)
+	entries, err := scan(ctx, s, span[store.Entry]{from, to, agendaEntry}, limit)
 	if err != nil {
 		return nil, fmt.Errorf("reading the agenda: %w", err)
 	}

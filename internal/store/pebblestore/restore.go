@@ -193,8 +193,11 @@ func readReceipt(disk vfs.FS, dir string) (r receipt, err error) {
 	return r, nil
 }
 
-// onlyInto wants a folder without a ledger: what is there is not written over.
+// onlyInto wants a folder without a ledger, or a backup: what is there is not written over.
 func (s *Store) onlyInto() error {
+	if err := s.notBackup(); err != nil {
+		return err
+	}
 	names, err := s.c.FS.List(s.c.Dir)
 	if err != nil {
 		return fmt.Errorf("looking into the folder: %w", err)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/store/pebblestore"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 // When a sweep comes by, one record that is at rest by what is durable runs again, by a claim that was decided before midnight and waits
@@ -248,7 +249,7 @@ func TestSweepKeepsMany(t *testing.T) {
 		if names := s.Names(); names != n {
 			t.Errorf("%d names are left, want %d", names, n)
 		}
-		if due, err := s.Agenda(t.Context(), store.Entry{}, store.Person, 3*n); err != nil || len(due) != n {
+		if due, err := storetest.Agenda(t.Context(), s, 3*n); err != nil || len(due) != n {
 			t.Errorf("%d agenda entries are left, %v; want %d", len(due), err, n)
 		}
 	}
@@ -294,7 +295,7 @@ func TestSweepGoesOnAfterACrash(t *testing.T) {
 	if err := sweepAll(t.Context(), s, hand.now); err != nil {
 		t.Fatal(err)
 	}
-	due, err := s.Agenda(t.Context(), store.Entry{}, store.Person, 100)
+	due, err := storetest.Agenda(t.Context(), s, 100)
 	if err != nil || len(due) != len(open) || s.Names() != len(open) {
 		t.Errorf("%d names and %d agenda entries are left, %v; want %d", s.Names(), len(due), err, len(open))
 	}

@@ -248,23 +248,24 @@ func (e *encoded) fill(b *pebble.Batch) error {
 // put adds one record. An agenda entry is set once and deleted once, which is what SingleDelete asks for. Keys and values are
 // written straight into the batch.
 func put(b *pebble.Batch, p *store.Put, value []byte) error {
-	id, due := p.Record.ID, p.Record.Due
-	if !p.Was.IsZero() && !p.Was.Equal(due) {
+	is := p.Record.Entry()
+	moves := p.Was.Compare(is) != 0
+	if moves && !p.Was.IsZero() {
 		d := b.SingleDeleteDeferred(agendaSize)
-		appendAgendaKey(d.Key[:0], p.Was, id)
+		appendAgendaKey(d.Key[:0], p.Was)
 		if err := d.Finish(); err != nil {
 			return err
 		}
 	}
-	if !due.IsZero() && !p.Was.Equal(due) {
+	if moves && !is.IsZero() {
 		d := b.SetDeferred(agendaSize, 0)
-		appendAgendaKey(d.Key[:0], due, id)
+		appendAgendaKey(d.Key[:0], is)
 		if err := d.Finish(); err != nil {
 			return err
 		}
 	}
 	d := b.SetDeferred(recordSize, len(value))
-	appendRecordKey(d.Key[:0], id)
+	appendRecordKey(d.Key[:0], p.Record.ID)
 	copy(d.Value, value)
 	return d.Finish()
 }

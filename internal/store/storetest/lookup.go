@@ -1,13 +1,13 @@
 package storetest
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/postonce/poe/internal/store"
 )
@@ -72,6 +72,8 @@ func agendaCases() []testCase {
 		{"kept by one that is at rest", agendaAtRest},
 		{"moved by a claim after release", agendaReclaim},
 		{"in pages", agendaPages},
+		{"in queues", agendaQueues},
+		{"from queue to queue", agendaMoves},
 	}
 }
 
@@ -92,8 +94,8 @@ func agendaDue(t *testing.T, k *kit) {
 		after store.Entry
 		want  int
 	}{
-		{store.Entry{}, 1}, {store.Entry{Due: k.clock()}, 1}, {store.Entry{Due: r.Due.Add(-time.Millisecond), ID: r.ID}, 1}, {store.Entry{Due: r.Due}, 1},
-		{store.Entry{Due: r.Due, ID: r.ID}, 0}, {store.Entry{Due: r.Due.Add(time.Millisecond)}, 0}, {store.Entry{Due: r.Due.Add(time.Hour)}, 0},
+		{store.Entry{Queue: store.Ends}, 1}, {store.Entry{Queue: store.Ends, Due: k.clock()}, 1}, {store.Entry{Queue: store.Ends, Due: r.Due.Add(-time.Millisecond), ID: r.ID}, 1}, {store.Entry{Queue: store.Ends, Due: r.Due}, 1},
+		{store.Entry{Queue: store.Ends, Due: r.Due, ID: r.ID}, 0}, {store.Entry{Queue: store.Ends, Due: r.Due.Add(time.Millisecond)}, 0}, {store.Entry{Queue: store.Ends, Due: r.Due.Add(time.Hour)}, 0},
 	} {
 		got, err := k.Agenda(t.Context(), tt.after, store.Person, 10)
 		if err != nil || len(got) != tt.want {
@@ -105,8 +107,8 @@ func agendaDue(t *testing.T, k *kit) {
 		due   time.Time
 		want  int
 	}{
-		{store.Entry{}, r.Due, 1}, {store.Entry{}, r.Due.Add(-time.Millisecond), 0}, {store.Entry{}, r.Due.Add(time.Millisecond), 1}, {store.Entry{}, time.Time{}, 0},
-		{store.Entry{Due: r.Due}, r.Due, 1}, {store.Entry{Due: r.Due, ID: r.ID}, r.Due, 0}, {store.Entry{Due: r.Due}, r.Due.Add(-time.Hour), 0},
+		{store.Entry{Queue: store.Ends}, r.Due, 1}, {store.Entry{Queue: store.Ends}, r.Due.Add(-time.Millisecond), 0}, {store.Entry{Queue: store.Ends}, r.Due.Add(time.Millisecond), 1}, {store.Entry{Queue: store.Ends}, time.Time{}, 0},
+		{store.Entry{Queue: store.Ends, Due: r.Due}, r.Due, 1}, {store.Entry{Queue: store.Ends, Due: r.Due, ID: r.ID}, r.Due, 0}, {store.Entry{Queue: store.Ends, Due: r.Due}, r.Due.Add(-time.Hour), 0},
 	} {
 		got, err := k.Agenda(t.Context(), tt.after, tt.due, 10)
 		if err != nil || len(got) != tt.want {
@@ -139,12 +141,12 @@ func agendaPages(t *testing.T, k *kit) {
 			r.Due = k.after(time.Duration(i/4) * time.Second)
 		}
 		r = k.mustClaim(r)
-		want = append(want, store.Entry{Due: r.Due, ID: r.ID})
+		want = append(want, store.Entry{Queue: store.Ends, Due: r.Due, ID: r.ID})
 	}
-	slices.SortFunc(want, func(a, b store.Entry) int { return cmp.Or(a.Due.Compare(b.Due), bytes.Compare(a.ID[:], b.ID[:])) })
+	slices.SortFunc(want, store.Entry.Compare)
 	for _, limit := range []int{1, 7, 25, 100} {
 		var got []store.Entry
-		for after := (store.Entry{}); ; after = got[len(got)-1] {
+		for after := (store.Entry{Queue: store.Ends}); ; after = got[len(got)-1] {
 			page, err := k.Agenda(t.Context(), after, store.Person, limit)
 			if err != nil || len(page) > limit {
 				t.Fatalf("limit %d: %d entries, %v", limit, len(page), err)
@@ -159,6 +161,79 @@ func agendaPages(t *testing.T, k *kit) {
 	}
 	if got, err := k.Agenda(t.Context(), store.Entry{}, store.Person, 0); err != nil || len(got) > 0 {
 		t.Errorf("none: %v, %v", got, err)
+	}
+}
+
+// What waits in one queue is not seen by who reads another, whenever it is due.
+func agendaQueues(t *testing.T, k *kit) {
+	var want [store.Queues][]store.Entry
+	stands := func(r store.Record, q store.Queue) {
+		want[q] = append(want[q], store.Entry{Queue: q, Due: r.Due, ID: r.ID})
+	}
+	for i := range 3 {
+		due := k.after(time.Duration(3-i) * time.Minute)
+		parent := k.stand(store.Running)
+		var also store.Also
+		for _, kind := range []store.Kind{store.Callback, store.Compensation} {
+			child := k.child(parent)
+			child.Kind, child.Due = kind, due
+			also.Spawn = append(also.Spawn, child)
+		}
+		next := k.next(parent, store.Unknown)
+		next.Due = due
+		stands(k.mustAdvance(parent.Term, next, also), store.Ends)
+		stands(also.Spawn[0], store.Calls)
+		stands(also.Spawn[1], store.Starts)
+		for _, state := range []store.State{store.Queued, store.Running, store.Burned} {
+			r := k.claim(state)
+			r.Due = due
+			r = k.mustClaim(r)
+			if state == store.Queued {
+				stands(r, store.Starts)
+			} else {
+				stands(r, store.Ends)
+			}
+		}
+	}
+	for q := range store.Queue(store.Queues) {
+		slices.SortFunc(want[q], store.Entry.Compare)
+		got, err := k.Agenda(t.Context(), store.Entry{Queue: q}, store.Person, 100)
+		if d := cmp.Diff(want[q], got); err != nil || d != "" {
+			t.Errorf("queue %d, %v (-want +got):\n%s", q, err, d)
+		}
+	}
+	if got, err := k.Agenda(t.Context(), store.Entry{Queue: store.Queues}, store.Person, 100); err != nil || len(got) > 0 {
+		t.Errorf("behind the last queue: %v, %v", got, err)
+	}
+}
+
+// An action changes its queue also where the time at which somebody must look stays.
+func agendaMoves(t *testing.T, k *kit) {
+	r := k.claim(store.Queued)
+	r.Way = store.Accepted
+	due := r.Due
+	r = k.mustClaim(r)
+	in := func(want store.Queue) {
+		t.Helper()
+		for q := range store.Queue(store.Queues) {
+			got, err := k.Agenda(t.Context(), store.Entry{Queue: q}, store.Person, 10)
+			if err != nil || (len(got) == 1) != (q == want) || len(got) > 1 {
+				t.Errorf("queue %d has %v, %v; want it in %d", q, got, err, want)
+			}
+		}
+	}
+	in(store.Starts)
+	for range 3 {
+		for _, to := range []store.State{store.Sent, store.Unknown, store.Queued} {
+			next := k.next(r, to)
+			next.Due = due
+			r = k.mustAdvance(r.Term, next, store.Also{})
+			if to == store.Queued {
+				in(store.Starts)
+			} else {
+				in(store.Ends)
+			}
+		}
 	}
 }
 

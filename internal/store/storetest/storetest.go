@@ -2,6 +2,8 @@
 package storetest
 
 import (
+	"bytes"
+	"context"
 	"crypto/rand"
 	"errors"
 	"slices"
@@ -241,7 +243,7 @@ func (k *kit) holds(n store.Name, id store.ID) {
 	}
 }
 
-// onAgenda asserts that exactly those ids are due by the end of all days, in that order.
+// onAgenda asserts that exactly those ids are due by the end of all days, in that order, whatever they wait for.
 func (k *kit) onAgenda(want ...store.ID) {
 	k.t.Helper()
 	if got := k.agenda(10_000); !slices.Equal(got, want) {
@@ -249,17 +251,38 @@ func (k *kit) onAgenda(want ...store.ID) {
 	}
 }
 
-// agenda returns what is on the agenda, soonest first, limit at most.
+// agenda returns what is on the agenda in all queues, soonest first, limit at most.
 func (k *kit) agenda(limit int) (ids []store.ID) {
 	k.t.Helper()
-	entries, err := k.Agenda(k.t.Context(), store.Entry{}, store.Person, limit)
+	all, err := Agenda(k.t.Context(), k, limit)
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	for _, e := range entries {
+	if !slices.IsSortedFunc(all, store.Entry.Compare) {
+		k.t.Errorf("the agenda is in the order %v", all)
+	}
+	slices.SortFunc(all, func(a, b store.Entry) int {
+		if c := a.Due.Compare(b.Due); c != 0 {
+			return c
+		}
+		return bytes.Compare(a.ID[:], b.ID[:])
+	})
+	for _, e := range all[:min(len(all), limit)] {
 		ids = append(ids, e.ID)
 	}
 	return ids
+}
+
+// Agenda returns at most limit entries of each queue of l's agenda, queue after queue.
+func Agenda(ctx context.Context, l store.Ledger, limit int) (all []store.Entry, err error) {
+	for q := range store.Queue(store.Queues) {
+		entries, err := l.Agenda(ctx, store.Entry{Queue: q}, store.Person, limit)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, entries...)
+	}
+	return all, nil
 }
 
 // same asserts that got is want, with what the ledger keeps of attempts, about which there are cases of their own.
