@@ -84,7 +84,7 @@ var guards = []guard{
 		"!v.Forgotten(r.Door, r.Route).Before(r.Since)", "v.Forgotten(r.Door, r.Route).After(now)", engine, "TestRepeatableAfterRetentionIsRaised"},
 	{"a clock that leapt forgets nothing", pebbles + "sweep.go", "\tif s.clock.Ahead() > 0 {\n\t\treturn store.Swept{}, nil\n\t}\n", "", stores + "pebblestore/", "TestStore/durable"},
 	{"a sweep waits for what was decided before it", pebbles + "sweep.go", "\ts.gate.Lock()\n\ts.gate.Unlock() //nolint", "\t//nolint", pebbles, "TestSweepAmongSlowWrites"},
-	{"a sweep leaves what is open", pebbles + "sweep.go", "if err != nil || state.Open() {", "if err != nil || state == store.Running {", pebbles, "TestStore/sweep"},
+	{"a sweep leaves what is open", pebbles + "sweep.go", "if err != nil || t.State.Open() {", "if err != nil || t.State == store.Running {", pebbles, "TestStore/sweep"},
 	{"what a record refers to is not discarded", pebbles + "discard.go", "case err == nil && r.RefersTo(at.part):", "case err == nil && r.ID.IsZero():", pebbles, "TestStore/bodies"},
 	{"a backup keeps the bodies of what it has copied", pebbles + "backup.go",
 		"\ts.keeping.Lock() // the bodies of what is in the copy must stay\n\tdefer s.keeping.Unlock()\n", "", pebbles, "TestDiscardDuringBackup"},

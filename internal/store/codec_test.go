@@ -181,45 +181,31 @@ func TestDecodeDamaged(t *testing.T) {
 	}
 }
 
-// What is damaged is not taken for a record in another state.
-func TestReadStateDamaged(t *testing.T) {
+// What a ledger wants to know of a record that it is about to forget is what the record says, or damage.
+func TestReadTrace(t *testing.T) {
 	r := typical()
 	whole := r.Append(nil)
-	if state, err := store.ReadState(r.ID, whole); err != nil || state != r.State {
-		t.Fatalf("got %s, %v; want %s", state, err, r.State)
+	if got, err := store.ReadTrace(r.ID, whole); err != nil || got.State != r.State || string(got.Door) != r.Door || string(got.Route) != r.Route || !got.Claimed.Equal(r.Claimed) {
+		t.Errorf("got %s of %s %s %s, %v", got.State, got.Door, got.Route, got.Claimed, err)
 	}
 	for n := range whole {
-		state, err := store.ReadState(r.ID, whole[:n])
+		got, err := store.ReadTrace(r.ID, whole[:n])
 		if _, cut := store.Decode(r.ID, whole[:n]); cut == nil {
 			continue
 		}
-		if err == nil && state != r.State || err != nil && !errors.Is(err, store.ErrCorrupt) {
-			t.Errorf("of %d bytes: %s, %v", n, state, err)
+		if err == nil && got.State != r.State || err != nil && !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("of %d bytes: %s, %v", n, got.State, err)
 		}
 	}
 	other := append([]byte{store.Version + 1}, whole[1:]...)
-	if state, err := store.ReadState(r.ID, other); !errors.Is(err, store.ErrCorrupt) {
-		t.Errorf("of another version: %s, %v", state, err)
+	if got, err := store.ReadTrace(r.ID, other); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("of another version: %s, %v", got.State, err)
 	}
 	for _, state := range []store.State{store.Absent, store.Burned + 1} {
 		bad := typical()
 		bad.State = state
-		if got, err := store.ReadState(r.ID, bad.Append(nil)); !errors.Is(err, store.ErrCorrupt) {
-			t.Errorf("of state %s: %s, %v", state, got, err)
-		}
-	}
-}
-
-// What is remembered of a record is what it says, or damage.
-func TestReadTrace(t *testing.T) {
-	r := typical()
-	whole := r.Append(nil)
-	if got, err := store.ReadTrace(r.ID, whole); err != nil || string(got.Door) != r.Door || string(got.Route) != r.Route || !got.Claimed.Equal(r.Claimed) {
-		t.Errorf("got %s %s %s, %v", got.Door, got.Route, got.Claimed, err)
-	}
-	for n := range whole {
-		if _, err := store.ReadTrace(r.ID, whole[:n]); err != nil && !errors.Is(err, store.ErrCorrupt) {
-			t.Errorf("of %d bytes: %v", n, err)
+		if got, err := store.ReadTrace(r.ID, bad.Append(nil)); !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("of state %s: %s, %v", state, got.State, err)
 		}
 	}
 }
@@ -236,9 +222,9 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		id := store.ID{1}
 		r, err := store.Decode(id, b)
-		state, stateErr := store.ReadState(id, b)
+		trace, traceErr := store.ReadTrace(id, b)
 		kind, kindErr := store.ReadKind(id, b)
-		for _, err := range []error{err, stateErr, kindErr} {
+		for _, err := range []error{err, traceErr, kindErr} {
 			if err != nil && !errors.Is(err, store.ErrCorrupt) {
 				t.Errorf("the error is of no known kind: %v", err)
 			}
@@ -246,8 +232,8 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if stateErr != nil || state != r.State {
-			t.Errorf("the state alone is %s, %v, and the record's %s", state, stateErr, r.State)
+		if traceErr != nil || trace.State != r.State || !r.State.Open() && (string(trace.Door) != r.Door || string(trace.Route) != r.Route || !trace.Claimed.Equal(r.Claimed)) {
+			t.Errorf("the trace is %+v, %v, and the record %+v", trace, traceErr, r)
 		}
 		if kindErr != nil || kind != r.Kind {
 			t.Errorf("the kind alone is %d, %v, and the record's %d", kind, kindErr, r.Kind)

@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	sweepRecords = 16 << 10 // records that one step looks at
+	sweepRecords = 32 << 10 // records that one step looks at
 	sweepBytes   = 16 << 20 // bytes of records that one step looks at
-	sweepLeads   = 16 << 10 // names and agenda entries that one step looks at
+	sweepLeads   = 32 << 10 // names and agenda entries that one step looks at
 	sweepFiles   = 1024     // bodies that one step looks at
 )
 
@@ -123,6 +123,10 @@ type stretch struct {
 	kept  []store.ID
 
 	forgotten map[origin]time.Time // when the latest of those that go was claimed
+	latest    struct {             // and of those of one origin that were read last
+		origin  origin
+		claimed time.Time
+	}
 }
 
 // idRange is the first and the last of some neighbours that are all at rest.
@@ -142,17 +146,15 @@ func (s *Store) stretch() (st stretch, err error) {
 		}
 		st.last = id
 		looked, size = looked+1, size+len(value)
-		state, err := store.ReadState(id, value)
-		if err == nil && !state.Open() {
-			err = st.trace(id, value)
-		}
+		t, err := store.ReadTrace(id, value)
 		if err != nil {
 			s.c.Log.Error().Err(err).Msg("a record that cannot be read is kept")
 		}
-		if err != nil || state.Open() {
+		if err != nil || t.State.Open() {
 			st.kept, apart = append(st.kept, id), true
 			return true
 		}
+		st.trace(&t)
 		if apart {
 			st.goes, apart = append(st.goes, idRange{first: id}), false
 		}
@@ -160,19 +162,27 @@ func (s *Store) stretch() (st stretch, err error) {
 		st.n++
 		return true
 	})
+	st.noted()
 	return st, err
 }
 
-// trace notes of a record that goes what is remembered of it.
-func (st *stretch) trace(id store.ID, value []byte) error {
-	t, err := store.ReadTrace(id, value)
-	if err != nil {
-		return err
+// trace notes of a record that goes what is remembered of it. Most have the door and the route of the one before.
+func (st *stretch) trace(t *store.Trace) {
+	if o := &st.latest.origin; o.door != string(t.Door) || o.route != string(t.Route) {
+		st.noted()
+		st.latest.origin = origin{string(t.Door), string(t.Route)}
 	}
-	if t.Claimed.After(st.forgotten[origin{string(t.Door), string(t.Route)}]) {
-		st.forgotten[origin{string(t.Door), string(t.Route)}] = t.Claimed
+	if t.Claimed.After(st.latest.claimed) {
+		st.latest.claimed = t.Claimed
 	}
-	return nil
+}
+
+// noted has what trace has noted of the latest ones in st.forgotten.
+func (st *stretch) noted() {
+	if l := &st.latest; l.claimed.After(st.forgotten[l.origin]) {
+		st.forgotten[l.origin] = l.claimed
+	}
+	st.latest.claimed = time.Time{}
 }
 
 // each hands the records within the bounds to take, until it returns false. The value is good until take returns.

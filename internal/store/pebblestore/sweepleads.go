@@ -37,11 +37,8 @@ func (s *Store) sweepLeads() error {
 	if at.next == nil {
 		at.next = []byte{namePrefix}
 	}
-	all, next, err := s.leads(at.next)
+	next, err := s.takeOutFrom(at.next)
 	if err != nil {
-		return err
-	}
-	if err := s.takeOutAll(all); err != nil {
 		return err
 	}
 	killpoint.Hit("names-freed")
@@ -56,35 +53,64 @@ func (s *Store) sweepLeads() error {
 	return nil
 }
 
-// leads reads names and agenda entries from there on, and returns those that lead to past shelves, ascending, and the first key that it has not read; nil: there
+// takeOutFrom takes them out in several writes at one time, where they lead to what is forgotten, while it reads on. It returns the first key that it has not read;
+// nil: there is none.
+func (s *Store) takeOutFrom(from []byte) (next []byte, err error) {
+	chunks := make(chan []lead)
+	var hands sync.WaitGroup
+	var errs [freeHands]error
+	for h := range errs {
+		hands.Go(func() {
+			for some := range chunks {
+				errs[h] = errors.Join(errs[h], s.takeOut(some))
+			}
+		})
+	}
+	next, err = s.leads(from, chunks)
+	close(chunks)
+	hands.Wait()
+	return next, errors.Join(append(errs[:], err)...)
+}
+
+// leads reads names and agenda entries from there on, hands on those that lead to past shelves, ascending, and returns the first key that it has not read; nil: there
 // is none. It holds no locks.
-func (s *Store) leads(from []byte) (all []lead, next []byte, err error) {
+func (s *Store) leads(from []byte, chunks chan<- []lead) (next []byte, err error) {
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: []byte{agendaPrefix + 1}})
 	if err != nil {
-		return nil, nil, readError(err)
+		return nil, readError(err)
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
+	var some []lead
+	defer func() {
+		if len(some) > 0 {
+			chunks <- some
+		}
+	}()
 	n := 0
 	for ok := it.First(); ok; ok = it.Next() {
 		if n++; n > sweepLeads {
-			return all, slices.Clone(it.Key()), nil
+			return slices.Clone(it.Key()), nil
 		}
 		value, err := it.ValueAndErr()
 		if err != nil {
-			return nil, nil, readError(err)
+			return nil, readError(err)
 		}
 		id, fits := leadsTo(it.Key(), value)
 		if !fits {
-			return nil, nil, fmt.Errorf("%w: %d bytes under a key of %d", store.ErrCorrupt, len(value), len(it.Key()))
+			return nil, fmt.Errorf("%w: %d bytes under a key of %d", store.ErrCorrupt, len(value), len(it.Key()))
 		}
 		if id.Shelf() < s.sweeper.past {
-			all = append(all, lead{slices.Clone(it.Key()), id})
+			some = append(some, lead{slices.Clone(it.Key()), id})
+		}
+		if len(some) == freedLeads {
+			chunks <- some
+			some = nil
 		}
 	}
 	if err := it.Error(); err != nil {
-		return nil, nil, readError(err)
+		return nil, readError(err)
 	}
-	return all, nil, nil
+	return nil, nil
 }
 
 // leadsTo returns what the name or the agenda entry leads to.
@@ -98,23 +124,7 @@ func leadsTo(key, value []byte) (id store.ID, ok bool) {
 	return store.ID(value), true
 }
 
-// takeOutAll takes them out, in several writes at one time, where they lead to what is forgotten.
-func (s *Store) takeOutAll(all []lead) error {
-	chunks := slices.Collect(slices.Chunk(all, freedLeads))
-	var hands sync.WaitGroup
-	var errs [freeHands]error
-	for h := range min(freeHands, len(chunks)) {
-		hands.Go(func() {
-			for i := h; i < len(chunks) && errs[h] == nil; i += freeHands {
-				errs[h] = s.takeOut(chunks[i])
-			}
-		})
-	}
-	hands.Wait()
-	return errors.Join(errs[:]...)
-}
-
-// takeOut does so as any other write would: under the stripes of the names. Those of the records are not needed, since what is forgotten stays so. Nobody else
+// takeOut takes some out as any other write would: under the stripes of the names. Those of the records are not needed, since what is forgotten stays so. Nobody else
 // writes an agenda entry whose record is gone.
 func (s *Store) takeOut(some []lead) error {
 	s.gate.RLock()

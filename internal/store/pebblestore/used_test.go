@@ -97,7 +97,7 @@ func TestBytesOnDisk(t *testing.T) {
 
 // A sweep forgets a shelf in steps of which each is bounded, and in no more of them than it takes.
 func TestSweepInSteps(t *testing.T) {
-	const n, most = 20_000, 16 << 10
+	const n, most = 40_000, 32 << 10
 	clock := newHand()
 	s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: filepath.Join(t.TempDir(), "poe"), Clock: clock.now})
 	if err != nil {

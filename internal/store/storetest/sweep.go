@@ -12,7 +12,7 @@ import (
 )
 
 // stepLimit is how many records one step of a sweep may forget.
-const stepLimit = 16384
+const stepLimit = 32768
 
 func sweepCases() []testCase {
 	return []testCase{
