@@ -131,6 +131,34 @@ func TestActionsAreListed(t *testing.T) {
 	}
 }
 
+// What was accepted is listed in its turn, and then the callbacks that are to be sent, in pages of any length.
+func TestAcceptedAreListedBeforeCallbacks(t *testing.T) {
+	h := newHook(t)
+	b := calling(t, h)
+	var want, calls []string
+	for range 3 {
+		id, _ := readState(t, b.do("POST", "/orders", "x", later).Header)
+		want = append(want, id)
+		b.do("POST", b.mint("/orders"), "x", "Callback-URL: "+h.URL)
+		b.advance(time.Minute)
+	}
+	entries, err := b.store.Agenda(t.Context(), store.Entry{Queue: store.Calls}, store.Person, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		calls = append(calls, e.ID.String())
+	}
+	if want = append(want, calls...); len(calls) != 3 {
+		t.Fatalf("%d callbacks wait", len(calls))
+	}
+	for _, limit := range []int{1, 2, 3, 4, 6, 7} {
+		if got, _ := b.listed(core.Filter{State: "accepted", Limit: limit}); !slices.Equal(got, want) {
+			t.Errorf("in pages of %d it lists %v, want %v", limit, got, want)
+		}
+	}
+}
+
 // A list says of an action what brought it where it stands, and not what an earlier attempt was answered.
 func TestListSaysWhatIsSo(t *testing.T) {
 	b := newBench(t, nil)
@@ -179,7 +207,9 @@ func TestListsThatAreNone(t *testing.T) {
 	id := b.standing(store.Unknown, "orders")
 	for name, f := range map[string]core.Filter{
 		"state": {State: "sleeping"}, "older": {Older: -1}, "newer": {Newer: -1}, "limit": {Limit: -1}, "a large limit": {Limit: 1001},
-		"after": {After: "x"}, "after in another list": {After: id, State: "unknown"}, "after of the agenda": {After: "1." + id}, "after a letter": {After: "x." + id, State: "unknown"},
+		"after": {After: "x"}, "after in another list": {After: id, State: "unknown"}, "after of the agenda": {After: "1." + id}, "after a letter": {After: "x.1." + id, State: "unknown"},
+		"after another queue": {After: "0.1." + id, State: "unknown"}, "after a queue that is none": {After: "3.1." + id, State: "unknown"}, "after no time": {After: "2." + id, State: "unknown"},
+		"after a queue of others": {After: "2.1." + id, State: "accepted"}, "after a large queue": {After: "258.1." + id, State: "unknown"}, "after no id": {After: "2.1.", State: "unknown"},
 	} {
 		if _, err := b.gate.Actions(t.Context(), f); !errors.Is(err, core.ErrBadFilter) {
 			t.Errorf("%s: %v", name, err)

@@ -320,7 +320,7 @@ func TestCrashWhileLogGrows(t *testing.T) {
 			if len(c.cuts) < 100 || watched.zeroed.Load() == before || tt.recycled && watched.zeroedAgain.Load() == again {
 				t.Error("the run was too thin to say anything")
 			}
-			for i := 0; i < len(c.cuts); i += 11 { // each share that is kept has its turn
+			for i := 0; i < len(c.cuts); i += thinned(11) {
 				m := c.cuts[i]
 				if wrong := m.lost(t); len(wrong) > 0 {
 					t.Errorf("%s: %s", m.name, strings.Join(wrong, "\n\t"))
@@ -344,7 +344,7 @@ func TestCrashWhileOpening(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
-		for j := 0; j < len(again.cuts); j += 4 {
+		for j := 0; j < len(again.cuts); j += thinned(4) {
 			second := again.cuts[j]
 			if wrong := second.lost(t); len(wrong) > 0 {
 				t.Errorf("%s, and then %s: %s", m.name, second.name, strings.Join(wrong, "\n\t"))
