@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -221,40 +222,60 @@ type value struct {
 	b []byte
 }
 
-// fields hands every field of b to take. Append writes them in the order of their numbers, and only names and events more
-// than once; anything else, and wire types other than varint and bytes, is damage.
+// fields hands every field of b to take.
 func fields(b []byte, take func(value) error) error {
 	for last := protowire.Number(0); len(b) > 0; {
-		n, t, size := protowire.ConsumeTag(b)
-		if size < 0 {
-			return protowire.ParseError(size)
+		var v value
+		size, err := v.read(b, last)
+		if err != nil {
+			return err
 		}
-		if n < last || n == last && n != fName && n != fEvent {
-			return fmt.Errorf("field %d after field %d", n, last)
-		}
-		last = n
-		b = b[size:]
-		v := value{n: n}
-		switch t {
-		case protowire.VarintType:
-			v.i, size = protowire.ConsumeVarint(b)
-		case protowire.BytesType:
-			v.b, size = protowire.ConsumeBytes(b)
-		default:
-			return fmt.Errorf("field %d has wire type %d", n, t)
-		}
-		if size < 0 {
-			return protowire.ParseError(size)
-		}
-		b = b[size:]
+		b, last = b[size:], v.n
 		switch err := take(v); {
 		case err == errEnough: //nolint:errorlint // itself
 			return nil
 		case err != nil:
-			return fmt.Errorf("field %d: %w", n, err)
+			return fmt.Errorf("field %d: %w", v.n, err)
 		}
 	}
 	return nil
+}
+
+// read reads the first field of b, which is not empty, and returns how long it is. Append writes them in the order of their numbers, and only names and events more
+// than once; anything else, and wire types other than varint and bytes, is damage. Most tags, numbers and lengths are one byte.
+func (v *value) read(b []byte, last protowire.Number) (size int, err error) {
+	n, t := protowire.Number(b[0]>>3), protowire.Type(b[0]&7)
+	if size = 1; b[0] >= 0x80 || n == 0 {
+		if n, t, size = protowire.ConsumeTag(b); size < 0 {
+			return 0, protowire.ParseError(size)
+		}
+	}
+	if n < last || n == last && n != fName && n != fEvent {
+		return 0, fmt.Errorf("field %d after field %d", n, last)
+	}
+	if t != protowire.VarintType && t != protowire.BytesType {
+		return 0, fmt.Errorf("field %d has wire type %d", n, t)
+	}
+	var i uint64
+	if rest := b[size:]; len(rest) > 0 && rest[0] < 0x80 {
+		i, size = uint64(rest[0]), size+1
+	} else {
+		length := 0
+		if i, length = protowire.ConsumeVarint(rest); length < 0 {
+			return 0, protowire.ParseError(length)
+		}
+		size += length
+	}
+	if v.n = n; t == protowire.VarintType {
+		v.i = i
+		return size, nil
+	}
+	if i > uint64(len(b)-size) { //nolint:gosec // it is not longer than b
+		return 0, io.ErrUnexpectedEOF
+	}
+	end := size + int(i)
+	v.b = b[size:end:end]
+	return end, nil
 }
 
 // errEnough is what take returns to fields when it needs no more of them.

@@ -3,6 +3,8 @@ package store
 import (
 	"fmt"
 	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // ReadKind reads nothing but the kind of what Append wrote, for the record with the given id: a small part of the work of Decode, where many records are looked
@@ -43,33 +45,39 @@ func ReadTrace(id ID, b []byte) (t Trace, err error) {
 	if len(b) == 0 || b[0] != Version {
 		return t, fmt.Errorf("%w: record %s is not of version %d", ErrCorrupt, id, Version)
 	}
-	err = fields(b[1:], func(v value) error {
-		switch {
-		case v.n == fState:
-			i, err := v.small(uint64(Burned))
-			if err != nil {
-				return err
-			}
-			if t.State = State(i); t.State.Open() { //nolint:gosec // limited above
-				return errEnough
-			}
-		case v.n == fDoor:
-			t.Door = v.b
-		case v.n == fRoute:
-			t.Route = v.b
-		case v.n == fClaimed:
-			t.Claimed, err = v.time()
-			return err
-		case v.n > fClaimed:
-			return errEnough
+	last := protowire.Number(0)
+	for b = b[1:]; len(b) > 0 && last < fClaimed; {
+		var v value
+		size, err := v.read(b, last)
+		if err == nil {
+			err = t.field(v)
 		}
-		return nil
-	})
-	if err != nil {
-		return t, fmt.Errorf("%w: record %s: %w", ErrCorrupt, id, err)
+		if err != nil {
+			return Trace{}, fmt.Errorf("%w: record %s: %w", ErrCorrupt, id, err)
+		}
+		if t.State.Open() {
+			break
+		}
+		b, last = b[size:], v.n
 	}
 	if t.State == Absent {
 		return t, fmt.Errorf("%w: record %s has no state", ErrCorrupt, id)
 	}
 	return t, nil
+}
+
+func (t *Trace) field(v value) (err error) {
+	switch v.n {
+	case fState:
+		var i uint64
+		i, err = v.small(uint64(Burned))
+		t.State = State(i) //nolint:gosec // limited above
+	case fDoor:
+		t.Door = v.b
+	case fRoute:
+		t.Route = v.b
+	case fClaimed:
+		t.Claimed, err = v.time()
+	}
+	return err
 }
