@@ -243,9 +243,9 @@ func fields(b []byte, take func(value) error) error {
 
 // read reads the first field of b, which is not empty, and returns how long it is. Append writes them in the order of their numbers, and only names and events more
 // than once; anything else, and wire types other than varint and bytes, is damage. Most tags, numbers and lengths are one byte.
-func (v *value) read(b []byte, last protowire.Number) (size int, err error) {
-	n, t := protowire.Number(b[0]>>3), protowire.Type(b[0]&7)
-	if size = 1; b[0] >= 0x80 || n == 0 {
+func (v *value) read(b []byte, last protowire.Number) (int, error) {
+	n, t, size := protowire.Number(b[0]>>3), protowire.Type(b[0]&7), 1
+	if b[0] >= 0x80 || n == 0 {
 		if n, t, size = protowire.ConsumeTag(b); size < 0 {
 			return 0, protowire.ParseError(size)
 		}
@@ -273,7 +273,7 @@ func (v *value) read(b []byte, last protowire.Number) (size int, err error) {
 	if i > uint64(len(b)-size) { //nolint:gosec // it is not longer than b
 		return 0, io.ErrUnexpectedEOF
 	}
-	end := size + int(i)
+	end := size + int(i) //nolint:gosec // the same
 	v.b = b[size:end:end]
 	return end, nil
 }

@@ -78,6 +78,7 @@ func (t *Trace) field(v value) (err error) {
 		t.Route = v.b
 	case fClaimed:
 		t.Claimed, err = v.time()
+	default:
 	}
 	return err
 }
