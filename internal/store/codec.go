@@ -13,24 +13,24 @@ import (
 const Version = 1
 
 // The fields of an encoded record, in Protocol Buffers' wire format: absent fields cost nothing, unknown ones can
-// be told apart from damage. The id is the key and is not encoded. Numbers are never reused.
+// be told apart from damage. The id is the key and is not encoded. What a sweep reads of each record comes first. Numbers are never reused.
 const (
 	fParent    protowire.Number = 1
 	fKind      protowire.Number = 2
 	fState     protowire.Number = 3
-	fTerm      protowire.Number = 4
-	fAttempt   protowire.Number = 5
-	fDoor      protowire.Number = 6
-	fRoute     protowire.Number = 7
-	fMethod    protowire.Number = 8
-	fTarget    protowire.Number = 9
-	fPrincipal protowire.Number = 10
-	fDigest    protowire.Number = 11
-	fName      protowire.Number = 12
-	fRequest   protowire.Number = 13
-	fResponse  protowire.Number = 14
-	fStatus    protowire.Number = 15
-	fClaimed   protowire.Number = 16
+	fClaimed   protowire.Number = 4
+	fDoor      protowire.Number = 5
+	fRoute     protowire.Number = 6
+	fTerm      protowire.Number = 7
+	fAttempt   protowire.Number = 8
+	fMethod    protowire.Number = 9
+	fTarget    protowire.Number = 10
+	fPrincipal protowire.Number = 11
+	fDigest    protowire.Number = 12
+	fName      protowire.Number = 13
+	fRequest   protowire.Number = 14
+	fResponse  protowire.Number = 15
+	fStatus    protowire.Number = 16
 	fFinished  protowire.Number = 17
 	fExpires   protowire.Number = 18
 	fDue       protowire.Number = 19
@@ -150,10 +150,11 @@ func (r *Record) Append(b []byte) []byte {
 	b = putID(b, fParent, &r.Parent)
 	b = putInt(b, fKind, uint64(r.Kind))
 	b = putInt(b, fState, uint64(r.State))
-	b = putBytes(b, fTerm, r.Term[:])
-	b = putInt(b, fAttempt, uint64(r.Attempt))
+	b = putTime(b, fClaimed, r.Claimed)
 	b = putString(b, fDoor, r.Door)
 	b = putString(b, fRoute, r.Route)
+	b = putBytes(b, fTerm, r.Term[:])
+	b = putInt(b, fAttempt, uint64(r.Attempt))
 	b = putString(b, fMethod, r.Method)
 	b = putString(b, fTarget, r.Target)
 	b = putSum(b, fPrincipal, &r.Principal)
@@ -164,7 +165,6 @@ func (r *Record) Append(b []byte) []byte {
 	b = putBlob(b, fRequest, &r.Request)
 	b = putBlob(b, fResponse, &r.Response)
 	b = putInt(b, fStatus, uint64(r.Status)) //nolint:gosec // 0 or a status code
-	b = putTime(b, fClaimed, r.Claimed)
 	b = putTime(b, fFinished, r.Finished)
 	b = putTime(b, fExpires, r.Expires)
 	b = putTime(b, fDue, r.Due)
@@ -260,7 +260,7 @@ func (v *value) read(b []byte, last protowire.Number) (int, error) {
 	if rest := b[size:]; len(rest) > 0 && rest[0] < 0x80 {
 		i, size = uint64(rest[0]), size+1
 	} else {
-		length := 0
+		var length int
 		if i, length = protowire.ConsumeVarint(rest); length < 0 {
 			return 0, protowire.ParseError(length)
 		}

@@ -135,7 +135,7 @@ func TestDecodeDamaged(t *testing.T) {
 		return protowire.AppendString(protowire.AppendTag(nil, n, protowire.BytesType), v)
 	}
 	with := func(more ...[]byte) []byte { return append([]byte{store.Version}, bytes.Join(more, nil)...) }
-	state, term := number(3, 3), text(4, "12345678")
+	state, term := number(3, 3), text(7, "12345678")
 	if _, err := store.Decode(r.ID, with(state, term)); err != nil {
 		t.Fatalf("the least record: %v", err)
 	}
@@ -146,16 +146,16 @@ func TestDecodeDamaged(t *testing.T) {
 		"cut short":             good[:len(good)-1],
 		"longer":                append(bytes.Clone(good), 0),
 		"no term":               with(state),
-		"empty term":            with(state, text(4, "")),
-		"zero term":             with(state, text(4, "\x00\x00\x00\x00\x00\x00\x00\x00")),
+		"empty term":            with(state, text(7, "")),
+		"zero term":             with(state, text(7, "\x00\x00\x00\x00\x00\x00\x00\x00")),
 		"no state":              with(term),
 		"state out of range":    with(number(3, 8), term),
 		"kind out of range":     with(number(2, 3), state, term),
 		"parent too short":      with(text(1, "short"), state, term),
-		"attempts over 16 bit":  with(state, term, number(5, 1<<16)),
-		"string for attempts":   with(state, term, text(5, "x")),
-		"number for a string":   with(state, term, number(6, 1)),
-		"number for a message":  with(state, term, number(13, 1)),
+		"attempts over 16 bit":  with(state, term, number(8, 1<<16)),
+		"string for attempts":   with(state, term, text(8, "x")),
+		"number for a string":   with(state, term, number(9, 1)),
+		"number for a message":  with(state, term, number(14, 1)),
 		"string for a number":   with(text(3, "x"), term),
 		"out of order":          with(term, state),
 		"twice":                 with(state, state, term),
@@ -163,15 +163,15 @@ func TestDecodeDamaged(t *testing.T) {
 		"way out of range":      with(state, term, number(21, 3)),
 		"resent over 16 bit":    with(state, term, number(22, 1<<16)),
 		"undo too short":        with(state, term, text(23, "short")),
-		"unknown wire type":     with(state, term, protowire.AppendFixed32(protowire.AppendTag(nil, 6, protowire.Fixed32Type), 1)),
-		"group":                 with(state, term, protowire.AppendTag(nil, 6, protowire.StartGroupType)),
-		"time after the last":   with(state, term, number(16, 1<<47)),
-		"status of four digits": with(state, term, number(15, 1000)),
-		"content nowhere known": with(state, term, text(13, string(number(3, 5)))),
-		"part out of range":     with(state, term, text(13, string(number(5, 2)))),
+		"unknown wire type":     with(state, term, protowire.AppendFixed32(protowire.AppendTag(nil, 9, protowire.Fixed32Type), 1)),
+		"group":                 with(state, term, protowire.AppendTag(nil, 9, protowire.StartGroupType)),
+		"time after the last":   with(state, term, number(17, 1<<47)),
+		"status of four digits": with(state, term, number(16, 1000)),
+		"content nowhere known": with(state, term, text(14, string(number(3, 5)))),
+		"part out of range":     with(state, term, text(14, string(number(5, 2)))),
 		"too many events":       with(state, term, bytes.Repeat(text(20, ""), store.MaxHistory+1)),
 		"event cut short":       with(state, term, text(20, "\x0a")),
-		"length over the end":   with(state, term, []byte{6<<3 | 2, 0xff, 0xff, 0xff, 0x7f}),
+		"length over the end":   with(state, term, []byte{9<<3 | 2, 0xff, 0xff, 0xff, 0x7f}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got, err := store.Decode(r.ID, b); !errors.Is(err, store.ErrCorrupt) || !strings.Contains(err.Error(), r.ID.String()) {

@@ -46,7 +46,7 @@ func ReadTrace(id ID, b []byte) (t Trace, err error) {
 		return t, fmt.Errorf("%w: record %s is not of version %d", ErrCorrupt, id, Version)
 	}
 	last := protowire.Number(0)
-	for b = b[1:]; len(b) > 0 && last < fClaimed; {
+	for b = b[1:]; len(b) > 0 && last < fRoute; {
 		var v value
 		size, err := v.read(b, last)
 		if err == nil {
