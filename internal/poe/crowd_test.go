@@ -14,6 +14,7 @@ import (
 
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 // A crowd is a ledger that has many more on its agenda than it was given: one each millisecond from first on. They stay as they are.
@@ -178,6 +179,11 @@ func TestLookCostsNothingOfWhatWaits(t *testing.T) {
 			c.Hang("example.com")
 			return func() error { _, err := c.Dispatch(b.t.Context(), true); return err }
 		}},
+		"for callbacks among those that become due to one that hangs": {0, callbackTo("example.com"), func(b *bench) func() error {
+			c := core.NewCourier(b.gate)
+			c.Hang("example.com")
+			return func() error { _, err := c.Dispatch(b.t.Context(), false); return err }
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := &crowd{}
@@ -185,7 +191,7 @@ func TestLookCostsNothingOfWhatWaits(t *testing.T) {
 			c.gathers(b, million, tc.in, tc.what)
 			look := tc.look(b)
 			c.cost()
-			for n := range 5 {
+			for n := range 12 {
 				b.advance(time.Second)
 				must(t, look())
 				if read, looked := c.cost(); read > 9*agendaPage || looked > 9*agendaPage {
@@ -422,6 +428,63 @@ func TestCallbackBehindOneThatHangs(t *testing.T) {
 	}
 	if h.got() != 4+owed {
 		t.Errorf("told %d times, and %d ends are to be told", h.got(), 4+owed)
+	}
+}
+
+// A callback that has a slot and has not begun is neither taken up again nor put off for want of one.
+func TestCallbackIsTakenUpOnce(t *testing.T) {
+	h := newHook(t)
+	b := calling(t, h)
+	b.do("POST", b.mint("/orders"), "x", "Callback-URL: "+h.URL)
+	entries, err := b.store.Agenda(t.Context(), store.Entry{Queue: store.Calls}, store.Person, 2)
+	if err != nil || len(entries) != 1 {
+		t.Fatalf("%v, %v", entries, err)
+	}
+	courier := core.NewCourier(b.gate)
+	for _, hangs := range []bool{false, true} {
+		courier.Hold(entries[0].ID, "127.0.0.1")
+		if hangs {
+			courier.Hang("127.0.0.1")
+		}
+		if _, err := courier.Dispatch(t.Context(), true); err != nil || h.got() != 0 {
+			t.Errorf("told %d times, %v", h.got(), err)
+		}
+		if r := b.lookup(entries[0].ID.String()); !r.Due.Equal(entries[0].Due) {
+			t.Errorf("it was put off until %s", r.Due)
+		}
+	}
+}
+
+// A misled ledger has everything in every queue.
+type misled struct{ store.Store }
+
+func (m misled) Agenda(ctx context.Context, after store.Entry, due time.Time, limit int) ([]store.Entry, error) {
+	all, err := storetest.Agenda(ctx, m.Store, limit)
+	return slices.DeleteFunc(all, func(e store.Entry) bool { return e.Due.After(due) }), err
+}
+
+// The agenda is a hint, and the record the truth: what has moved on since it was read is not executed as what it is not.
+func TestAgendaIsAHint(t *testing.T) {
+	h := newHook(t)
+	b := callingWith(t, h, func(c *core.Config) { c.Store = misled{c.Store} })
+	b.do("POST", b.mint("/orders"), "x", "Callback-URL: "+h.URL)
+	executed := b.executed.Load()
+	crew := core.NewCrew(b.gate)
+	_, err := crew.Dispatch(t.Context(), false)
+	must(t, err)
+	if n := b.executed.Load() - executed; n > 0 || h.got() > 0 {
+		t.Errorf("of a callback workers made %d executions, and %d deliveries", n, h.got())
+	}
+	id, _ := readState(t, b.do("POST", "/orders", "x", later, "Idempotency-Key: k").Header)
+	accepted := b.lookup(id)
+	courier := core.NewCourier(b.gate)
+	_, err = courier.Dispatch(t.Context(), true)
+	must(t, err)
+	if h.got() != 1 {
+		t.Errorf("told %d times", h.got())
+	}
+	if r := b.lookup(id); r.Term != accepted.Term {
+		t.Errorf("the courier has made of what was accepted: %s, due %s", r.State, r.Due)
 	}
 }
 

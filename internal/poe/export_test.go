@@ -87,6 +87,9 @@ func (c Courier) Dispatch(ctx context.Context, all bool) (more bool, err error) 
 	return c.c.dispatch(ctx, all)
 }
 
+// Hold gives a callback a slot, as if its delivery were about to begin.
+func (c Courier) Hold(id store.ID, host string) { c.c.outbox.admit(id, host) }
+
 // Hang has so many deliveries to host under way, for ever or until release is called, and no room for others to wait in.
 func (c Courier) Hang(host string) (release func()) {
 	o := c.c.outbox
