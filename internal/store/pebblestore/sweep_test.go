@@ -255,6 +255,50 @@ func TestSweepKeepsMany(t *testing.T) {
 	}
 }
 
+// A name that could not be looked at is not taken for one that is gone: whichever read of a sweep fails, that step says so, and later ones take out what is left.
+func TestSweepWhoseReadsFail(t *testing.T) {
+	const n = 300 // more names than one write takes out
+	for fails := int64(1); ; fails++ {
+		hand := newHand()
+		var left atomic.Int64 // reads until one fails; below 1: none does
+		broken := errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind == errorfs.OpFileReadAt && strings.HasSuffix(op.Path, ".sst") && left.Add(-1) == 0 {
+				return errors.New("the disk does not read")
+			}
+			return nil
+		})
+		s, err := pebblestore.Open(t.Context(), pebblestore.Config{Dir: dir, FS: errorfs.Wrap(vfs.NewMem(), broken), Clock: hand.now, CacheSize: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		litter(t, s, n)
+		if err := s.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		hand.set(at.Add(40 * store.Day))
+		s.ConfirmClock()
+		left.Store(fails)
+		err = sweepAll(t.Context(), s, hand.now)
+		met := left.Load() < 1
+		left.Store(0)
+		if err := sweepAll(t.Context(), s, hand.now); err != nil {
+			t.Fatal(err)
+		}
+		if names := s.Names(); names != n {
+			t.Errorf("read %d failed, and the sweep says %v: %d names are left, want %d", fails, err, names, n)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if !met {
+			if fails < 5 {
+				t.Errorf("a sweep of %d reads is too thin to say anything", fails)
+			}
+			return
+		}
+	}
+}
+
 // A crash after the records are forgotten leaves names and agenda entries that lead nowhere. They are no damage, nobody is kept from them, and the
 // next sweep takes them out.
 func TestSweepGoesOnAfterACrash(t *testing.T) {

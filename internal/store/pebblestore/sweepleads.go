@@ -166,7 +166,13 @@ func (s *Store) idle(some []lead) (idle []lead, err error) {
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
 	for _, l := range some {
-		if !it.SeekGE(l.key) || !bytes.Equal(it.Key(), l.key) {
+		if !it.SeekGE(l.key) {
+			if err := it.Error(); err != nil { // the next look forgets it
+				return nil, readError(err)
+			}
+			continue
+		}
+		if !bytes.Equal(it.Key(), l.key) {
 			continue
 		}
 		value, err := it.ValueAndErr()
@@ -183,9 +189,6 @@ func (s *Store) idle(some []lead) (idle []lead, err error) {
 		if !there {
 			idle = append(idle, l)
 		}
-	}
-	if err := it.Error(); err != nil {
-		return nil, readError(err)
 	}
 	return idle, nil
 }
