@@ -129,10 +129,11 @@ func consume(ctx context.Context, s store.Ledger, all actions, i int) error {
 		return err
 	}
 	was := r.Term
-	if r, err = s.Claim(ctx, r); err != nil {
+	if _, err := s.Claim(ctx, &r); err != nil {
 		return fmt.Errorf("claiming: %w", err)
 	}
-	if _, err = s.Advance(ctx, was, settled(r, i), store.Also{}); err != nil {
+	r = settled(r, i)
+	if _, err := s.Advance(ctx, was, &r, store.Also{}); err != nil {
 		return fmt.Errorf("settling: %w", err)
 	}
 	return nil

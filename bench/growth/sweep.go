@@ -85,11 +85,11 @@ func (p *plan) claims(ctx context.Context, s store.Ledger, all actions, n int) (
 		under.Go(func() {
 			r, err := all.claim(i)
 			if err == nil {
-				_, err = s.Claim(context.WithoutCancel(ctx), r)
+				_, err = s.Claim(context.WithoutCancel(ctx), &r)
 			}
 			took := p.clock().Sub(due)
 			if err == nil {
-				_, err = s.Advance(context.WithoutCancel(ctx), r.Term, settled(r, i), store.Also{})
+				_, err = s.Advance(context.WithoutCancel(ctx), r.Term, new(settled(r, i)), store.Also{})
 			}
 			mu.Lock()
 			defer mu.Unlock()

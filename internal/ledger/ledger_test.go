@@ -11,6 +11,7 @@ import (
 
 	"github.com/postonce/poe/internal/ledger"
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 func TestOpen(t *testing.T) {
@@ -112,7 +113,7 @@ func TestRestoreThatIsBrokenOff(t *testing.T) {
 	r := store.Record{ID: id, State: store.Running, Term: store.Term{1}, Door: "key", Route: "default", Method: "POST", Target: "/orders", Claimed: now, Due: now.Add(time.Minute)}
 	r.Request = store.Blob{Where: store.Beside, Part: store.Part{Term: r.Term}, Size: 100_000}
 	_, err3 := s.Put(t.Context(), id, r.Request.Part, strings.NewReader(strings.Repeat("x", 100_000)))
-	_, err4 := s.Claim(t.Context(), r)
+	_, err4 := storetest.Claim(t.Context(), s, r)
 	_, err5 := ledger.Backup(t.Context(), s, backup, nil)
 	if err := errors.Join(err, err2, err3, err4, err5, s.Close()); err != nil {
 		t.Fatal(err)

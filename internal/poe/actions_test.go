@@ -13,6 +13,7 @@ import (
 
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 // listed returns the ids of all pages of a list, and how many pages there were.
@@ -49,7 +50,7 @@ func (b *bench) standing(s store.State, route string) string {
 		ID: id, State: claimed, Term: store.Term{1}, Door: "poe", Route: route, Method: "POST", Target: "/orders",
 		Claimed: b.clock(), Expires: b.clock().Add(time.Hour), Due: b.clock().Add(time.Minute),
 	}
-	if _, err := b.store.Claim(b.t.Context(), r); err != nil {
+	if _, err := storetest.Claim(b.t.Context(), b.store, r); err != nil {
 		b.t.Fatal(err)
 	}
 	if s == claimed {
@@ -62,7 +63,7 @@ func (b *bench) standing(s store.State, route string) string {
 	case !s.Open():
 		r.Due = time.Time{}
 	}
-	if _, err := b.store.Advance(b.t.Context(), store.Term{1}, r, store.Also{}); err != nil {
+	if _, err := storetest.Advance(b.t.Context(), b.store, store.Term{1}, r, store.Also{}); err != nil {
 		b.t.Fatal(err)
 	}
 	return id.String()

@@ -18,9 +18,9 @@ func (c *call) attempt() (lost bool) {
 	end := &c.end
 	s := &end.status
 	s.phase, end.lost, end.refused = unused, false, nil
-	stands := s.record // what is still said of it where it cannot be claimed
+	end.room = s.record // what is still said of it where it cannot be claimed
 	if p, err := c.prepare(&s.record); p != nil || err != nil {
-		s.record = stands
+		s.record = end.room
 		return c.unprepared(s, p, err)
 	}
 	delete(c.w.Header(), "Poe-State") // it said unused
@@ -31,7 +31,8 @@ func (c *call) attempt() (lost bool) {
 	case len(c.route.unique) > 0 && s.record.ID.Days() != 0: // named before the route had business keys: it would be forgotten before them
 		end.refused = store.ErrExpired
 	case errors.Is(err, store.ErrTaken):
-		end.lost, *s = true, status{phase: phaseOf(holder.State), record: holder}
+		end.lost = true
+		s.is(phaseOf(holder.State), holder)
 	case err != nil:
 		end.refused = err
 	case c.deferred():
@@ -45,9 +46,9 @@ func (c *call) attempt() (lost bool) {
 	}
 	switch {
 	case end.lost:
-		return c.lostTo(s, stands.Names)
+		return c.lostTo(s, end.room.Names)
 	case end.refused != nil:
-		s.record = stands
+		s.record = end.room
 		return c.unclaimed(s, end.refused)
 	default:
 		c.answer(end)
@@ -64,7 +65,8 @@ func turnedAway(why error) bool {
 func (c *call) beforehand(ctx context.Context, end *ending) {
 	switch holder, err := c.g.holder(ctx, &end.status.record); {
 	case errors.Is(err, store.ErrTaken):
-		end.refused, end.lost, end.status = nil, true, status{phase: phaseOf(holder.State), record: holder}
+		end.refused, end.lost = nil, true
+		end.status.is(phaseOf(holder.State), holder)
 	case err != nil:
 		end.refused = err
 	}
@@ -72,7 +74,7 @@ func (c *call) beforehand(ctx context.Context, end *ending) {
 
 // ahead looks at what is to be claimed before the claim does: at names that may have been forgotten, and where a large body would be written beside the ledger
 // for a claim that is refused.
-func (c *call) ahead(ctx context.Context, r *store.Record) (store.Record, error) {
+func (c *call) ahead(ctx context.Context, r *store.Record) (*store.Record, error) {
 	holder, err := c.g.doubt(ctx, r)
 	if keeps := c.deferred() || c.route.Recovery == RecoveryRepeat; err == nil && keeps && c.body.Size() > store.InlineLimit {
 		return c.g.holder(ctx, r)

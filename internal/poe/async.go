@@ -48,16 +48,17 @@ func (c *call) accept(end *ending) {
 		return
 	}
 	r.Request = kept
-	got, err := g.writeClaim(ctx, *r)
+	holder, err := g.writeClaim(ctx, r)
 	switch {
 	case err == nil:
 		g.metrics.won.Inc()
 		killpoint.Hit("accepted")
-		end.status = status{phase: accepted, record: got}
+		end.status.is(accepted, r)
 		g.nudge(g.nudged)
 	case errors.Is(err, store.ErrTaken):
 		g.metrics.claims.WithLabelValues("taken").Inc()
-		end.lost, end.status = true, status{phase: phaseOf(got.State), record: got}
+		end.lost = true
+		end.status.is(phaseOf(holder.State), holder)
 	case store.Refused(err):
 		g.metrics.claims.WithLabelValues("refused").Inc()
 		end.refused = err
@@ -199,8 +200,7 @@ func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.R
 	defer q.Body.Release()
 	next := r
 	next.State, next.Term, next.Due = store.Sent, g.newTerm(), now.Add(g.cfg.Timeout+claimMargin)
-	marked, err := g.writeAdvance(ctx, &r, next, store.Also{})
-	if err != nil {
+	if _, err := g.writeAdvance(ctx, &r, &next, store.Also{}); err != nil {
 		if !store.Refused(err) {
 			g.orphans.add(r.ID, next.Term) // nothing was sent under it
 		}
@@ -208,7 +208,7 @@ func (g *Gate) perform(ctx context.Context, fl *flight, exec Executor, r store.R
 		return
 	}
 	killpoint.Hit("marked")
-	end := &ending{status: status{phase: sent, record: marked}}
+	end := &ending{status: status{phase: sent, record: next}}
 	defer end.release()
 	a := &action{route: rt, exec: exec, request: func(id store.ID, attempt uint16) *replay.Request {
 		q.Forward = forwarded(nil, q.Header, id, attempt)
@@ -276,7 +276,7 @@ func (g *Gate) postpone(ctx context.Context, r store.Record, why string) {
 		said = g.delayed.Limit(said, g.cfg.Clock())
 	}
 	said.Stringer("id", r.ID).Str("route", r.Route).Str("why", why).Msg("an accepted action waits")
-	if _, err := g.store.Advance(ctx, was, r, store.Also{}); err != nil && !errors.Is(err, store.ErrStale) {
+	if _, err := g.store.Advance(ctx, was, &r, store.Also{}); err != nil && !errors.Is(err, store.ErrStale) {
 		g.log.Error().Err(err).Stringer("id", r.ID).Msg("postponing")
 	}
 }
@@ -291,13 +291,13 @@ func (g *Gate) giveUp(ctx context.Context, r store.Record, why string) {
 }
 
 // void burns an accepted action that waits to be sent, or to be sent again. store.ErrStale: it has moved on.
-func (g *Gate) void(ctx context.Context, r store.Record, who, why string) (store.Record, error) {
+func (g *Gate) void(ctx context.Context, r store.Record, who, why string) (*store.Record, error) {
 	next := r
 	next.State, next.Term, next.Finished, next.Due = store.Burned, g.newTerm(), g.now(), time.Time{}
 	next.Request = withoutContent(r.Request)
 	next.Note(store.Event{At: next.Finished, From: r.State, To: next.State, Who: who, Why: why})
 	also := g.also(ctx, &r, &next)
-	got, err := g.writeAdvance(ctx, &r, next, also)
+	got, err := g.writeAdvance(ctx, &r, &next, also)
 	if err == nil {
 		g.metrics.rests(burned)
 		g.front.Add(got)
@@ -391,7 +391,11 @@ func (c *call) cancel(s *status) {
 			c.ledgerTrouble(err, unknown)
 			return
 		}
-		*s = g.at(&got, g.now())
+		if got == nil { // it is forgotten
+			s.is(gone, &store.Record{ID: s.record.ID})
+			break
+		}
+		*s = g.at(got, g.now())
 	}
 	switch s.phase {
 	case burned:

@@ -79,7 +79,7 @@ func (n *byName) find(ctx context.Context) (status, error) {
 	case err != nil:
 		return status{}, err
 	}
-	g.front.Add(r)
+	g.front.Add(&r)
 	s := g.at(&r, now)
 	if s.phase == unused && r.Door != doorPOE && !now.Before(n.until(&r)) { // no tolerance for skew: both times are ours
 		s.phase = expired

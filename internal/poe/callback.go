@@ -182,7 +182,7 @@ func (g *Gate) deliver(ctx context.Context, fl *flight, r store.Record) {
 	}
 	next.Note(store.Event{At: now, From: r.State, To: next.State, Who: "callback", Why: toldBy(res, err), Status: res.Status})
 	g.log.Debug().Err(err).Stringer("id", r.ID).Stringer("parent", r.Parent).Int("status", res.Status).Msg("called back")
-	if _, err := g.writeAdvance(ctx, &r, next, store.Also{}); err != nil {
+	if _, err := g.writeAdvance(ctx, &r, &next, store.Also{}); err != nil {
 		g.log.Error().Err(err).Stringer("id", r.ID).Msg("noting a callback: it may be sent again")
 	}
 }
@@ -292,7 +292,7 @@ func (g *Gate) Redeliver(ctx context.Context, id, who string) error {
 	next := r
 	next.Term, next.Due = g.newTerm(), g.now()
 	next.Note(store.Event{At: next.Due, From: r.State, To: r.State, Who: who, Why: "to be sent again"})
-	if _, err := g.writeAdvance(ctx, &r, next, store.Also{}); err != nil {
+	if _, err := g.writeAdvance(ctx, &r, &next, store.Also{}); err != nil {
 		return fmt.Errorf("sending %s again: %w", id, err)
 	}
 	g.nudge(g.owed)

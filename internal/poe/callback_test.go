@@ -19,6 +19,7 @@ import (
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/storetest"
 	"github.com/postonce/poe/internal/webhook"
 )
 
@@ -306,7 +307,7 @@ func TestUndeliveredOnABusyLedger(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.State, r.Term, r.Door, r.Route, r.Method = store.Queued, store.Term{1}, "callback", "default", "POST"
-			if _, err := b.store.Claim(t.Context(), r); err != nil {
+			if _, err := storetest.Claim(t.Context(), b.store, r); err != nil {
 				t.Fatal(err)
 			}
 		}

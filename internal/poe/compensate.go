@@ -79,7 +79,7 @@ func (g *Gate) takeBack(ctx context.Context, r store.Record) {
 	next.Term = g.newTerm()
 	g.beginUndo(&next)
 	next.Note(store.Event{At: g.now(), From: r.State, To: r.State, Who: "recovery", Why: "it is being taken back"})
-	g.replace(ctx, &r, next, "beginning a compensation")
+	g.replace(ctx, &r, &next, "beginning a compensation")
 }
 
 func (u *undoing) encode() []byte {
@@ -161,7 +161,7 @@ func (g *Gate) announce(ctx context.Context, child *store.Record) error {
 		if !wasLeft(&parent) { // it was, since it waits for a person: a full history has lost that line
 			next.Note(store.Event{At: g.now(), From: parent.State, To: next.State, Who: "recovery", Why: leftToAPerson + "a person decides about its compensation"})
 		}
-		_, err = g.writeAdvance(ctx, &parent, next, store.Also{})
+		_, err = g.writeAdvance(ctx, &parent, &next, store.Also{})
 	}
 	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrStale) { // stale: it has moved by itself
 		return fmt.Errorf("looking after what %s takes back: %w", child.ID, err)
@@ -184,7 +184,7 @@ func (g *Gate) compensated(ctx context.Context, parent store.Record) {
 	case wasLeft(&parent) && !child.State.Open(), wasLeft(&parent) && child.State == store.Unknown: // and is still: nothing new is told
 		next := parent
 		next.Term, next.Due = g.newTerm(), store.Person
-		if _, err := g.writeAdvance(ctx, &parent, next, store.Also{}); err != nil {
+		if _, err := g.writeAdvance(ctx, &parent, &next, store.Also{}); err != nil {
 			g.quarrel(err, &parent, "leaving an unknown action to a person again")
 		}
 	case child.State == store.Done:
@@ -198,7 +198,7 @@ func (g *Gate) compensated(ctx context.Context, parent store.Record) {
 	case !parent.Due.After(g.now()): // it is at work
 		next := parent
 		next.Term, next.Due = g.newTerm(), g.now().Add(g.pause(&parent))
-		g.replace(ctx, &parent, next, "waiting for a compensation")
+		g.replace(ctx, &parent, &next, "waiting for a compensation")
 	}
 }
 
@@ -242,7 +242,7 @@ func (g *Gate) undone(ctx context.Context, parent store.Record, child *store.Rec
 	}
 	why := takenBackBy + statusText(child.Status)
 	next.Note(store.Event{At: now, From: parent.State, To: next.State, Who: "recovery", Why: why, Status: child.Status})
-	if g.replace(ctx, &parent, next, "settling what was taken back") {
+	if g.replace(ctx, &parent, &next, "settling what was taken back") {
 		g.metrics.rests(phaseOf(next.State))
 		g.sayRecovered(RecoveryCompensate, &status{phase: phaseOf(next.State), record: next}, why)
 	}

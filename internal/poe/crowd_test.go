@@ -68,12 +68,12 @@ func (c *crowd) Lookup(ctx context.Context, k store.Key) (store.Record, error) {
 	return r, nil
 }
 
-func (c *crowd) Advance(ctx context.Context, was store.Term, r store.Record, also store.Also) (store.Record, error) {
+func (c *crowd) Advance(ctx context.Context, was store.Term, r *store.Record, also store.Also) (*store.Record, error) {
 	c.mu.Lock()
 	err := c.fails
 	c.mu.Unlock()
 	if err != nil {
-		return store.Record{}, err
+		return nil, err
 	}
 	if crowded(r.ID) {
 		return r, nil
@@ -271,7 +271,7 @@ func TestAbandonedAndOverlooked(t *testing.T) {
 	r := b.lookup(i.ID)
 	next := r
 	next.Term, next.Due = store.Term{1}, c.at(many/2).Due
-	if _, err := c.Advance(t.Context(), r.Term, next, store.Also{}); err != nil {
+	if _, err := storetest.Advance(t.Context(), c, r.Term, next, store.Also{}); err != nil {
 		t.Fatal(err)
 	}
 	must(t, h.Second(t.Context()))
@@ -538,7 +538,7 @@ func TestNudged(t *testing.T) {
 	r := b.lookup(id)
 	next := r
 	next.Term, next.Due = store.Term{1}, b.clock().Add(-10*time.Second)
-	if _, err := b.store.Advance(t.Context(), r.Term, next, store.Also{}); err != nil {
+	if _, err := storetest.Advance(t.Context(), b.store, r.Term, next, store.Also{}); err != nil {
 		t.Fatal(err)
 	}
 	dispatch(true)

@@ -97,24 +97,24 @@ func (g *Gate) Decide(ctx context.Context, d Decision) (Action, error) {
 		return Action{}, err
 	}
 	also := g.also(ctx, &r, &next)
-	got, err := g.writeAdvance(ctx, &r, next, also)
-	g.discardAnswer(ctx, &next, &got, err)
+	got, err := g.writeAdvance(ctx, &r, &next, also)
+	g.discardAnswer(ctx, next.ID, &next.Response, got, err)
 	switch {
-	case errors.Is(err, store.ErrStale) && !got.ID.IsZero():
-		return Action{}, g.conflict(&got, "it has changed in this moment: ")
+	case errors.Is(err, store.ErrStale) && got != nil:
+		return Action{}, g.conflict(got, "it has changed in this moment: ")
 	case err != nil && store.Refused(err):
 		return Action{}, fmt.Errorf("deciding about %s: %w", d.ID, err)
 	case err != nil:
 		return Action{}, fmt.Errorf("%w written: deciding about %s: %w", ErrUndecided, d.ID, err)
 	}
 	g.log.Info().Stringer("id", r.ID).Str("route", r.Route).Stringer("from", r.State).Stringer("to", got.State).Str("who", d.who()).Msg("a person has decided")
-	g.follow(ctx, hostAsked(&r), &got, also)
-	return g.action(&got), nil
+	g.follow(ctx, hostAsked(&r), got, also)
+	return g.action(got), nil
 }
 
 // follow does what comes after a decision about an action that was asked of host: what a worker has to do, and what the end of an action does by itself.
 func (g *Gate) follow(ctx context.Context, host string, r *store.Record, also store.Also) {
-	g.front.Add(*r)
+	g.front.Add(r)
 	g.metrics.rests(phaseOf(r.State))
 	if len(also.Spawn) > 0 || r.State == store.Queued {
 		g.nudge(g.nudged, g.owed)

@@ -13,6 +13,7 @@ import (
 
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 // made is the answer that a person says there was.
@@ -524,14 +525,14 @@ func TestDecideAboutACompensation(t *testing.T) {
 		}
 		was := r.Term
 		r.Term = store.Term{2}
-		if _, err := b.store.Advance(t.Context(), was, r, store.Also{Spawn: []store.Record{child}}); err != nil {
+		if _, err := storetest.Advance(t.Context(), b.store, was, r, store.Also{Spawn: []store.Record{child}}); err != nil {
 			t.Fatal(err)
 		}
 		for _, s := range []store.State{store.Sent, store.Unknown} {
 			was := child.Term
 			child.Term[0]++
 			child.State, child.Due = s, store.Person
-			if _, err := b.store.Advance(t.Context(), was, child, store.Also{}); err != nil {
+			if _, err := storetest.Advance(t.Context(), b.store, was, child, store.Also{}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -17,6 +17,7 @@ import (
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 // large is a body that lies beside the ledger where its request is kept.
@@ -252,7 +253,7 @@ func TestClaimThatLooksRefusedKeepsItsBody(t *testing.T) {
 		}
 		moved := got
 		moved.Term = store.Term{1}
-		if _, err := h.Store.Advance(t.Context(), got.Term, moved, store.Also{}); err != nil {
+		if _, err := storetest.Advance(t.Context(), h.Store, got.Term, moved, store.Also{}); err != nil {
 			t.Error(err)
 		}
 		return store.Record{}, errDisk
@@ -289,7 +290,7 @@ func TestUnknownWriteDiscardsNothing(t *testing.T) {
 					return nil
 				}
 				if stands := b.lookup(id); made && stands.State == store.Sent {
-					if _, err := n.Advance(t.Context(), stands.Term, r, store.Also{}); err != nil {
+					if _, err := storetest.Advance(t.Context(), n, stands.Term, r, store.Also{}); err != nil {
 						t.Error(err)
 					}
 				}
@@ -506,7 +507,7 @@ func TestAnswerThatIsNotTaken(t *testing.T) {
 			if tc.refuses != nil {
 				spy.advance = func(r store.Record) error {
 					if tc.made {
-						if _, err := n.Advance(t.Context(), b.lookup(i.ID).Term, r, store.Also{}); err != nil {
+						if _, err := storetest.Advance(t.Context(), n, b.lookup(i.ID).Term, r, store.Also{}); err != nil {
 							t.Error(err)
 						}
 						tc.made = false
@@ -538,7 +539,7 @@ func TestAnswerOfADecisionThatIsNotTaken(t *testing.T) {
 					r := b.lookup(id)
 					was := r.Term
 					r.Term = store.Term{1}
-					if _, err := h.Store.Advance(t.Context(), was, r, store.Also{}); err != nil {
+					if _, err := storetest.Advance(t.Context(), h.Store, was, r, store.Also{}); err != nil {
 						t.Error(err)
 					}
 				}

@@ -36,9 +36,10 @@ func (a *action) message(id store.ID, attempt uint16) *replay.Request {
 // An ending is how an attempt to execute ended. A door hands it in with the record as it is to be claimed: id, door, route,
 // target, principal, digests, expiry.
 type ending struct {
-	refused  error  // not nil: nothing was claimed and nothing was executed
-	lost     bool   // somebody else has the action; status is theirs where it is known
-	status   status // what the ledger says now
+	refused  error        // not nil: nothing was claimed and nothing was executed
+	lost     bool         // somebody else has the action; status is theirs where it is known
+	status   status       // what the ledger says now
+	room     store.Record // how the action stood before its claim; from its settlement on, what is to become of it
 	proof    replay.Proof
 	answer   *replay.Answer // where proof is Complete
 	streamed bool           // the answer was passed through to the client
@@ -85,11 +86,13 @@ func (g *Gate) execute(client, detached context.Context, a *action, end *ending)
 		return
 	}
 
-	claimed, err := g.claim(detached, a, end.status.record)
+	claimed := &end.status.record
+	holder, err := g.claim(detached, a, claimed)
 	switch {
 	case errors.Is(err, store.ErrTaken):
 		g.metrics.claims.WithLabelValues("taken").Inc()
-		end.lost, end.status = true, status{phase: phaseOf(claimed.State), record: claimed}
+		end.lost = true
+		end.status.is(phaseOf(holder.State), holder)
 		return
 	case err != nil:
 		g.metrics.claims.WithLabelValues("refused").Inc()
@@ -99,20 +102,23 @@ func (g *Gate) execute(client, detached context.Context, a *action, end *ending)
 	g.metrics.won.Inc()
 	killpoint.Hit("claimed")
 	if claimed.Way == store.Marked {
-		if claimed, err = g.mark(detached, claimed); err != nil {
+		marked, err := g.mark(detached, claimed)
+		if err != nil {
 			end.refused = err
 			return
 		}
+		claimed = marked
 	}
 	// The commit point: from here on the action is executed, by nobody else and never again.
-	end.status = status{phase: running, record: claimed}
+	end.status.is(running, claimed)
 	g.run(flown{flight: fl, client: client, detached: detached}, a, end)
 }
 
 // claim reserves the action durably. An error that leaves the claim unknown is met with the same claim again,
 // which finds its own term if it was done. If that does not help either, the claim is remembered as an
-// orphan: nothing was sent under it, so it is released as soon as the ledger answers.
-func (g *Gate) claim(ctx context.Context, a *action, r store.Record) (store.Record, error) {
+// orphan: nothing was sent under it, so it is released as soon as the ledger answers. r becomes the record as claimed; after store.ErrTaken the
+// holder is returned.
+func (g *Gate) claim(ctx context.Context, a *action, r *store.Record) (*store.Record, error) {
 	now := g.now()
 	r.Kind, r.State, r.Claimed, r.Due = store.Request, store.Running, now, now.Add(g.cfg.Timeout+claimMargin)
 	r.Way, r.Term = store.Direct, g.newTerm()
@@ -122,7 +128,7 @@ func (g *Gate) claim(ctx context.Context, a *action, r store.Record) (store.Reco
 	if a.keep {
 		var err error
 		if r.Request, err = a.client.keepRequest(ctx, r.ID, r.Term); err != nil {
-			return r, fmt.Errorf("%w: storing a request: %w", store.ErrUnavailable, err)
+			return nil, fmt.Errorf("%w: storing a request: %w", store.ErrUnavailable, err)
 		}
 	}
 	killpoint.Hit("claiming")
@@ -266,8 +272,8 @@ func (g *Gate) settle(ctx context.Context, a *action, end *ending, answer *repla
 		g.conclude(ctx, a, end, answer)
 		return
 	}
-	claimed := end.status.record
-	next := claimed
+	claimed, next := &end.status.record, &end.room
+	*next = *claimed
 	next.Term, next.Finished, next.Due = g.newTerm(), g.now(), time.Time{}
 	next.State = a.route.verdict(end, answer)
 	switch {
@@ -277,23 +283,23 @@ func (g *Gate) settle(ctx context.Context, a *action, end *ending, answer *repla
 		next.Status = 0
 	}
 	undone := next.State == store.Unused
-	if undone && promised(&claimed) {
-		g.later(a.route, &next, answer) // a client was told that it will be executed
+	if undone && promised(claimed) {
+		g.later(a.route, next, answer) // a client was told that it will be executed
 	} else if undone && answer != nil {
 		next.Attempt = oneMore(next.Attempt)
 	}
 	switch next.State {
 	case store.Done:
-		next.Request = g.finished(ctx, &claimed)
-		next.Response = g.keep(ctx, &next, answer)
+		next.Request = g.finished(ctx, claimed)
+		next.Response = g.keep(ctx, next, answer)
 	case store.Unused:
-		next.Request = idle(&claimed)
+		next.Request = idle(claimed)
 	case store.Unknown:
-		g.unresolved(&next)
+		g.unresolved(next)
 	default:
 	}
 	if next.State != store.Done || undone {
-		e := event(&claimed, &next, "engine", reason(end, answer))
+		e := event(claimed, next, "engine", reason(end, answer))
 		switch {
 		case answer == nil:
 			e.Status = 0
@@ -305,7 +311,7 @@ func (g *Gate) settle(ctx context.Context, a *action, end *ending, answer *repla
 	if next.State == store.Queued { // it has not come to rest
 		next.Finished = time.Time{}
 	}
-	end.status = g.advance(ctx, &claimed, next)
+	end.status.is(g.advance(ctx, claimed, next))
 	if end.status.phase == unknown {
 		g.sayUnknown(&end.status.record, reason(end, answer))
 	}
@@ -344,9 +350,8 @@ func streamedVerdict(s store.State) store.State {
 
 // advance writes next in the place of claimed and returns where the action stands then. If the ledger cannot store it the
 // action is unknown to everybody else, so this client is told the same.
-func (g *Gate) advance(ctx context.Context, claimed *store.Record, next store.Record) status {
+func (g *Gate) advance(ctx context.Context, claimed, next *store.Record) (phase, *store.Record) {
 	got, also, err := g.writeEnd(ctx, claimed, next)
-	var s status
 	switch {
 	case err == nil:
 		killpoint.Hit("settled")
@@ -357,19 +362,20 @@ func (g *Gate) advance(ctx context.Context, claimed *store.Record, next store.Re
 		if len(also.Spawn) > 0 {
 			g.nudge(g.nudged, g.owed)
 		}
-		s = status{phase: phaseOf(got.State), record: got}
-	case errors.Is(err, store.ErrStale) && underWay(phaseOf(got.State)) && got.State == claimed.State && same(claimed, &got):
-		return g.advance(ctx, &got, retold(claimed, &got, &next)) // somebody wrote a line beside it: it is still ours
-	case errors.Is(err, store.ErrStale) && !got.ID.IsZero():
-		s, err = g.late(ctx, claimed, got, next)
-		got = s.record
+		return phaseOf(got.State), got
+	case errors.Is(err, store.ErrStale) && got != nil && underWay(phaseOf(got.State)) && got.State == claimed.State && same(claimed, got):
+		again := retold(claimed, got, next)
+		return g.advance(ctx, got, &again) // somebody wrote a line beside it: it is still ours
+	case errors.Is(err, store.ErrStale) && got != nil:
+		got, err = g.late(ctx, claimed, got, next)
+		g.discardAnswer(ctx, next.ID, &next.Response, got, err)
+		return phaseOf(got.State), got
 	default:
 		g.log.Error().Err(err).Stringer("id", next.ID).Msg("settling: the outcome could not be stored")
 		g.metrics.unstored.Inc()
-		s = status{phase: unknown, record: next}
+		g.discardAnswer(ctx, next.ID, &next.Response, nil, err)
+		return unknown, next
 	}
-	g.discardAnswer(ctx, &next, &got, err)
-	return s
 }
 
 // keep stores what is kept of the answer, beside the ledger where it is large. If that fails the outcome itself is

@@ -23,6 +23,7 @@ import (
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 // A thousand clients POST to one URI at the same moment, again and again: one execution each time, and everybody else is
@@ -124,28 +125,30 @@ func (s *spyStore) tell(what string) {
 	}
 }
 
-func (s *spyStore) Claim(ctx context.Context, r store.Record) (store.Record, error) {
+func (s *spyStore) Claim(ctx context.Context, r *store.Record) (*store.Record, error) {
 	s.tell("claim")
 	if s.claim != nil {
-		if err := s.claim(r); err != nil {
-			return store.Record{}, err
+		if err := s.claim(*r); err != nil {
+			return nil, err
 		}
 	}
+	came := *r
 	got, err := s.Store.Claim(ctx, r)
 	s.tell("claimed")
 	if s.after != nil && err == nil {
-		if err := s.after(r); err != nil {
-			return store.Record{}, err
+		if err := s.after(came); err != nil {
+			*r = came
+			return nil, err
 		}
 	}
 	return got, err
 }
 
-func (s *spyStore) Advance(ctx context.Context, was store.Term, r store.Record, also store.Also) (store.Record, error) {
+func (s *spyStore) Advance(ctx context.Context, was store.Term, r *store.Record, also store.Also) (*store.Record, error) {
 	s.tell("advance")
 	if s.advance != nil {
-		if err := s.advance(r); err != nil {
-			return store.Record{}, err
+		if err := s.advance(*r); err != nil {
+			return nil, err
 		}
 	}
 	got, err := s.Store.Advance(ctx, was, r, also)
@@ -328,12 +331,13 @@ type deafAdvance struct {
 	fail *int
 }
 
-func (d deafAdvance) Advance(ctx context.Context, was store.Term, r store.Record, also store.Also) (store.Record, error) {
-	got, err := d.Store.Advance(ctx, was, r, also)
-	if *d.fail--; *d.fail >= 0 && err == nil {
-		return store.Record{}, errDisk
+func (d deafAdvance) Advance(ctx context.Context, was store.Term, r *store.Record, also store.Also) (*store.Record, error) {
+	if *d.fail--; *d.fail >= 0 {
+		if _, err := storetest.Advance(ctx, d.Store, was, *r, also); err == nil {
+			return nil, errDisk
+		}
 	}
-	return got, err
+	return d.Store.Advance(ctx, was, r, also)
 }
 
 // An executor that does as it is told.
@@ -811,7 +815,7 @@ func declareUnknown(t *testing.T, b *bench, id store.ID, resolve bool) {
 	was := r.Term
 	r.State, r.Term, r.Due, r.Finished = store.Unknown, store.Term{1}, store.Person, b.clock()
 	r.Note(store.Event{At: b.clock(), From: store.Running, To: store.Unknown, Who: "recovery", Why: "taken for dead"})
-	if _, err := b.store.Advance(t.Context(), was, r, store.Also{}); err != nil {
+	if _, err := storetest.Advance(t.Context(), b.store, was, r, store.Also{}); err != nil {
 		t.Fatal(err)
 	}
 	if !resolve {
@@ -820,7 +824,7 @@ func declareUnknown(t *testing.T, b *bench, id store.ID, resolve bool) {
 	was = r.Term
 	r.State, r.Term, r.Due, r.Status = store.Done, store.Term{2}, time.Time{}, 200
 	r.Response = store.Blob{Where: store.Inline, Content: []byte("resolved"), Size: 8}
-	if _, err := b.store.Advance(t.Context(), was, r, store.Also{}); err != nil {
+	if _, err := storetest.Advance(t.Context(), b.store, was, r, store.Also{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -845,7 +849,7 @@ func TestRecovery(t *testing.T) {
 		uri := b.mint("/orders")
 		uris = append(uris, uri)
 		id := idOf(t, b.do("GET", uri, ""))
-		_, err := b.store.Claim(t.Context(), store.Record{
+		_, err := storetest.Claim(t.Context(), b.store, store.Record{
 			ID: id, State: store.Running, Term: store.Term{9}, Door: "poe", Route: "default", Method: "POST", Target: "/orders",
 			Claimed: b.clock(), Expires: b.clock().Add(time.Hour), Due: b.clock().Add(time.Minute),
 		})

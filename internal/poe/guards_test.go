@@ -12,6 +12,7 @@ import (
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 // notes is a bench whose application creates with PUT, and answers a DELETE with 204 whether there was something or not.
@@ -193,7 +194,7 @@ func TestFreeOfWhatMovesAllTheTime(t *testing.T) {
 		was := beside.Term
 		n++
 		beside.Term = store.Term{n}
-		_, err := ledger.Store.Advance(t.Context(), was, beside, store.Also{})
+		_, err := storetest.Advance(t.Context(), ledger.Store, was, beside, store.Also{})
 		return err
 	}
 	if err := b.gate.Free(t.Context(), i.ID, "operator"); !errors.As(err, new(*core.ConflictError)) {

@@ -15,6 +15,7 @@ import (
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/store/memstore"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 type hooked struct {
@@ -27,20 +28,31 @@ type hooked struct {
 	looked atomic.Int64
 }
 
-func (h *hooked) Claim(ctx context.Context, r store.Record) (store.Record, error) {
-	if h.claim != nil {
-		return h.claim(r, h.Store.Claim)
+func (h *hooked) Claim(ctx context.Context, r *store.Record) (*store.Record, error) {
+	if h.claim == nil {
+		return h.Store.Claim(ctx, r)
 	}
-	return h.Store.Claim(ctx, r)
+	got, err := h.claim(*r, func(ctx context.Context, r store.Record) (store.Record, error) {
+		return storetest.Claim(ctx, h.Store, r)
+	})
+	switch {
+	case err == nil:
+		*r = got
+		return r, nil
+	case got.ID.IsZero():
+		return nil, err
+	default:
+		return &got, err
+	}
 }
 
-func (h *hooked) Advance(ctx context.Context, was store.Term, r store.Record, also store.Also) (store.Record, error) {
-	if h.refuse != nil && h.refuse(&r) {
-		return store.Record{}, store.ErrInvalid
+func (h *hooked) Advance(ctx context.Context, was store.Term, r *store.Record, also store.Also) (*store.Record, error) {
+	if h.refuse != nil && h.refuse(r) {
+		return nil, store.ErrInvalid
 	}
 	got, err := h.Store.Advance(ctx, was, r, also)
 	if h.moved != nil && err == nil {
-		h.moved(&got)
+		h.moved(got)
 	}
 	return got, err
 }
@@ -294,7 +306,7 @@ func TestAbandonedThatTheLedgerRefuses(t *testing.T) {
 			ID: id, State: store.Running, Term: store.Term{1}, Door: "poe", Route: "default", Method: "POST", Target: i.target,
 			Claimed: b.clock(), Expires: i.Expires, Due: b.clock().Add(time.Minute),
 		}
-		if _, err := b.store.Claim(t.Context(), r); err != nil {
+		if _, err := storetest.Claim(t.Context(), b.store, r); err != nil {
 			t.Fatal(err)
 		}
 		ids = append(ids, id)

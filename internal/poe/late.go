@@ -41,48 +41,48 @@ func retold(claimed, stands, next *store.Record) store.Record {
 // late records an end that comes when the action was declared unknown, or decided about. An attempt that is still unknown is settled by it.
 // What a person has called undone, and an answer shows to be done, is done: it must not be executed again. What was taken back since, and everything
 // else, stays what it is, with the answer in its history; and somebody must hear of it. The error is that of the last write.
-func (g *Gate) late(ctx context.Context, claimed *store.Record, stands, next store.Record) (status, error) {
+func (g *Gate) late(ctx context.Context, claimed, stands, next *store.Record) (*store.Record, error) {
 	if next.State == store.Unknown && (next.Status == 0 || claimed.State == store.Unknown || stands.State == store.Unknown) {
-		return status{phase: phaseOf(stands.State), record: stands}, nil // it has learned nothing
+		return stands, nil // it has learned nothing
 	}
 	first := stands
 	var err error
 	for range lateTries {
-		r := g.afterwards(claimed, &stands, next)
-		was, also := stands, g.also(ctx, &stands, &r)
-		if stands, err = g.writeAdvance(ctx, &was, r, also); err == nil {
+		r := g.afterwards(claimed, stands, next)
+		was, also := stands, g.also(ctx, stands, &r)
+		if stands, err = g.writeAdvance(ctx, was, &r, also); err == nil {
 			if stands.State != was.State {
 				g.metrics.rests(phaseOf(stands.State))
 			}
 			g.nudge(g.nudged, g.owed)
 			break
 		}
-		if !errors.Is(err, store.ErrStale) || stands.ID.IsZero() {
+		if !errors.Is(err, store.ErrStale) || stands == nil {
 			stands = was
 			break
 		}
 	}
-	g.tellLate(&first, &next, same(claimed, &first), err)
+	g.tellLate(first, next, same(claimed, first), err)
 	if err == nil {
 		g.front.Add(stands)
 	}
-	return status{phase: phaseOf(stands.State), record: stands}, err
+	return stands, err
 }
 
 // afterwards is the record with a late end in it: next in the place of stands, or stands with a line more.
-func (g *Gate) afterwards(claimed, stands *store.Record, next store.Record) store.Record {
+func (g *Gate) afterwards(claimed, stands, next *store.Record) store.Record {
 	r := *stands
 	another := next.Method != stands.Method || next.Target != stands.Target || next.Principal != stands.Principal // request under the same name, since then
 	wrong := stands.Doubted() && !takenBackSince(stands, claimed.Claimed) && !another                             // what was taken back is not done, whatever its answer was
-	undone := endedUndone(&next)
-	settled := settles(claimed, stands, &next) || next.State == store.Done && wrong && !undone // what was not done either time is still to be done
+	undone := endedUndone(next)
+	settled := settles(claimed, stands, next) || next.State == store.Done && wrong && !undone // what was not done either time is still to be done
 	if settled {
-		r = next
+		r = *next
 		r.Names, r.History, r.Attempt = stands.Names, stands.History, max(stands.Attempt, next.Attempt)
 		r.Resent, r.Undo = stands.Resent, stands.Undo
 	}
 	r.Term = g.newTerm()
-	why, status := "a late answer arrived", lateStatus(&next)
+	why, status := "a late answer arrived", lateStatus(next)
 	if status == 0 {
 		why = "late word: it was not done"
 	}

@@ -9,6 +9,7 @@ import (
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 // An answer of an earlier attempt, which was found not to be done, is written down beside the attempt that runs, which ends as it would have.
@@ -69,7 +70,7 @@ func TestLateAnswerThatMeetsALease(t *testing.T) {
 			stands := b.lookup(i.ID)
 			lease := stands
 			lease.Term, lease.Resent, lease.Due = store.Term{3}, 1, b.clock().Add(time.Minute)
-			if _, err := ledger.Store.Advance(t.Context(), stands.Term, lease, store.Also{}); err != nil {
+			if _, err := storetest.Advance(t.Context(), ledger.Store, stands.Term, lease, store.Also{}); err != nil {
 				t.Error(err)
 			}
 		}

@@ -176,7 +176,7 @@ func TestAttemptOverflow(t *testing.T) {
 	}
 	was := r.Term
 	r.Attempt, r.Term = 65535, store.Term{1, 2, 3}
-	if _, err := b.store.Advance(t.Context(), was, r, store.Also{}); err != nil {
+	if _, err := storetest.Advance(t.Context(), b.store, was, r, store.Also{}); err != nil {
 		t.Fatal(err)
 	}
 	c := b.another()

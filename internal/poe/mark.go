@@ -15,20 +15,20 @@ import (
 //
 // The mark is conditional on the claim's term. So where somebody else has declared the claim abandoned, and unused since nothing was
 // sent, an owner that was only slow does not send any more.
-func (g *Gate) mark(ctx context.Context, claimed store.Record) (store.Record, error) {
-	next := claimed
+func (g *Gate) mark(ctx context.Context, claimed *store.Record) (*store.Record, error) {
+	next := *claimed
 	next.State, next.Term, next.Due = store.Sent, g.newTerm(), g.now().Add(g.cfg.Timeout+claimMargin)
-	got, err := g.writeAdvance(ctx, &claimed, next, store.Also{})
+	got, err := g.writeAdvance(ctx, claimed, &next, store.Also{})
 	switch {
 	case err == nil:
 		killpoint.Hit("marked")
 		return got, nil
-	case errors.Is(err, store.ErrStale) && got.State == store.Running && same(&claimed, &got):
+	case errors.Is(err, store.ErrStale) && got != nil && got.State == store.Running && same(claimed, got):
 		return g.mark(ctx, got) // somebody wrote a line beside it: it is still ours
 	}
 	g.orphans.add(claimed.ID, claimed.Term, next.Term)
 	g.log.Error().Err(err).Stringer("id", claimed.ID).Msg("marking an action as sent: it is not sent")
-	return got, fmt.Errorf("%w: marking an action as sent: %w", store.ErrUnavailable, err)
+	return nil, fmt.Errorf("%w: marking an action as sent: %w", store.ErrUnavailable, err)
 }
 
 // promised tells whether a client was told that the action will be executed: then it cannot be unused again. Records of versions that knew

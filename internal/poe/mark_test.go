@@ -11,6 +11,7 @@ import (
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 var marking = core.Route{MarkSent: true}
@@ -119,7 +120,7 @@ func TestMarkUnknown(t *testing.T) {
 				if written && !done {
 					done = true
 					claimed := b.lookup(i.ID)
-					if _, err := ledger.Store.Advance(t.Context(), claimed.Term, r, store.Also{}); err != nil {
+					if _, err := storetest.Advance(t.Context(), ledger.Store, claimed.Term, r, store.Also{}); err != nil {
 						t.Error(err)
 					}
 				}

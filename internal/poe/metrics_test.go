@@ -17,6 +17,7 @@ import (
 	core "github.com/postonce/poe/internal/poe"
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 // counter returns the value of a metric whose label has that value, or whose labels have those, in the order of their names, with a slash between;
@@ -193,7 +194,7 @@ func TestEveryMetric(t *testing.T) {
 		if first {
 			first = false
 			r.Term = store.Term{9}
-			_, err := ledger.Store.Claim(t.Context(), r)
+			_, err := storetest.Claim(t.Context(), ledger.Store, r)
 			return err
 		}
 		return nil

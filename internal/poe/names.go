@@ -175,8 +175,8 @@ type freeing struct {
 // guarding lists the uses of names that guard.
 var guarding = []use{unique, match, noneMatch, location}
 
-// free takes names off an action, wherever it stands. store.ErrStale: it has moved on, and is what is returned.
-func (g *Gate) free(ctx context.Context, r *store.Record, f *freeing) (store.Record, error) {
+// free takes names off an action, wherever it stands. store.ErrStale: it has moved on, and is what is returned; nil: it is forgotten.
+func (g *Gate) free(ctx context.Context, r *store.Record, f *freeing) (*store.Record, error) {
 	var names []store.Name
 	for _, n := range r.Names {
 		if slices.Contains(f.uses, useOf(n)) {
@@ -184,12 +184,12 @@ func (g *Gate) free(ctx context.Context, r *store.Record, f *freeing) (store.Rec
 		}
 	}
 	if len(names) == 0 {
-		return *r, nil
+		return r, nil
 	}
 	next := *r
 	next.Term = g.newTerm()
 	next.Note(store.Event{At: g.now(), From: r.State, To: r.State, Who: f.who, Why: "its guards are free: " + f.why, Status: r.Status})
-	got, err := g.writeAdvance(ctx, r, next, store.Also{Free: names})
+	got, err := g.writeAdvance(ctx, r, &next, store.Also{Free: names})
 	if err == nil {
 		g.front.Add(got)
 	}
@@ -198,12 +198,12 @@ func (g *Gate) free(ctx context.Context, r *store.Record, f *freeing) (store.Rec
 
 // freeAnyhow is free for one that may move on meanwhile.
 func (g *Gate) freeAnyhow(ctx context.Context, r *store.Record, f *freeing) (err error) {
-	stands := *r
+	stands := r
 	for range lateTries {
-		if stands, err = g.free(ctx, &stands, f); !errors.Is(err, store.ErrStale) {
+		if stands, err = g.free(ctx, stands, f); !errors.Is(err, store.ErrStale) {
 			return err
 		}
-		if stands.ID.IsZero() {
+		if stands == nil {
 			return nil // it is forgotten, and holds nothing
 		}
 	}

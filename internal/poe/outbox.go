@@ -129,7 +129,7 @@ func (g *Gate) putOff(ctx context.Context, id store.ID) {
 	now := g.now()
 	next.Term, next.Due = g.newTerm(), now.Add(min(max(now.Sub(r.Claimed)/2, time.Minute), time.Hour))
 	noteTry(&next, store.Event{At: now, From: r.State, To: r.State, Who: "callback", Why: "not sent: too many wait for their turn"})
-	if _, err := g.writeAdvance(ctx, &r, next, store.Also{}); err != nil {
+	if _, err := g.writeAdvance(ctx, &r, &next, store.Also{}); err != nil {
 		g.quarrel(err, &r, "putting off a callback")
 	}
 }

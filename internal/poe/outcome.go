@@ -101,7 +101,7 @@ func (g *Gate) stands(ctx context.Context, id store.ID) (status, error) {
 	if err != nil {
 		return status{}, err
 	}
-	g.front.Add(r)
+	g.front.Add(&r)
 	return g.at(&r, now), nil
 }
 

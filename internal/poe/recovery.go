@@ -277,7 +277,7 @@ func (g *Gate) abandon(ctx context.Context, id store.ID, due time.Time) (bool, e
 		g.unresolved(&next)
 	}
 	next.Note(event(&r, &next, "recovery", why))
-	got, _, err := g.writeEnd(ctx, &r, next)
+	got, _, err := g.writeEnd(ctx, &r, &next)
 	if errors.Is(err, store.ErrStale) {
 		return false, nil // its owner lives, and was quicker
 	}
@@ -287,7 +287,7 @@ func (g *Gate) abandon(ctx context.Context, id store.ID, due time.Time) (bool, e
 	killpoint.Hit("recovered")
 	g.metrics.rests(phaseOf(got.State))
 	if got.State == store.Unknown {
-		g.sayUnknown(&got, why)
+		g.sayUnknown(got, why)
 	}
 	return true, nil
 }
@@ -322,7 +322,7 @@ func (g *Gate) release(ctx context.Context, r store.Record) bool {
 	}
 	next := g.unsent(&r)
 	next.Note(store.Event{At: g.now(), From: r.State, To: next.State, Who: "engine", Why: notConfirmed})
-	_, err := g.writeAdvance(ctx, &r, next, g.also(ctx, &r, &next))
+	_, err := g.writeAdvance(ctx, &r, &next, g.also(ctx, &r, &next))
 	return err == nil || errors.Is(err, store.ErrStale)
 }
 
@@ -404,7 +404,7 @@ func (g *Gate) hastenOne(ctx context.Context, e store.Entry, now time.Time) erro
 		next.Claimed, next.Finished = earlier(r.Claimed, now), earlier(r.Finished, now)
 	}
 	g.log.Warn().Stringer("id", r.ID).Time("due", r.Due).Msg("an action was put off by a clock that was ahead: it is looked at now")
-	switch _, err := g.writeAdvance(ctx, &r, next, store.Also{}); {
+	switch _, err := g.writeAdvance(ctx, &r, &next, store.Also{}); {
 	case err == nil, errors.Is(err, store.ErrStale):
 	case errors.Is(err, store.ErrInvalid): // as in overdue: it is not in the way of the others
 		g.log.Error().Err(err).Stringer("id", e.ID).Msg("having an action done now that was put off by a clock that was ahead: it is left as it is")

@@ -131,36 +131,40 @@ type mortal struct {
 
 var errPerhaps = errors.New("nobody knows whether it was written")
 
-func (m *mortal) write(write func() (store.Record, error)) (store.Record, error) {
+// write makes the write, or says that it has failed, and leaves the record as it came.
+func (m *mortal) write(r *store.Record, write func(*store.Record) (*store.Record, error)) (*store.Record, error) {
+	lost := *r
 	m.w.mu.Lock()
 	defer m.w.mu.Unlock()
 	switch {
 	case m.dead, m.w.chance(2, 100):
-		return store.Record{}, store.ErrUnavailable
+		return nil, store.ErrUnavailable
 	case m.w.chance(1, 100):
-		return store.Record{}, errPerhaps
+		return nil, errPerhaps
 	case m.w.chance(1, 100):
-		_, _ = write()
-		return store.Record{}, errPerhaps
+		_, _ = write(&lost)
+		return nil, errPerhaps
 	case m.w.chance(3, 100):
 		m.dead = true
-		return store.Record{}, errPerhaps
+		return nil, errPerhaps
 	case m.w.chance(3, 100):
-		_, _ = write()
+		_, _ = write(&lost)
 		m.dead = true
-		return store.Record{}, errPerhaps
+		return nil, errPerhaps
 	}
-	return write()
+	return write(r)
 }
 
-func (m *mortal) Claim(ctx context.Context, r store.Record) (store.Record, error) {
-	return m.write(func() (store.Record, error) { return m.Store.Claim(ctx, r) })
+func (m *mortal) Claim(ctx context.Context, r *store.Record) (*store.Record, error) {
+	return m.write(r, func(r *store.Record) (*store.Record, error) { return m.Store.Claim(ctx, r) })
 }
 
-func (m *mortal) Advance(ctx context.Context, was store.Term, r store.Record, also store.Also) (store.Record, error) {
-	return m.write(func() (store.Record, error) {
+func (m *mortal) Advance(ctx context.Context, was store.Term, r *store.Record, also store.Also) (*store.Record, error) {
+	return m.write(r, func(r *store.Record) (*store.Record, error) {
 		got, err := m.Store.Advance(ctx, was, r, also)
-		m.w.say("%s becomes %s, due %s: %v", r.ID, got.State, got.Due.Format(time.TimeOnly), err)
+		if got != nil {
+			m.w.say("%s becomes %s, due %s: %v", r.ID, got.State, got.Due.Format(time.TimeOnly), err)
+		}
 		return got, err
 	})
 }

@@ -109,8 +109,7 @@ func (g *Gate) try(ctx context.Context, fl *flight, r store.Record) {
 	if a.rescue.policy == RecoveryRepeat {
 		leased.Resent = oneMore(leased.Resent)
 	}
-	leased, err = g.writeAdvance(ctx, &r, leased, store.Also{})
-	if err != nil { // it has moved on; or the lease may stand, and is over by itself
+	if _, err := g.writeAdvance(ctx, &r, &leased, store.Also{}); err != nil { // it has moved on; or the lease may stand, and is over by itself
 		g.quarrel(err, &r, "leasing an unknown action: it is not tried")
 		return
 	}
@@ -145,8 +144,8 @@ func (g *Gate) rescuing(ctx context.Context, r *store.Record) (*action, *replay.
 
 // conclude makes durable what a try has said. The terms decide between it and what arrives meanwhile: late settles with that.
 func (g *Gate) conclude(ctx context.Context, a *action, end *ending, answer *replay.Answer) {
-	leased := end.status.record
-	next := leased
+	leased, next := &end.status.record, &end.room
+	*next = *leased
 	next.Term = g.newTerm()
 	now := g.now()
 	said := a.rescue.verdict(end, answer)
@@ -157,19 +156,19 @@ func (g *Gate) conclude(ctx context.Context, a *action, end *ending, answer *rep
 	switch said.state {
 	case store.Done:
 		next.State, next.Status, next.Finished, next.Due = store.Done, answer.Status, now, time.Time{}
-		next.Request = g.finished(ctx, &leased)
-		next.Response = g.keep(ctx, &next, answer)
+		next.Request = g.finished(ctx, leased)
+		next.Response = g.keep(ctx, next, answer)
 	case store.Unused:
-		notDone(&next, now)
+		notDone(next, now)
 		if next.Status = 0; a.rescue.policy == RecoveryRepeat { // what a probe is answered is not the action's
 			next.Status = e.Status
 		}
 	default:
-		next.Due = g.nextTry(a.route, &leased, answer)
+		next.Due = g.nextTry(a.route, leased, answer)
 	}
 	e.To = next.State
-	noteTry(&next, e)
-	end.status = g.advance(ctx, &leased, next)
+	noteTry(next, e)
+	end.status.is(g.advance(ctx, leased, next))
 	g.sayRecovered(a.rescue.policy, &end.status, e.Why)
 }
 
@@ -221,7 +220,7 @@ func (g *Gate) leave(ctx context.Context, r store.Record, why string) {
 	next := r
 	next.Term, next.Due = g.newTerm(), store.Person
 	next.Note(store.Event{At: g.now(), From: r.State, To: r.State, Who: "recovery", Why: leftToAPerson + why})
-	if g.replace(ctx, &r, next, "leaving an unknown action to a person") {
+	if g.replace(ctx, &r, &next, "leaving an unknown action to a person") {
 		policy := g.policyOf(&r)
 		g.metrics.recoveries.WithLabelValues(policy.String(), "person").Inc()
 		g.log.Warn().Stringer("id", r.ID).Str("route", r.Route).Stringer("recovery", policy).Str("why", why).
@@ -234,11 +233,11 @@ func (g *Gate) renew(ctx context.Context, r store.Record, why string) {
 	next := r
 	next.Term, next.Due = g.newTerm(), g.nextTry(g.routes.of(&r), &r, nil)
 	noteTry(&next, store.Event{At: g.now(), From: r.State, To: r.State, Who: "recovery", Why: why})
-	g.replace(ctx, &r, next, "putting off a recovery")
+	g.replace(ctx, &r, &next, "putting off a recovery")
 }
 
 // replace writes next in the place of r, and tells whether it did. An action that has moved on is another's.
-func (g *Gate) replace(ctx context.Context, r *store.Record, next store.Record, what string) bool {
+func (g *Gate) replace(ctx context.Context, r, next *store.Record, what string) bool {
 	got, also, err := g.writeEnd(ctx, r, next)
 	if err != nil {
 		g.quarrel(err, r, what)

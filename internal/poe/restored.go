@@ -29,9 +29,9 @@ const lostKeysDetail = "The server's records were put back from a backup, and wh
 
 // doubt finds out whether names may be claimed on a ledger that has lost some. One that is held is answered as ever: store.ErrTaken, and the holder.
 // Otherwise it is errLostKeys.
-func (g *Gate) doubt(ctx context.Context, r *store.Record) (store.Record, error) {
+func (g *Gate) doubt(ctx context.Context, r *store.Record) (*store.Record, error) {
 	if !g.lost || len(r.Names) == 0 {
-		return store.Record{}, nil
+		return nil, nil
 	}
 	holder, err := g.holder(ctx, r)
 	if err == nil {
@@ -41,17 +41,17 @@ func (g *Gate) doubt(ctx context.Context, r *store.Record) (store.Record, error)
 }
 
 // holder looks for another action that has one of the names of r: store.ErrTaken, and that action.
-func (g *Gate) holder(ctx context.Context, r *store.Record) (store.Record, error) {
+func (g *Gate) holder(ctx context.Context, r *store.Record) (*store.Record, error) {
 	for _, n := range r.Names {
 		holder, err := g.store.Lookup(ctx, store.ByName(n))
 		if err == nil && holder.ID != r.ID {
-			return holder, store.ErrTaken
+			return &holder, store.ErrTaken
 		}
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return store.Record{}, err
+			return nil, err
 		}
 	}
-	return store.Record{}, nil
+	return nil, nil
 }
 
 // outdated tells whether more may have become of r since the backup than it says: its latest attempt began before the ledger was put back.
@@ -67,5 +67,6 @@ func (g *Gate) doubtAccepted(ctx context.Context, r store.Record) (store.Record,
 	next := r
 	next.State, next.Term, next.Due = store.Sent, g.newTerm(), g.now()
 	next.Note(store.Event{At: next.Due, From: r.State, To: next.State, Who: "recovery", Why: "the ledger was restored from a backup: it may have been sent since"})
-	return g.writeAdvance(ctx, &r, next, store.Also{})
+	_, err := g.writeAdvance(ctx, &r, &next, store.Also{})
+	return next, err
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/postonce/poe/internal/replay"
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/store/memstore"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 // A backedUp ledger writes into a second one as well, until the backup is made.
@@ -38,14 +39,14 @@ func (s *backedUp) done() {
 	s.made = true
 }
 
-func (s *backedUp) Claim(ctx context.Context, r store.Record) (store.Record, error) {
-	s.also(func(b store.Store) error { _, err := b.Claim(ctx, r); return err })
+func (s *backedUp) Claim(ctx context.Context, r *store.Record) (*store.Record, error) {
+	s.also(func(b store.Store) error { _, err := storetest.Claim(ctx, b, *r); return err })
 	s.claims()
 	return s.Store.Claim(ctx, r)
 }
 
-func (s *backedUp) Advance(ctx context.Context, was store.Term, r store.Record, also store.Also) (store.Record, error) {
-	s.also(func(b store.Store) error { _, err := b.Advance(ctx, was, r, also); return err })
+func (s *backedUp) Advance(ctx context.Context, was store.Term, r *store.Record, also store.Also) (*store.Record, error) {
+	s.also(func(b store.Store) error { _, err := storetest.Advance(ctx, b, was, *r, also); return err })
 	return s.Store.Advance(ctx, was, r, also)
 }
 
@@ -210,9 +211,9 @@ func TestWorkerBeforeRecoveryAfterARestore(t *testing.T) {
 // refusing takes no record that is unknown, or about to be, from recovery.
 type refusing struct{ store.Store }
 
-func (s refusing) Advance(ctx context.Context, was store.Term, r store.Record, also store.Also) (store.Record, error) {
+func (s refusing) Advance(ctx context.Context, was store.Term, r *store.Record, also store.Also) (*store.Record, error) {
 	if n := len(r.History); n > 0 && r.History[n-1].Who == "recovery" {
-		return store.Record{}, store.ErrInvalid
+		return nil, store.ErrInvalid
 	}
 	return s.Store.Advance(ctx, was, r, also)
 }

@@ -48,6 +48,14 @@ type status struct {
 	ready  *ready // what is kept ready of an action that is done; nil: nobody has asked for that
 }
 
+// is makes s what is known of the action whose record was just written, or found. r may be its own.
+func (s *status) is(p phase, r *store.Record) {
+	if r != &s.record {
+		s.record = *r
+	}
+	s.phase, s.link, s.held, s.ready = p, "", nil, nil
+}
+
 // setState puts POE-State on an answer, if there is one.
 func (s *status) setState(h http.Header, replayed bool) {
 	if state := s.state(replayed); state != "" {

@@ -181,7 +181,7 @@ func (c byURI) find(ctx context.Context) (status, error) {
 	case err != nil:
 		return s, err
 	default:
-		g.front.Add(r)
+		g.front.Add(&r)
 		s = g.at(&r, now)
 	}
 	if s.phase == unused && fl != nil { // whoever goes on with it needs its place
@@ -304,7 +304,7 @@ func (c *call) burn() {
 			record.Request.Head, record.Due = replay.EncodeRequestHead(http.Header{callbackKept: {address}}, nil), record.Finished
 		}
 		ctx := context.WithoutCancel(c.r.Context())
-		got, err := g.writeClaim(ctx, record)
+		_, err = g.writeClaim(ctx, &record)
 		switch {
 		case errors.Is(err, store.ErrTaken), errors.Is(err, store.ErrExpired):
 			c.late = errors.Is(err, store.ErrExpired)
@@ -314,9 +314,9 @@ func (c *call) burn() {
 			return
 		}
 		g.metrics.rests(burned)
-		g.front.Add(got)
-		if !got.Due.IsZero() {
-			g.tellBurned(ctx, got)
+		g.front.Add(&record)
+		if !record.Due.IsZero() {
+			g.tellBurned(ctx, &record)
 		}
 	}
 }
@@ -333,15 +333,14 @@ func (c *call) signedCallback(r *store.Record) string {
 }
 
 // tellBurned spawns the call that tells of an action which its client has burned. Until that is written the action stands on the agenda.
-func (g *Gate) tellBurned(ctx context.Context, r store.Record) {
-	was, next := r, r
+func (g *Gate) tellBurned(ctx context.Context, r *store.Record) {
+	was, next := *r, *r
 	was.State = store.Unused
 	next.Term, next.Due, next.Request = g.newTerm(), time.Time{}, withoutContent(r.Request)
-	got, err := g.writeAdvance(ctx, &r, next, store.Also{Spawn: g.calls(&was, &next)})
-	if err != nil {
-		g.quarrel(err, &r, "telling of an action that was burned: it is told later")
+	if _, err := g.writeAdvance(ctx, r, &next, store.Also{Spawn: g.calls(&was, &next)}); err != nil {
+		g.quarrel(err, r, "telling of an action that was burned: it is told later")
 		return
 	}
-	g.front.Add(got)
+	g.front.Add(&next)
 	g.nudge(g.owed)
 }

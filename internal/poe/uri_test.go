@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 // An arrangement brings an action into a state.
@@ -104,11 +105,11 @@ func (b *bench) sentIssue() issue {
 		ID: id, State: store.Queued, Term: store.Term{1}, Door: "poe", Route: "default", Method: "POST", Target: i.target,
 		Claimed: b.clock(), Expires: i.Expires, Due: b.clock().Add(time.Minute),
 	}
-	if _, err := b.store.Claim(b.t.Context(), r); err != nil {
+	if _, err := storetest.Claim(b.t.Context(), b.store, r); err != nil {
 		b.t.Fatal(err)
 	}
 	r.State, r.Term = store.Sent, store.Term{2}
-	if _, err := b.store.Advance(b.t.Context(), store.Term{1}, r, store.Also{}); err != nil {
+	if _, err := storetest.Advance(b.t.Context(), b.store, store.Term{1}, r, store.Also{}); err != nil {
 		b.t.Fatal(err)
 	}
 	i.findOutcome(b.t, b.do("GET", i.URI, ""))

@@ -277,26 +277,26 @@ func newTampered(t *testing.T, change func(*core.Config)) (*bench, *tampered) {
 	return b, ledger
 }
 
-func (s *tampered) Claim(ctx context.Context, r store.Record) (store.Record, error) {
+func (s *tampered) Claim(ctx context.Context, r *store.Record) (*store.Record, error) {
 	s.calls.Add(1)
 	if s.claim != nil {
-		if err := s.claim(r); err != nil {
-			return store.Record{}, err
+		if err := s.claim(*r); err != nil {
+			return nil, err
 		}
 	}
 	return s.Store.Claim(ctx, r)
 }
 
-func (s *tampered) Advance(ctx context.Context, was store.Term, r store.Record, also store.Also) (store.Record, error) {
+func (s *tampered) Advance(ctx context.Context, was store.Term, r *store.Record, also store.Also) (*store.Record, error) {
 	s.calls.Add(1)
 	if s.advance != nil {
 		if err := s.advance(); err != nil {
-			return store.Record{}, err
+			return nil, err
 		}
 	}
 	if s.moving != nil {
-		if err := s.moving(r); err != nil {
-			return store.Record{}, err
+		if err := s.moving(*r); err != nil {
+			return nil, err
 		}
 	}
 	return s.Store.Advance(ctx, was, r, also)

@@ -177,7 +177,7 @@ func (g *Gate) take(ctx context.Context, id store.ID) {
 		g.flights.decide(fl)
 		g.resolve(ctx, fl, r)
 	case r.State == store.Burned && !r.Due.IsZero():
-		g.tellBurned(ctx, r)
+		g.tellBurned(ctx, &r)
 	case r.State != store.Queued || r.Kind == store.Callback:
 	default:
 		if exec := g.executor.Load(); exec != nil {

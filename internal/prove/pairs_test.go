@@ -33,22 +33,23 @@ func (d *doubtful) fails() bool {
 	return d.writes >= d.from && d.writes <= d.to
 }
 
-func (d *doubtful) write(do func() (store.Record, error)) (store.Record, error) {
+func (d *doubtful) write(r *store.Record, do func(*store.Record) (*store.Record, error)) (*store.Record, error) {
 	if !d.fails() {
-		return do()
+		return do(r)
 	}
 	if d.kept {
-		_, _ = do() // nobody hears of it
+		lost := *r
+		_, _ = do(&lost) // nobody hears of it
 	}
-	return store.Record{}, errNobodyKnows
+	return nil, errNobodyKnows
 }
 
-func (d *doubtful) Claim(ctx context.Context, r store.Record) (store.Record, error) {
-	return d.write(func() (store.Record, error) { return d.Store.Claim(ctx, r) })
+func (d *doubtful) Claim(ctx context.Context, r *store.Record) (*store.Record, error) {
+	return d.write(r, func(r *store.Record) (*store.Record, error) { return d.Store.Claim(ctx, r) })
 }
 
-func (d *doubtful) Advance(ctx context.Context, was store.Term, r store.Record, also store.Also) (store.Record, error) {
-	return d.write(func() (store.Record, error) { return d.Store.Advance(ctx, was, r, also) })
+func (d *doubtful) Advance(ctx context.Context, was store.Term, r *store.Record, also store.Also) (*store.Record, error) {
+	return d.write(r, func(r *store.Record) (*store.Record, error) { return d.Store.Advance(ctx, was, r, also) })
 }
 
 // Each write of the ledger fails in a pair: failed and lost, failed but kept; once, so that its repeat helps, and as often as it is repeated. The

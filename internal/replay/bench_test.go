@@ -59,7 +59,7 @@ func BenchmarkRepeatSmall(b *testing.B) {
 func BenchmarkFrontGet(b *testing.B) {
 	f := replay.NewFront[string](1 << 20)
 	for i := range byte(100) {
-		f.Add(done(i, 100))
+		f.Add(new(done(i, 100)))
 	}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {

@@ -204,13 +204,12 @@ func (f *Front[A]) Get(id store.ID) *Held[A] {
 // Add keeps r, in place of an earlier one with its id. The caller has seen that r is durable. A record that is neither Done nor Burned
 // may still change elsewhere and is never kept, nor is one that takes more than an eighth of the budget;
 // then an earlier one leaves too. Nothing of r is shared.
-func (f *Front[A]) Add(r store.Record) {
+func (f *Front[A]) Add(r *store.Record) {
 	var room [512]byte // most fit
 	var record, content []byte
 	keep := r.State == store.Done || r.State == store.Burned
 	if keep {
-		content, r.Response.Content = r.Response.Content, nil
-		record = r.Append(room[:0])
+		content, record = r.Response.Content, r.AppendBare(room[:0])
 	}
 	size := lengths + len(r.Names)*len(store.Name{}) + len(record) + len(content)
 	f.mu.Lock()
@@ -221,7 +220,7 @@ func (f *Front[A]) Add(r store.Record) {
 	}
 	p := f.open(size)
 	f.place.set(r.ID, place{page: p.number, at: uint32(len(p.bytes))}) //nolint:gosec // a page is smaller
-	p.append(&r, record, content)
+	p.append(r, record, content)
 	for i := range r.Names {
 		f.named.set(r.Names[i], r.ID)
 	}

@@ -30,7 +30,7 @@ func TestFrontKeepsWhatIsFinished(t *testing.T) {
 			f := replay.NewFront[string](1 << 20)
 			r := done(1, 100)
 			r.State = s
-			f.Add(r)
+			f.Add(&r)
 			got := f.Get(r.ID)
 			if want := s == store.Done || s == store.Burned; (got != nil) != want {
 				t.Fatalf("Get = %v, want one: %t", got, want)
@@ -48,7 +48,7 @@ func TestFrontKeepsWhatIsFinished(t *testing.T) {
 func TestFrontKeepsDecoded(t *testing.T) {
 	f := replay.NewFront[string](1 << 20)
 	r := done(1, 100)
-	f.Add(r)
+	f.Add(&r)
 	f.Get(r.ID)
 	if n := testing.AllocsPerRun(100, func() { f.Get(r.ID) }); n != 0 {
 		t.Errorf("%.0f allocations for a record that was decoded before", n)
@@ -59,7 +59,7 @@ func TestFrontKeepsDecoded(t *testing.T) {
 		t.Error("what was made of the record is not kept beside it")
 	}
 	r.Status = 202
-	f.Add(r)
+	f.Add(&r)
 	if got := f.Get(r.ID).Aside.Load(); got != nil {
 		t.Errorf("a newer record has %q beside it", *got)
 	}
@@ -72,7 +72,7 @@ func TestFrontKeepsDecoded(t *testing.T) {
 	}
 	large := done(2, 0)
 	large.Response.Head = pattern(8 << 10)
-	f.Add(large)
+	f.Add(&large)
 	f.Get(large.ID)
 	if n := testing.AllocsPerRun(100, func() { f.Get(large.ID) }); n == 0 {
 		t.Error("a large record is kept decoded, beyond the budget")
@@ -82,7 +82,7 @@ func TestFrontKeepsDecoded(t *testing.T) {
 func TestFrontForgets(t *testing.T) {
 	enough := replay.NewFront[string](60 << 10) // so small that each of these records has a page of its own
 	for id := range byte(20) {
-		enough.Add(done(id, 1000))
+		enough.Add(new(done(id, 1000)))
 	}
 	n, budget := enough.Usage()
 	if n != 20 || budget < 20*1000 {
@@ -92,7 +92,7 @@ func TestFrontForgets(t *testing.T) {
 
 	f := replay.NewFront[string](budget)
 	for id := range byte(21) {
-		f.Add(done(id, 1000))
+		f.Add(new(done(id, 1000)))
 		f.Get(store.ID{0}) // stays in use
 	}
 	if n, held := f.Usage(); n != 20 || held > budget {
@@ -104,11 +104,11 @@ func TestFrontForgets(t *testing.T) {
 		}
 	}
 
-	f.Add(done(2, 2000))
+	f.Add(new(done(2, 2000)))
 	if n, held := f.Usage(); n != 19 || held > budget {
 		t.Errorf("after a larger one took the place of another: %d records with %d bytes", n, held)
 	}
-	f.Add(done(2, int(budget/8))) // over an eighth
+	f.Add(new(done(2, int(budget/8)))) // over an eighth
 	if f.Get(store.ID{2}) != nil {
 		t.Error("a record that may not be kept left an earlier one behind")
 	}
@@ -130,7 +130,7 @@ func TestFrontForgetsPages(t *testing.T) {
 	for i := range records {
 		r := done(0, 40)
 		r.ID = id(i)
-		f.Add(r)
+		f.Add(&r)
 		if f.Get(id(0)) == nil {
 			t.Fatalf("the first record, which is used, left after %d", i)
 		}
@@ -161,7 +161,7 @@ func TestFrontLendsNothing(t *testing.T) {
 	for i := range 6000 {
 		r := done(0, 20+i%7)
 		r.ID = store.ID{byte(i), byte(i >> 8), 1}
-		f.Add(r)
+		f.Add(&r)
 		h := f.Get(r.ID)
 		if h == nil {
 			t.Fatalf("record %d is not here", i)
@@ -184,11 +184,11 @@ func TestFrontLendsNothing(t *testing.T) {
 func TestFrontLendsWholePages(t *testing.T) {
 	f := replay.NewFront[string](1 << 20)
 	large := done(1, 8<<10)
-	f.Add(large)
+	f.Add(&large)
 	got := f.Get(large.ID)
 	f.Remove(large.ID)
 	for id := range byte(100) {
-		f.Add(done(id, 100))
+		f.Add(new(done(id, 100)))
 	}
 	if diff := cmp.Diff(large, got.Record); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -215,7 +215,7 @@ func TestFrontKeepsWhatIsBeingAdded(t *testing.T) {
 			for n := range i / 125 { // they cost more than the bytes that they take of the page: a later one is more than one that leaves for it
 				r.Names = append(r.Names, store.Name{byte(i), byte(i >> 8), byte(n)})
 			}
-			f.Add(r)
+			f.Add(&r)
 			if f.Get(r.ID) == nil {
 				t.Fatalf("record %d has left as it was added", i)
 			}
@@ -232,7 +232,7 @@ func TestFrontAllocatesNothing(t *testing.T) {
 	add := func() {
 		i++
 		r.ID = store.ID{byte(i), byte(i >> 8), byte(i >> 16)}
-		f.Add(r)
+		f.Add(&r)
 	}
 	for range 20000 {
 		add()
@@ -245,7 +245,7 @@ func TestFrontAllocatesNothing(t *testing.T) {
 func TestFrontWithoutMemory(t *testing.T) {
 	for _, bytes := range []int64{-1, 0, 7} {
 		f := replay.NewFront[string](bytes)
-		f.Add(done(1, 0))
+		f.Add(new(done(1, 0)))
 		if n, held := f.Usage(); n != 0 || held != 0 {
 			t.Errorf("a front of %d bytes holds %d records with %d bytes", bytes, n, held)
 		}
@@ -255,7 +255,7 @@ func TestFrontWithoutMemory(t *testing.T) {
 func TestFrontKeepsItsOwnContent(t *testing.T) {
 	f := replay.NewFront[string](1 << 20)
 	r := done(1, 3)
-	f.Add(r)
+	f.Add(&r)
 	r.Response.Content[0]++
 	if got := f.Get(r.ID); got.Response.Content[0] != pattern(1)[0] {
 		t.Error("the content in the front changed with its source")
@@ -272,7 +272,7 @@ func TestFrontConcurrently(t *testing.T) {
 					for i := range 4000 {
 						id := byte(i)%8*8 + g // nobody else adds it
 						r := done(id, i%100)
-						f.Add(r)
+						f.Add(&r)
 						if h := f.Get(r.ID); h != nil && !bytes.Equal(h.Response.Content, r.Response.Content) {
 							t.Errorf("record %d came with %x, want %x", id, h.Response.Content, r.Response.Content)
 						}
@@ -322,7 +322,7 @@ func TestFrontReplacedConcurrently(t *testing.T) {
 		for range 20 { // decoding it takes its time
 			r.History = append(r.History, r.History[0])
 		}
-		f.Add(r)
+		f.Add(&r)
 		latest.Store(int64(turn))
 		for range 2 {
 			runtime.Gosched()
@@ -352,7 +352,7 @@ func TestFrontCountsHonestly(t *testing.T) {
 				r := done(0, size)
 				r.ID = store.ID{byte(i), byte(i >> 8), byte(i >> 16)}
 				r.Names = []store.Name{{byte(i), byte(i >> 8)}}
-				f.Add(r)
+				f.Add(&r)
 			}
 			for range 3 {
 				runtime.GC()
@@ -402,7 +402,7 @@ func TestFrontByName(t *testing.T) {
 				} else {
 					r.State = store.Running
 				}
-				f.Add(r)
+				f.Add(&r)
 			},
 			"remove": func(rt *rapid.T) {
 				id := rapid.ByteRange(1, ids).Draw(rt, "id")
@@ -430,7 +430,7 @@ func TestFrontForgetsNames(t *testing.T) {
 		r := done(0, 40)
 		r.ID = store.ID{byte(i), byte(i >> 8), byte(i >> 16)}
 		r.Names = []store.Name{{byte(i), byte(i >> 8), 1}}
-		f.Add(r)
+		f.Add(&r)
 	}
 	found := 0
 	for i := range 1000 {
@@ -466,7 +466,7 @@ func TestFrontStaysWithinItsBudget(t *testing.T) {
 			for i := range r.Names {
 				binary.BigEndian.PutUint64(r.Names[i][i:], n)
 			}
-			f.Add(r)
+			f.Add(&r)
 		}
 		records, said := f.Usage()
 		real := heap() - before

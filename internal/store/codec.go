@@ -145,7 +145,16 @@ func putEvent(b []byte, n protowire.Number, e *Event) []byte {
 }
 
 // Append appends the encoding of r, without its id, to b.
-func (r *Record) Append(b []byte) []byte {
+func (r *Record) Append(b []byte) []byte { return r.append(b, &r.Response) }
+
+// AppendBare is Append without the content of the answer.
+func (r *Record) AppendBare(b []byte) []byte {
+	bare := r.Response
+	bare.Content = nil
+	return r.append(b, &bare)
+}
+
+func (r *Record) append(b []byte, answer *Blob) []byte {
 	b = append(b, Version)
 	b = putID(b, fParent, &r.Parent)
 	b = putInt(b, fKind, uint64(r.Kind))
@@ -163,7 +172,7 @@ func (r *Record) Append(b []byte) []byte {
 		b = putBytes(b, fName, r.Names[i][:])
 	}
 	b = putBlob(b, fRequest, &r.Request)
-	b = putBlob(b, fResponse, &r.Response)
+	b = putBlob(b, fResponse, answer)
 	b = putInt(b, fStatus, uint64(r.Status)) //nolint:gosec // 0 or a status code
 	b = putTime(b, fFinished, r.Finished)
 	b = putTime(b, fExpires, r.Expires)

@@ -86,8 +86,10 @@ type Also struct {
 
 // A Ledger keeps records. All methods may be called concurrently.
 //
-// Slices in a record that goes in are not written to and not kept after the call returns; slices in a record
-// that comes out belong to everybody and are read only. The record that a write returns may share those of the one that went in.
+// A record that goes in is not kept after the call returns, nor are its slices, which are not written to; slices in a record
+// that comes out belong to everybody and are read only. A write completes the record that it is given, in place, and returns it: as written, it
+// may share slices with what the ledger has. After an error it is as it came, but for times, which are rounded, and what the ledger keeps of
+// itself (Began, Attempt, History, Doubt), so that the same write can be made again with it; what is returned then is the record in the way, or nil.
 //
 // Times are kept to the millisecond, and a write returns them so. A record that breaks a rule of Record.Check is ErrInvalid; one is
 // that an open record has a Due, so that somebody looks at it. A context that ends before a write has
@@ -99,21 +101,19 @@ type Ledger interface {
 	//
 	// At most one caller, in any process, gets a given id or name. A record that was released keeps its Attempt and
 	// History, whatever r says, and its names: the ones that r does not bring stay too.
-	// The record as written is returned.
-	//
 	// A record that would be new, and has a Since, is ErrExpired where an action of its door and route that was claimed then or later may have been
 	// forgotten: it may have had these names. Whatever was configured when, a name that says its age is so not claimed twice.
 	//
-	// If the id, or a name, is taken it returns the holder's record and ErrTaken; an id that is taken beats ErrExpired, which
+	// If the id, or a name, is taken it returns the holder and ErrTaken; an id that is taken beats ErrExpired, which
 	// beats a name that is taken, which beats what Since says. A repeat of a claim, known by its
 	// term, succeeds. For errors that Refused does not know, the claim may or may not have been written: Lookup tells.
-	Claim(ctx context.Context, r Record) (Record, error)
+	Claim(ctx context.Context, r *Record) (*Record, error)
 
 	// Advance replaces the record with r's id, if its term is was, by r, together with what also says,
 	// in one write that is durable when Advance returns. r.Term must differ from was.
 	//
 	// If the term is another one it returns the record as it stands and ErrStale, except where it is r.Term:
-	// then an earlier try of this write was done, and Advance succeeds. If there is no record it returns ErrStale alone.
+	// then an earlier try of this write was done, and Advance succeeds. If there is no record it returns ErrStale and nil.
 	//
 	// States move as Moves says. What the action is (Kind, Way, Parent, Principal, Door, Route, Method, Target) stays, Attempt and Resent do
 	// not sink, and an Undo that is there stays until the action is Queued again. Names are not added by r, and stay even if r leaves them out; the
@@ -122,7 +122,7 @@ type Ledger interface {
 	// returns the holder and ErrTaken; a child on a past shelf, or one that has expired, is ErrExpired. A record that is Done or Burned cannot be changed (ErrInvalid),
 	// except that it may become the same again to purge its body, free names or extend its history, with the same
 	// Status, Finished, and length and digest of the answer.
-	Advance(ctx context.Context, was Term, r Record, also Also) (Record, error)
+	Advance(ctx context.Context, was Term, r *Record, also Also) (*Record, error)
 
 	// Lookup returns the record under k as of its last durable write, or ErrNotFound.
 	Lookup(ctx context.Context, k Key) (Record, error)

@@ -66,25 +66,25 @@ func New(cfg Config) (*Store, error) {
 }
 
 // Claim implements store.Ledger.
-func (s *Store) Claim(ctx context.Context, r store.Record) (store.Record, error) {
-	rec, err := s.write(ctx, func(c *store.Change) (*store.Record, error) {
-		return store.DecideClaim(view{s}, &r, s.clock.Now(), c)
+func (s *Store) Claim(ctx context.Context, r *store.Record) (*store.Record, error) {
+	got, err := s.write(ctx, r, func(c *store.Change) (*store.Record, error) {
+		return store.DecideClaim(view{s}, r, s.clock.Now(), c)
 	})
 	if err != nil {
-		return rec, fmt.Errorf("claiming %s: %w", r.ID, err)
+		return got, fmt.Errorf("claiming %s: %w", r.ID, err)
 	}
-	return rec, nil
+	return got, nil
 }
 
 // Advance implements store.Ledger.
-func (s *Store) Advance(ctx context.Context, was store.Term, r store.Record, also store.Also) (store.Record, error) {
-	rec, err := s.write(ctx, func(c *store.Change) (*store.Record, error) {
-		return store.DecideAdvance(view{s}, &store.Advance{Was: was, Record: &r, Also: also}, s.clock.Now(), c)
+func (s *Store) Advance(ctx context.Context, was store.Term, r *store.Record, also store.Also) (*store.Record, error) {
+	got, err := s.write(ctx, r, func(c *store.Change) (*store.Record, error) {
+		return store.DecideAdvance(view{s}, &store.Advance{Was: was, Record: r, Also: also}, s.clock.Now(), c)
 	})
 	if err != nil {
-		return rec, fmt.Errorf("advancing %s: %w", r.ID, err)
+		return got, fmt.Errorf("advancing %s: %w", r.ID, err)
 	}
-	return rec, nil
+	return got, nil
 }
 
 // Lookup implements store.Ledger.
@@ -131,20 +131,20 @@ func (s *Store) entries(keep func(store.Entry) bool, limit int) []store.Entry {
 	return all[:min(len(all), max(limit, 0))]
 }
 
-// write decides and does one change while nobody else reads or writes.
-func (s *Store) write(ctx context.Context, decide func(*store.Change) (*store.Record, error)) (rec store.Record, err error) {
+// write decides and does one change, of which r is, while nobody else reads or writes.
+func (s *Store) write(ctx context.Context, r *store.Record, decide func(*store.Change) (*store.Record, error)) (*store.Record, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.usable(ctx); err != nil {
-		return store.Record{}, err
+		return nil, err
 	}
 	var c store.Change
 	got, err := decide(&c)
-	if got != nil {
-		rec = *got
+	if err != nil {
+		return got, err
 	}
-	if err != nil || len(c.Put) == 0 {
-		return rec, err
+	if got != r { // an earlier try of this write was done
+		*r = *got
 	}
 	for _, n := range c.Free {
 		delete(s.names, n)
@@ -160,7 +160,7 @@ func (s *Store) write(ctx context.Context, decide func(*store.Change) (*store.Re
 		}
 	}
 	s.clock.Raise()
-	return rec, nil
+	return r, nil
 }
 
 // usable is asked under mu before anything is done.

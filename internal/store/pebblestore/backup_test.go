@@ -23,6 +23,7 @@ import (
 
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/store/pebblestore"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 const backup = "/backup"
@@ -32,7 +33,7 @@ func live(t *testing.T, s *pebblestore.Store) (store.Record, error) {
 	t.Helper()
 	r := claim(t, newName())
 	r.Request = store.Blob{Size: 3, Digest: sha256.Sum256([]byte("abc"))}
-	if _, err := s.Claim(t.Context(), r); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, r); err != nil {
 		return r, err
 	}
 	body := noise(70_000)
@@ -41,7 +42,7 @@ func live(t *testing.T, s *pebblestore.Store) (store.Record, error) {
 	if _, err := s.Put(t.Context(), r.ID, done.Response.Part, bytes.NewReader(body)); err != nil {
 		return r, err
 	}
-	return s.Advance(t.Context(), r.Term, done, store.Also{})
+	return storetest.Advance(t.Context(), s, r.Term, done, store.Also{})
 }
 
 // backedUp makes a ledger on disk, does in it what live does, and copies it to backup. It is closed then.
@@ -155,7 +156,7 @@ func TestBackupAndRestore(t *testing.T) {
 	if err != nil || !f.Minted.After(at.Add(time.Hour)) || !f.Lost || f.Time.Before(f.Minted) {
 		t.Errorf("the floor is %+v, %v", f, err)
 	}
-	if _, err := again.Claim(t.Context(), claim(t)); !errors.Is(err, store.ErrExpired) {
+	if _, err := storetest.Claim(t.Context(), again, claim(t)); !errors.Is(err, store.ErrExpired) {
 		t.Errorf("what was minted before can be claimed: %v", err)
 	}
 	if err := again.Close(); err != nil {
@@ -231,7 +232,7 @@ func TestNamesThatSayTheirAgeAfterARestore(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Expires, r.Since = f.Minted.Add(time.Hour), since
-		_, err := s.Claim(t.Context(), r)
+		_, err := storetest.Claim(t.Context(), s, r)
 		return err
 	}
 	if err := fresh(f.Minted); !errors.Is(err, store.ErrExpired) {
@@ -331,7 +332,7 @@ func TestRestoreWithAClockBehind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, claim(t)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Backup(t.Context(), pebblestore.Backup{Dir: backup}); err != nil {
@@ -590,7 +591,7 @@ func TestCheckFinds(t *testing.T) {
 		t.Fatal(err)
 	}
 	open := claim(t, newName())
-	if _, err := s.Claim(t.Context(), open); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, open); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -679,12 +680,12 @@ func TestCheckKnowsWhatPasses(t *testing.T) {
 		return r
 	}
 	n := newName()
-	earlier := must(s.Claim(t.Context(), claim(t, n)))
-	later := must(s.Claim(t.Context(), claim(t)))
+	earlier := must(storetest.Claim(t.Context(), s, claim(t, n)))
+	later := must(storetest.Claim(t.Context(), s, claim(t)))
 	for _, also := range []store.Also{{Take: []store.Name{n}}, {Free: []store.Name{n}}} {
 		next := later
 		next.Term = newTerm()
-		later = must(s.Advance(t.Context(), later.Term, next, also))
+		later = must(storetest.Advance(t.Context(), s, later.Term, next, also))
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -757,12 +758,12 @@ func TestBackupIsOvertaken(t *testing.T) {
 		for range 60 {
 			r := claim(t)
 			r.Request.Head = noise(2000)
-			got, err := s.Claim(t.Context(), r)
+			got, err := storetest.Claim(t.Context(), s, r)
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			if _, err := s.Advance(t.Context(), got.Term, settled(got, noise(1000)), store.Also{}); err != nil {
+			if _, err := storetest.Advance(t.Context(), s, got.Term, settled(got, noise(1000)), store.Also{}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -781,7 +782,7 @@ func TestRestoreAfterAClockOnTrial(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, claim(t)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Backup(t.Context(), pebblestore.Backup{Dir: backup}); err != nil {
@@ -801,11 +802,11 @@ func TestRestoreAfterAClockOnTrial(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Expires = clock.now().Add(time.Hour)
-	got, err := s.Claim(t.Context(), r)
+	got, err := storetest.Claim(t.Context(), s, r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Advance(t.Context(), got.Term, settled(got, []byte("done")), store.Also{}); err != nil {
+	if _, err := storetest.Advance(t.Context(), s, got.Term, settled(got, []byte("done")), store.Also{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Mark(); err != nil {
@@ -829,7 +830,7 @@ func TestRestoreAfterAClockOnTrial(t *testing.T) {
 	defer func() { _ = s.Close() }()
 	again := r
 	again.Term = newTerm()
-	if _, err := s.Claim(t.Context(), again); !errors.Is(err, store.ErrExpired) {
+	if _, err := storetest.Claim(t.Context(), s, again); !errors.Is(err, store.ErrExpired) {
 		t.Errorf("an id that was minted and executed before the restore is claimed again: %v", err)
 	}
 }
@@ -849,11 +850,11 @@ func TestRestoreAfterAClockFarAhead(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Expires = clock.now().Add(time.Hour)
-		got, err := s.Claim(t.Context(), r)
+		got, err := storetest.Claim(t.Context(), s, r)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err = s.Advance(t.Context(), got.Term, settled(got, []byte("done")), store.Also{}); err != nil {
+		if got, err = storetest.Advance(t.Context(), s, got.Term, settled(got, []byte("done")), store.Also{}); err != nil {
 			t.Fatal(err)
 		}
 		return got
@@ -929,7 +930,7 @@ func TestRestoreOfAnIdleLedgerWithAClockBehind(t *testing.T) {
 	if last.ID, err = store.NewID(clock.now(), 31, rand.Reader); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Claim(t.Context(), last); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, last); err != nil {
 		t.Fatal(err)
 	}
 	lost := disk.CrashClone(vfs.CrashCloneCfg{}) // before the next mark
@@ -947,7 +948,7 @@ func TestRestoreOfAnIdleLedgerWithAClockBehind(t *testing.T) {
 	}
 	defer func() { _ = s.Close() }()
 	last.Term = newTerm()
-	if _, err := s.Claim(t.Context(), last); !errors.Is(err, store.ErrExpired) {
+	if _, err := storetest.Claim(t.Context(), s, last); !errors.Is(err, store.ErrExpired) {
 		t.Errorf("SECOND EXECUTION: %v", err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/store/pebblestore"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 // A source that breaks off with io.ErrUnexpectedEOF must not be taken for one that ended.
@@ -45,20 +46,20 @@ func TestClaimKeepsCallersSlice(t *testing.T) {
 	names := []store.Name{n1}
 	r := claim(t, names...)
 	r.Names = names
-	if _, err := s.Claim(t.Context(), r); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, r); err != nil {
 		t.Fatal(err)
 	}
 	names[0] = n2 // the caller uses its slice for something else
 	done := settled(r, nil)
 	done.Names = nil
-	if _, err := s.Advance(t.Context(), r.Term, done, store.Also{}); err != nil {
+	if _, err := storetest.Advance(t.Context(), s, r.Term, done, store.Also{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Lookup(t.Context(), store.ByName(n1)); err != nil {
 		t.Errorf("the name of a done action: %v", err)
 	}
 	second := claim(t, n1)
-	if _, err := s.Claim(t.Context(), second); !errors.Is(err, store.ErrTaken) {
+	if _, err := storetest.Claim(t.Context(), s, second); !errors.Is(err, store.ErrTaken) {
 		t.Errorf("SECOND EXECUTION: the name of a done action was claimed again: %v", err)
 	}
 }
@@ -83,7 +84,7 @@ func TestHighWaterInside(t *testing.T) {
 					t.Fatal(err)
 				}
 				for _, r := range rs {
-					if _, err := s.Claim(t.Context(), r); err != nil {
+					if _, err := storetest.Claim(t.Context(), s, r); err != nil {
 						t.Error(err)
 					}
 				}
@@ -125,7 +126,7 @@ func TestHighWaterInside(t *testing.T) {
 			defer func() { _ = s.Close() }()
 			t.Error("an older copy of the folder was opened without a word")
 			lost.Term = newTerm()
-			if _, err := s.Claim(t.Context(), lost); err == nil {
+			if _, err := storetest.Claim(t.Context(), s, lost); err == nil {
 				t.Errorf("SECOND EXECUTION: what was claimed is claimed again")
 			}
 		})
@@ -169,27 +170,27 @@ func TestHighWaterHangs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, claim(t)); err != nil {
 		t.Fatal(err)
 	}
 	h.on.Store(true)
 	var marking sync.WaitGroup
 	marking.Go(func() { _ = s.Mark() })
 	<-h.begun
-	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, claim(t)); err != nil {
 		t.Errorf("a mark that has just begun: %v", err)
 	}
 	late.Store(int64(6 * time.Second))
 	if err := s.Ready(t.Context()); err == nil {
 		t.Error("it says that it is ready")
 	}
-	if _, err := s.Claim(t.Context(), claim(t)); !errors.Is(err, store.ErrUnavailable) {
+	if _, err := storetest.Claim(t.Context(), s, claim(t)); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("6 s after the mark began a new claim is taken: %v", err)
 	}
 	h.on.Store(false)
 	close(h.release)
 	marking.Wait()
-	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, claim(t)); err != nil {
 		t.Errorf("the disk is well again: %v", err)
 	}
 	if err := s.Close(); err != nil {
@@ -230,13 +231,13 @@ func TestBothSlots(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, claim(t)); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Mark(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, claim(t)); err != nil {
 		t.Fatal(err)
 	}
 	h.on.Store(true)
@@ -275,7 +276,7 @@ func TestAnotherLedgerInItsPlace(t *testing.T) {
 	if err := s.Ready(t.Context()); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("ready: %v", err)
 	}
-	if _, err := s.Claim(t.Context(), claim(t)); !errors.Is(err, store.ErrUnavailable) {
+	if _, err := storetest.Claim(t.Context(), s, claim(t)); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("a claim: %v", err)
 	}
 	if err := errors.Join(os.RemoveAll(dir), os.Rename(dir+".away", dir)); err != nil {
@@ -284,7 +285,7 @@ func TestAnotherLedgerInItsPlace(t *testing.T) {
 	if err := s.Ready(t.Context()); err != nil {
 		t.Errorf("back in its place: %v", err)
 	}
-	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, claim(t)); err != nil {
 		t.Errorf("back in its place: %v", err)
 	}
 	if err := s.Close(); err != nil {
@@ -300,7 +301,7 @@ func TestFolderIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.Close() }() // it has nothing to close any more
-	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, claim(t)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.RemoveAll(dir); err != nil {
@@ -309,7 +310,7 @@ func TestFolderIsGone(t *testing.T) {
 	if err := s.Ready(t.Context()); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("ready: %v", err)
 	}
-	if _, err := s.Claim(t.Context(), claim(t)); !errors.Is(err, store.ErrUnavailable) {
+	if _, err := storetest.Claim(t.Context(), s, claim(t)); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("a claim: %v", err)
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/store/pebblestore"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 // An action is what one writer does to one record, and how far it is known to be durable.
@@ -154,7 +155,7 @@ func (c *cutter) live(t *testing.T, s *pebblestore.Store, i int) error {
 		}
 		c.note(i, func(a *action) { a.asked = request })
 	}
-	if err := c.try(i, r, func() error { _, err := s.Claim(ctx, r); return err }); err != nil {
+	if err := c.try(i, r, func() error { _, err := storetest.Claim(ctx, s, r); return err }); err != nil {
 		return err
 	}
 	if i%8 == 0 {
@@ -165,11 +166,11 @@ func (c *cutter) live(t *testing.T, s *pebblestore.Store, i int) error {
 	if i%3 == 0 {
 		back := r
 		back.State, back.Term, back.Due, back.Attempt = store.Unused, newTerm(), store.Record{}.Due, 1
-		if err := c.try(i, back, func() error { _, err := s.Advance(ctx, r.Term, back, store.Also{}); return err }); err != nil {
+		if err := c.try(i, back, func() error { _, err := storetest.Advance(ctx, s, r.Term, back, store.Also{}); return err }); err != nil {
 			return err
 		}
 		r.Term, r.Attempt = newTerm(), 1
-		if err := c.try(i, r, func() error { _, err := s.Claim(ctx, r); return err }); err != nil {
+		if err := c.try(i, r, func() error { _, err := storetest.Claim(ctx, s, r); return err }); err != nil {
 			return err
 		}
 	}
@@ -188,7 +189,7 @@ func (c *cutter) live(t *testing.T, s *pebblestore.Store, i int) error {
 		done.Response.Content = nil
 	}
 	if kept.Where != store.Beside {
-		return c.try(i, done, func() error { _, err := s.Advance(ctx, r.Term, done, store.Also{}); return err })
+		return c.try(i, done, func() error { _, err := storetest.Advance(ctx, s, r.Term, done, store.Also{}); return err })
 	}
 	early := make(chan error, 1)
 	go func() {
@@ -198,7 +199,7 @@ func (c *cutter) live(t *testing.T, s *pebblestore.Store, i int) error {
 		}
 		early <- err
 	}()
-	err := c.try(i, done, func() error { _, err := s.Advance(ctx, r.Term, done, store.Also{}); return err })
+	err := c.try(i, done, func() error { _, err := storetest.Advance(ctx, s, r.Term, done, store.Also{}); return err })
 	return errors.Join(err, <-early, s.Discard(ctx, r.ID, kept.Part))
 }
 
@@ -228,7 +229,7 @@ func (m *moment) lost(t *testing.T) (wrong []string) {
 		}
 	}
 	fresh := claim(t, newName())
-	if _, err := s.Claim(t.Context(), fresh); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, fresh); err != nil {
 		wrong = append(wrong, fmt.Sprintf("a new claim: %v", err))
 	}
 	return wrong
@@ -254,7 +255,7 @@ func (a *action) lost(t *testing.T, s *pebblestore.Store) string {
 	}
 	again := first
 	again.Term = newTerm()
-	if _, err := s.Claim(t.Context(), again); r.State != store.Unused && !errors.Is(err, store.ErrTaken) {
+	if _, err := storetest.Claim(t.Context(), s, again); r.State != store.Unused && !errors.Is(err, store.ErrTaken) {
 		return fmt.Sprintf("it can be claimed a second time: %v", err)
 	}
 	if r.Request.Where == store.Beside {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/store/pebblestore"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 // A damage changes the bytes of a file from an offset on.
@@ -88,7 +89,7 @@ func filled(t *testing.T, lives, flushes int) (*vfs.MemFS, []store.Record) {
 		for part := range flushes + 1 {
 			for range 20 {
 				r := claim(t, newName())
-				if _, err := s.Claim(t.Context(), r); err != nil {
+				if _, err := storetest.Claim(t.Context(), s, r); err != nil {
 					t.Fatal(err)
 				}
 				all = append(all, r)

@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/postonce/poe/internal/store/pebblestore"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 // A crowded disk is one of a process that has no file descriptor left for some time.
@@ -63,7 +64,7 @@ func TestDescriptorsComeBack(t *testing.T) {
 	disk := &crowded{FS: vfs.NewMem()}
 	s := mustOpen(t, disk)
 	for range 3 {
-		if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+		if _, err := storetest.Claim(t.Context(), s, claim(t)); err != nil {
 			t.Fatal(err)
 		}
 		disk.left.Store(5)
@@ -74,7 +75,7 @@ func TestDescriptorsComeBack(t *testing.T) {
 			t.Errorf("the log was made with %d refusals to come", left)
 		}
 	}
-	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, claim(t)); err != nil {
 		t.Error(err)
 	}
 }
@@ -89,7 +90,7 @@ func TestDescriptorsStayAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, claim(t)); err != nil {
 		t.Fatal(err)
 	}
 	disk.left.Store(-1)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/store/pebblestore"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 // kept claims an action whose request lies beside the ledger.
@@ -27,7 +28,7 @@ func kept(t *testing.T, s *pebblestore.Store) store.Record {
 	if _, err := s.Put(t.Context(), r.ID, r.Request.Part, bytes.NewReader(body)); err != nil {
 		t.Fatal(err)
 	}
-	got, err := s.Claim(t.Context(), r)
+	got, err := storetest.Claim(t.Context(), s, r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +48,7 @@ func letGoOf(t *testing.T, s *pebblestore.Store, r store.Record) {
 	done := settled(r, []byte("made"))
 	done.Response.Digest = sha256.Sum256(done.Response.Content)
 	done.Request = store.Blob{Size: r.Request.Size, Digest: r.Request.Digest}
-	if _, err := s.Advance(t.Context(), r.Term, done, store.Also{}); err != nil {
+	if _, err := storetest.Advance(t.Context(), s, r.Term, done, store.Also{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -123,7 +124,7 @@ func TestDiscardWaitsForSync(t *testing.T) {
 	v.shut.Store(true)
 	settling := make(chan error, 1)
 	go func() {
-		_, err := s.Advance(t.Context(), r.Term, done, store.Also{})
+		_, err := storetest.Advance(t.Context(), s, r.Term, done, store.Also{})
 		settling <- err
 	}()
 	<-v.held

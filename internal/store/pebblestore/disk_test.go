@@ -21,6 +21,7 @@ import (
 
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/store/pebblestore"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 // A valve holds up the syncs of the log while it is shut.
@@ -72,7 +73,7 @@ func stalled(t *testing.T, r store.Record) (*pebblestore.Store, *valve, chan err
 	v.shut.Store(true)
 	claimed := make(chan error, 1)
 	go func() {
-		_, err := s.Claim(t.Context(), r)
+		_, err := storetest.Claim(t.Context(), s, r)
 		claimed <- err
 	}()
 	<-v.held
@@ -133,14 +134,14 @@ func TestCancelWhileSyncing(t *testing.T) {
 	r := claim(t)
 	claimed, behind := make(chan error, 1), make(chan error, 1)
 	go func() {
-		_, err := s.Claim(ctx, r)
+		_, err := storetest.Claim(ctx, s, r)
 		claimed <- err
 	}()
 	<-v.held
 	go func() { // waits for the stripe of the first
 		again := r
 		again.Term = newTerm()
-		_, err := s.Claim(ctx, again)
+		_, err := storetest.Claim(ctx, s, again)
 		behind <- err
 	}()
 	cancel()
@@ -171,7 +172,7 @@ func TestOneSyncForMany(t *testing.T) {
 	for i := range writers {
 		r := spread(claim(t, newName()), i)
 		wg.Go(func() {
-			if _, err := s.Claim(t.Context(), r); err != nil {
+			if _, err := storetest.Claim(t.Context(), s, r); err != nil {
 				t.Error(err)
 			}
 		})
@@ -256,7 +257,7 @@ func TestSyncFails(t *testing.T) {
 		write func(context.Context, *pebblestore.Store) error
 	}{
 		{"log", syncsLog, func(ctx context.Context, s *pebblestore.Store) error {
-			_, err := s.Claim(ctx, claim(t))
+			_, err := storetest.Claim(ctx, s, claim(t))
 			return err
 		}},
 		{"body", func(op errorfs.Op) bool {
@@ -271,7 +272,7 @@ func TestSyncFails(t *testing.T) {
 		{"high-water file", func(op errorfs.Op) bool {
 			return strings.HasSuffix(op.Path, ".high-water") && (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData)
 		}, func(ctx context.Context, s *pebblestore.Store) error {
-			_, err := s.Claim(ctx, claim(t))
+			_, err := storetest.Claim(ctx, s, claim(t))
 			return errors.Join(err, s.Mark())
 		}},
 	} {
@@ -412,7 +413,7 @@ func TestUpkeepThatFailsIsOneLineAMinute(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, claim(t)); err != nil {
 		t.Fatal(err)
 	}
 	full.Store(true)

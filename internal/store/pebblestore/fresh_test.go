@@ -10,6 +10,7 @@ import (
 
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/store/pebblestore"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 // minted makes an id as if it had been minted at some time from at, kept for days.
@@ -41,7 +42,7 @@ func TestAnEarlierProcessesRecordsAreNeverTakenForAbsent(t *testing.T) {
 		}
 	}
 	for _, id := range ids {
-		if _, err := first.Claim(t.Context(), claimOf(id)); err != nil {
+		if _, err := storetest.Claim(t.Context(), first, claimOf(id)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -53,7 +54,7 @@ func TestAnEarlierProcessesRecordsAreNeverTakenForAbsent(t *testing.T) {
 		if second.Absent(id) {
 			t.Errorf("%s, kept for %d days, is said to be absent", id, id.Days())
 		}
-		if _, err := second.Claim(t.Context(), claimOf(id)); !errors.Is(err, store.ErrTaken) {
+		if _, err := storetest.Claim(t.Context(), second, claimOf(id)); !errors.Is(err, store.ErrTaken) {
 			t.Errorf("claiming %s again: %v", id, err)
 		}
 	}
@@ -61,13 +62,13 @@ func TestAnEarlierProcessesRecordsAreNeverTakenForAbsent(t *testing.T) {
 	if !second.Absent(young) {
 		t.Error("an id that is younger than all is not known to be absent: nothing is gained")
 	}
-	if _, err := second.Claim(t.Context(), claimOf(young)); err != nil {
+	if _, err := storetest.Claim(t.Context(), second, claimOf(young)); err != nil {
 		t.Fatal(err)
 	}
 	if second.Absent(young) {
 		t.Error("what was just written is said to be absent")
 	}
-	if _, err := second.Claim(t.Context(), claimOf(young)); !errors.Is(err, store.ErrTaken) {
+	if _, err := storetest.Claim(t.Context(), second, claimOf(young)); !errors.Is(err, store.ErrTaken) {
 		t.Errorf("claiming what was just written: %v", err)
 	}
 }
@@ -76,13 +77,13 @@ func TestAnEarlierProcessesRecordsAreNeverTakenForAbsent(t *testing.T) {
 func TestWhatIsSpawnedIsNotAbsent(t *testing.T) {
 	s := mustOpen(t, vfs.NewMem())
 	parent := claimOf(minted(t, time.Hour, 31))
-	if _, err := s.Claim(t.Context(), parent); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, parent); err != nil {
 		t.Fatal(err)
 	}
 	child := store.Record{
 		ID: minted(t, 2*time.Hour, 31), Term: newTerm(), Kind: store.Callback, State: store.Queued, Parent: parent.ID, Method: "POST", Target: "/hook", Due: at.Add(time.Hour),
 	}
-	if _, err := s.Advance(t.Context(), parent.Term, settled(parent, nil), store.Also{Spawn: []store.Record{child}}); err != nil {
+	if _, err := storetest.Advance(t.Context(), s, parent.Term, settled(parent, nil), store.Also{Spawn: []store.Record{child}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range []store.ID{parent.ID, child.ID} {
@@ -92,7 +93,7 @@ func TestWhatIsSpawnedIsNotAbsent(t *testing.T) {
 	}
 	next := child
 	next.Term, next.Due = newTerm(), at.Add(2*time.Hour)
-	if _, err := s.Advance(t.Context(), child.Term, next, store.Also{}); err != nil {
+	if _, err := storetest.Advance(t.Context(), s, child.Term, next, store.Also{}); err != nil {
 		t.Errorf("advancing what was spawned: %v", err)
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/store/pebblestore"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 const highWater = dir + ".high-water"
@@ -31,7 +32,7 @@ func used(t *testing.T, disk vfs.FS, n int) {
 		t.Fatal(err)
 	}
 	for range n {
-		if _, err := s.Claim(t.Context(), claim(t, newName())); err != nil {
+		if _, err := storetest.Claim(t.Context(), s, claim(t, newName())); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -149,7 +150,7 @@ func TestMarkIsNeverAhead(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 50 {
-		if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+		if _, err := storetest.Claim(t.Context(), s, claim(t)); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Mark(); err != nil {
@@ -172,11 +173,11 @@ func TestMarkIsNeverAhead(t *testing.T) {
 func TestMarkedWithoutClosing(t *testing.T) {
 	disk := &disk{MemFS: vfs.NewCrashableMem()}
 	s := mustOpen(t, disk)
-	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, claim(t)); err != nil {
 		t.Fatal(err)
 	}
 	older := copyOf(t, disk.clone(vfs.CrashCloneCfg{}))
-	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, claim(t)); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Mark(); err != nil {
@@ -301,7 +302,7 @@ func TestHighWaterElsewhere(t *testing.T) {
 func TestHighWaterTakenAway(t *testing.T) {
 	disk := vfs.NewMem()
 	s := mustOpen(t, disk)
-	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, claim(t)); err != nil {
 		t.Fatal(err)
 	}
 	remove(t, disk, highWater)
@@ -311,7 +312,7 @@ func TestHighWaterTakenAway(t *testing.T) {
 	if _, err := disk.Stat(highWater); err != nil {
 		t.Error(err)
 	}
-	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, claim(t)); err != nil {
 		t.Fatal(err)
 	}
 	remove(t, disk, highWater)
@@ -342,7 +343,7 @@ func (f *oneOpenFails) Unwrap() vfs.FS { return f.FS }
 func TestHighWaterOpenedLater(t *testing.T) {
 	disk := &oneOpenFails{FS: vfs.NewMem()}
 	s := mustOpen(t, disk)
-	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, claim(t)); err != nil {
 		t.Fatal(err)
 	}
 	remove(t, disk, highWater)
@@ -353,7 +354,7 @@ func TestHighWaterOpenedLater(t *testing.T) {
 	if err := s.Mark(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, claim(t)); err != nil {
 		t.Errorf("the file can be written again: %v", err)
 	}
 	if err := s.Close(); err != nil {

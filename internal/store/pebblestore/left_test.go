@@ -9,6 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/postonce/poe/internal/store"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 // A ledger that opens on a disk which fails to read once has counted all that is left to a person, whichever read it was.
@@ -19,13 +20,13 @@ func TestLeftIsCountedOrNotOpened(t *testing.T) {
 	for range all {
 		r := claim(t)
 		r.Request.Head = noise(16 << 10) // more than a block
-		got, err := s.Claim(t.Context(), r)
+		got, err := storetest.Claim(t.Context(), s, r)
 		if err != nil {
 			t.Fatal(err)
 		}
 		was := got.Term
 		got.State, got.Term, got.Due = store.Unknown, newTerm(), store.Person
-		if _, err := s.Advance(t.Context(), was, got, store.Also{}); err != nil {
+		if _, err := storetest.Advance(t.Context(), s, was, got, store.Also{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/store/pebblestore"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 // helper is the variable that makes this test binary do something else in a second process.
@@ -99,7 +100,7 @@ func TestLocked(t *testing.T) {
 		}
 	}
 	r := claim(t)
-	if _, err := s.Claim(t.Context(), r); err != nil && !errors.Is(err, store.ErrExpired) {
+	if _, err := storetest.Claim(t.Context(), s, r); err != nil && !errors.Is(err, store.ErrExpired) {
 		t.Errorf("the first one is disturbed: %v", err)
 	}
 	if err := s.Close(); err != nil {
@@ -240,7 +241,7 @@ func TestFlippedBit(t *testing.T) {
 	var all []store.Record
 	for range 500 {
 		r := claim(t, newName())
-		if _, err := s.Claim(t.Context(), r); err != nil {
+		if _, err := storetest.Claim(t.Context(), s, r); err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, r)
@@ -367,7 +368,7 @@ func damagedTable(t *testing.T, records int) vfs.FS {
 		t.Fatal(err)
 	}
 	for range records {
-		if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+		if _, err := storetest.Claim(t.Context(), s, claim(t)); err != nil {
 			t.Fatal(err)
 		}
 	}

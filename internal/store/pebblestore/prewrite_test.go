@@ -17,6 +17,7 @@ import (
 
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/store/pebblestore"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 const firstZeros, mostZeros = pebblestore.FirstZeros, pebblestore.MostZeros
@@ -144,11 +145,11 @@ func (l *proofed) synced(do func() error) error {
 // act takes an action from its claim to its end, with so much content, and returns what it is then.
 func act(t *testing.T, s *pebblestore.Store, content int) store.Record {
 	r := claim(t, newName())
-	if _, err := s.Claim(t.Context(), r); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, r); err != nil {
 		t.Error(err)
 	}
 	done := settled(r, noise(content))
-	if _, err := s.Advance(t.Context(), r.Term, done, store.Also{}); err != nil {
+	if _, err := storetest.Advance(t.Context(), s, r.Term, done, store.Also{}); err != nil {
 		t.Error(err)
 	}
 	return done

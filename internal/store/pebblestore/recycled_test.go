@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/postonce/poe/internal/store/pebblestore"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 // A renaming disk does what the system's does (vfs.Default) where a log is used again and there is no file descriptor: the log has its new name then, and is not open.
@@ -46,14 +47,14 @@ func TestDescriptorsComeBackForARecycledLog(t *testing.T) {
 	go func() { // where it is fatal nothing of this ledger returns
 		done <- func() error {
 			for range 20 {
-				if _, err := s.Claim(context.WithoutCancel(t.Context()), claim(t)); err != nil {
+				if _, err := storetest.Claim(context.WithoutCancel(t.Context()), s, claim(t)); err != nil {
 					return err
 				}
 				if err := s.Flush(); err != nil { // which begins a log
 					return err
 				}
 				if disk.refused.Load() > 0 {
-					if _, err := s.Claim(context.WithoutCancel(t.Context()), claim(t)); err != nil {
+					if _, err := storetest.Claim(context.WithoutCancel(t.Context()), s, claim(t)); err != nil {
 						return err
 					}
 					return s.Close()

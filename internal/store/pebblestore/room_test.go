@@ -18,6 +18,7 @@ import (
 
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/store/pebblestore"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 // A narrow disk has as much room as the test says, and none for anybody while it is full, until a large enough file is removed.
@@ -74,18 +75,18 @@ func TestNearlyFull(t *testing.T) {
 	}
 	running, done := claim(t), claim(t)
 	for _, r := range []store.Record{running, done} {
-		if _, err := s.Claim(t.Context(), r); err != nil {
+		if _, err := storetest.Claim(t.Context(), s, r); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.Advance(t.Context(), done.Term, settled(done, nil), store.Also{}); err != nil {
+	if _, err := storetest.Advance(t.Context(), s, done.Term, settled(done, nil), store.Also{}); err != nil {
 		t.Fatal(err)
 	}
 
 	atomic.StoreUint64(&disk.left, 20<<20-1)
 	s.LookAround()
 	fresh := claim(t)
-	if _, err := s.Claim(t.Context(), fresh); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "19 MiB are left on the disk, and 20 are wanted") {
+	if _, err := storetest.Claim(t.Context(), s, fresh); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "19 MiB are left on the disk, and 20 are wanted") {
 		t.Errorf("a claim got %v", err)
 	}
 	if _, err := s.Lookup(t.Context(), store.ByID(fresh.ID)); !errors.Is(err, store.ErrNotFound) {
@@ -96,7 +97,7 @@ func TestNearlyFull(t *testing.T) {
 	}
 	again := done
 	again.Term = newTerm()
-	if r, err := s.Claim(t.Context(), again); !errors.Is(err, store.ErrTaken) || r.State != store.Done {
+	if r, err := storetest.Claim(t.Context(), s, again); !errors.Is(err, store.ErrTaken) || r.State != store.Done {
 		t.Errorf("a repeat of what was done got %s, %v", r.State, err)
 	}
 	if err := s.Ready(t.Context()); !errors.Is(err, store.ErrUnavailable) {
@@ -112,7 +113,7 @@ func TestNearlyFull(t *testing.T) {
 	if _, err := s.Put(t.Context(), running.ID, part, bytes.NewReader(noise(100_000))); err != nil {
 		t.Errorf("the content of an outcome: %v", err)
 	}
-	if _, err := s.Advance(t.Context(), running.Term, end, store.Also{}); err != nil {
+	if _, err := storetest.Advance(t.Context(), s, running.Term, end, store.Also{}); err != nil {
 		t.Errorf("an outcome on a full disk: %v", err)
 	}
 	if _, err := disk.Stat(reserve); !errors.Is(err, fs.ErrNotExist) {
@@ -121,7 +122,7 @@ func TestNearlyFull(t *testing.T) {
 
 	atomic.StoreUint64(&disk.left, 100<<20)
 	s.LookAround()
-	if _, err := s.Claim(t.Context(), fresh); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, fresh); err != nil {
 		t.Errorf("with room again: %v", err)
 	}
 	if err := s.Ready(t.Context()); err != nil || s.Health().Low {
@@ -203,7 +204,7 @@ func TestSmallDisk(t *testing.T) {
 	var running []store.Record
 	for range 20 {
 		r := begin()
-		if _, err := s.Claim(t.Context(), r); err != nil {
+		if _, err := storetest.Claim(t.Context(), s, r); err != nil {
 			t.Fatal(err)
 		}
 		running = append(running, r)
@@ -219,9 +220,12 @@ func TestSmallDisk(t *testing.T) {
 	if err := f.Close(); !errors.Is(err, nil) {
 		t.Log(err)
 	}
-	until(t, func() bool { _, err := s.Claim(t.Context(), begin()); return errors.Is(err, store.ErrUnavailable) })
+	until(t, func() bool {
+		_, err := storetest.Claim(t.Context(), s, begin())
+		return errors.Is(err, store.ErrUnavailable)
+	})
 	for _, r := range running {
-		if _, err := s.Advance(t.Context(), r.Term, settled(r, noise(30_000)), store.Also{}); err != nil {
+		if _, err := storetest.Advance(t.Context(), s, r.Term, settled(r, noise(30_000)), store.Also{}); err != nil {
 			t.Fatalf("an outcome on a full disk: %v", err)
 		}
 	}
@@ -229,7 +233,7 @@ func TestSmallDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	freed := time.Now()
-	until(t, func() bool { _, err := s.Claim(t.Context(), begin()); return err == nil })
+	until(t, func() bool { _, err := storetest.Claim(t.Context(), s, begin()); return err == nil })
 	if took := time.Since(freed); took > 10*time.Second {
 		t.Errorf("it took %s until something new was taken", took)
 	}
@@ -263,7 +267,7 @@ func TestBackupToAFullDisk(t *testing.T) {
 	if s.Health().Low {
 		t.Error("the ledger's disk is taken for full")
 	}
-	if _, err := s.Claim(t.Context(), claim(t)); err != nil {
+	if _, err := storetest.Claim(t.Context(), s, claim(t)); err != nil {
 		t.Error(err)
 	}
 }

@@ -22,13 +22,15 @@ type stripe struct {
 	last *store.Record // guarded by the lock; as durable as everything that is read under it; nil: nothing is remembered
 }
 
-// remember notes r if it has just become durable; if nobody knows that, what was remembered of it is forgotten. The
+// remember notes a copy of r if it has just become durable; if nobody knows that, what was remembered of it is forgotten. The
 // caller holds its stripe.
 func (s *stripes) remember(r *store.Record, durable bool) {
 	at := &s[stripeOfID(r.ID)]
 	switch {
 	case durable && r.State == store.Running && len(r.Request.Content) == 0:
-		at.last = r
+		own := *r
+		own.Names, own.Request.Head = slices.Clone(r.Names), slices.Clone(r.Request.Head)
+		at.last = &own
 	case at.last != nil && at.last.ID == r.ID:
 		at.last = nil
 	}

@@ -44,22 +44,22 @@ func TestSweepAmongSlowWrites(t *testing.T) {
 		return r
 	}
 	ctx := t.Context()
-	again := must(s.Claim(ctx, spread(claim(t, newName()), 1)))
+	again := must(storetest.Claim(ctx, s, spread(claim(t, newName()), 1)))
 	back := again
 	back.State, back.Term, back.Due = store.Unused, newTerm(), time.Time{}
-	must(s.Advance(ctx, again.Term, back, store.Also{}))
-	rests := must(s.Claim(ctx, spread(claim(t, newName()), 2)))
+	must(storetest.Advance(ctx, s, again.Term, back, store.Also{}))
+	rests := must(storetest.Claim(ctx, s, spread(claim(t, newName()), 2)))
 	again.Term, again.Expires = newTerm(), time.Time{}
 	done := settled(rests, []byte("x"))
 
 	results := make(chan error, 4)
 	v.shut.Store(true)
 	first := spread(claim(t, newName()), 3)
-	go func() { _, err := s.Claim(ctx, first); results <- err }()
+	go func() { _, err := storetest.Claim(ctx, s, first); results <- err }()
 	<-v.held
-	go func() { _, err := s.Claim(ctx, again); results <- err }()
+	go func() { _, err := storetest.Claim(ctx, s, again); results <- err }()
 	await(t, s, 1)
-	go func() { _, err := s.Advance(ctx, rests.Term, done, store.Also{}); results <- err }()
+	go func() { _, err := storetest.Advance(ctx, s, rests.Term, done, store.Also{}); results <- err }()
 	await(t, s, 2)
 	hand.set(at.Add(40 * store.Day))
 	go func() { results <- sweepAll(ctx, s, clock) }()
@@ -88,7 +88,7 @@ func TestSweepAmongSlowWrites(t *testing.T) {
 	if n := s.Names(); n != 2 {
 		t.Errorf("%d names are left, want those of the two that run", n)
 	}
-	must(s.Claim(ctx, fresh))
+	must(storetest.Claim(ctx, s, fresh))
 }
 
 // While a sweep walks over the names, one that leads to what it has forgotten is claimed anew: that claim waits for the disk, so that the walk still sees
@@ -109,9 +109,9 @@ func TestSweepLeavesNamesThatAreClaimedAnew(t *testing.T) {
 	})
 	ctx := t.Context()
 	names := []store.Name{newName(), newName()}
-	old, err := s.Claim(ctx, claim(t, names...))
+	old, err := storetest.Claim(ctx, s, claim(t, names...))
 	if err == nil {
-		_, err = s.Advance(ctx, old.Term, settled(old, nil), store.Also{})
+		_, err = storetest.Advance(ctx, s, old.Term, settled(old, nil), store.Also{})
 	}
 	hand.set(at.Add(40 * store.Day))
 	s.ConfirmClock()
@@ -130,9 +130,9 @@ func TestSweepLeavesNamesThatAreClaimedAnew(t *testing.T) {
 	results := make(chan error, 3)
 	v.shut.Store(true)
 	first, again := fresh(), fresh(names[0])
-	go func() { _, err := s.Claim(ctx, first); results <- err }()
+	go func() { _, err := storetest.Claim(ctx, s, first); results <- err }()
 	<-v.held
-	go func() { _, err := s.Claim(ctx, again); results <- err }()
+	go func() { _, err := storetest.Claim(ctx, s, again); results <- err }()
 	await(t, s, 1)
 	go func() { results <- sweepAll(ctx, s, clock) }()
 	for range 20_000 { // the sweep has every chance to go too far; it is to wait for the claim
@@ -169,13 +169,13 @@ func TestFreeNamesAreGone(t *testing.T) {
 		free func(s *pebblestore.Store, r store.Record) error
 	}{
 		{"by an advance", func(s *pebblestore.Store, r store.Record) error {
-			_, err := s.Advance(t.Context(), r.Term, settled(r, nil), store.Also{Free: r.Names})
+			_, err := storetest.Advance(t.Context(), s, r.Term, settled(r, nil), store.Also{Free: r.Names})
 			return err
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := mustOpen(t, vfs.NewMem())
-			r, err := s.Claim(t.Context(), claim(t, newName(), newName()))
+			r, err := storetest.Claim(t.Context(), s, claim(t, newName(), newName()))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -201,14 +201,14 @@ func litter(t *testing.T, s *pebblestore.Store, n int) (open []store.Record) {
 		all.Go(func() {
 			for i := hand; i < n; i += 64 {
 				var err error
-				if records[i], err = s.Claim(t.Context(), claim(t, newName())); err != nil {
+				if records[i], err = storetest.Claim(t.Context(), s, claim(t, newName())); err != nil {
 					t.Error(err)
 				}
-				r, err := s.Claim(t.Context(), claim(t, newName()))
+				r, err := storetest.Claim(t.Context(), s, claim(t, newName()))
 				if err == nil {
 					done := settled(r, nil)
 					done.Due = at.Add(time.Hour)
-					_, err = s.Advance(t.Context(), r.Term, done, store.Also{})
+					_, err = storetest.Advance(t.Context(), s, r.Term, done, store.Also{})
 				}
 				if err != nil {
 					t.Error(err)
@@ -405,7 +405,7 @@ func TestSweepPastAShelfThatFails(t *testing.T) {
 			}
 			second := claim(t, newName())
 			second.ID, second.State, second.Expires, second.Due = id, store.Burned, time.Time{}, time.Time{}
-			if _, err := s.Claim(t.Context(), second); err != nil {
+			if _, err := storetest.Claim(t.Context(), s, second); err != nil {
 				t.Fatal(err)
 			}
 			part := store.Part{Term: second.Term, N: 1}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/postonce/poe/internal/store"
 	"github.com/postonce/poe/internal/store/pebblestore"
+	"github.com/postonce/poe/internal/store/storetest"
 )
 
 // many claims and settles n actions without bodies, as if minted in the course of a day.
@@ -37,7 +38,7 @@ func one(t *testing.T, s *pebblestore.Store, i int, named bool) error {
 	if named {
 		names = append(names, newName())
 	}
-	r, err := s.Claim(t.Context(), claim(t, names...))
+	r, err := storetest.Claim(t.Context(), s, claim(t, names...))
 	if err != nil {
 		return err
 	}
@@ -46,7 +47,7 @@ func one(t *testing.T, s *pebblestore.Store, i int, named bool) error {
 	done.Response.Head = fmt.Appendf(nil, "\x0a\x0cContent-Type\x12\x10application/json\x0a\x08%s\x12\x0e/orders/%06d", "Location", i)
 	done.Response.Where, done.Response.Size, done.Response.Digest = store.Purged, 200, [32]byte(noise(32))
 	done.Status = http.StatusCreated
-	_, err = s.Advance(t.Context(), r.Term, done, store.Also{})
+	_, err = storetest.Advance(t.Context(), s, r.Term, done, store.Also{})
 	return err
 }
 

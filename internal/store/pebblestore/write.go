@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -14,18 +13,18 @@ import (
 )
 
 // Claim implements store.Ledger.
-func (s *Store) Claim(ctx context.Context, r store.Record) (store.Record, error) {
+func (s *Store) Claim(ctx context.Context, r *store.Record) (*store.Record, error) {
 	w := begin(s)
 	defer w.end()
-	w.claim = true
-	w.record = new(store.Record) // the stripe may remember it
-	*w.record = r
-	w.record.Names = slices.Clone(r.Names)
+	w.claim, w.record = true, r
+	names, since := r.Names, r.Since
 	w.set = w.set.withRecord(r.ID, r.Names)
-	if err := w.run(ctx, &r); err != nil {
-		return r, fmt.Errorf("claiming %s: %w", w.record.ID, err)
+	got, err := w.run(ctx)
+	if err != nil {
+		r.Names, r.Since = names, since // it may have been decided about, and not written
+		return got, fmt.Errorf("claiming %s: %w", r.ID, err)
 	}
-	return r, nil
+	return got, nil
 }
 
 // takes tells whether a claim that is to be written may be.
@@ -37,20 +36,21 @@ func (s *Store) takes(id store.ID) error {
 }
 
 // Advance implements store.Ledger.
-func (s *Store) Advance(ctx context.Context, was store.Term, r store.Record, also store.Also) (store.Record, error) {
+func (s *Store) Advance(ctx context.Context, was store.Term, r *store.Record, also store.Also) (*store.Record, error) {
 	w := begin(s)
 	defer w.end()
-	w.record = &w.room
-	*w.record = r
-	w.was, w.also = was, also
+	w.record, w.was, w.also = r, was, also
+	names := r.Names
 	w.set = w.set.withRecord(r.ID, also.Free).withRecord(r.ID, also.Take)
 	for i := range also.Spawn {
 		w.set = w.set.withRecord(also.Spawn[i].ID, also.Spawn[i].Names)
 	}
-	if err := w.run(ctx, &r); err != nil {
-		return r, fmt.Errorf("advancing %s: %w", w.record.ID, err)
+	got, err := w.run(ctx)
+	if err != nil {
+		r.Names = names
+		return got, fmt.Errorf("advancing %s: %w", r.ID, err)
 	}
-	return r, nil
+	return got, nil
 }
 
 // A writing is one write on its way: a claim, or an advance. It is used again once it has ended, with its room.
@@ -58,7 +58,6 @@ type writing struct {
 	view
 	claim  bool
 	record *store.Record // what is to be written
-	room   store.Record
 	was    store.Term
 	also   store.Also
 	change store.Change
@@ -91,43 +90,42 @@ func (w *writing) end() {
 }
 
 // run decides under the stripes of w.set, and of what else the decision turns out to need, and makes
-// the change durable before it releases them. into becomes the record that the caller gets.
-func (w *writing) run(ctx context.Context, into *store.Record) error {
+// the change durable before it releases them.
+func (w *writing) run(ctx context.Context) (*store.Record, error) {
 	s := w.s
 	if err := s.enter(ctx); err != nil {
-		*into = store.Record{}
-		return err
+		return nil, err
 	}
 	defer s.leave()
 	s.gate.RLock()
 	defer s.gate.RUnlock()
 	for {
 		w.missing, w.bytes, w.ends = w.missing[:0], w.bytes[:0], w.ends[:0]
-		err := w.try(ctx, into)
+		got, err := w.try(ctx)
 		if len(w.missing) == 0 {
-			return err
+			return got, err
 		}
 		w.set = w.set.with(w.missing...)
 	}
 }
 
-func (w *writing) try(ctx context.Context, into *store.Record) error {
+func (w *writing) try(ctx context.Context) (*store.Record, error) {
 	s := w.s
 	s.stripes.lock(w.set)
 	defer s.stripes.unlock(w.set)
 	// Waiting for a stripe takes as long as another's sync. Nothing is written yet, so now is the last moment to give up.
 	if err := ctx.Err(); err != nil {
-		*into = store.Record{}
-		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+		return nil, fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
 	got, err := w.decide()
-	if got == nil {
-		*into = store.Record{}
-	} else {
-		*into = *got
+	if err != nil {
+		return theirs(got), err
 	}
-	if err != nil || len(w.change.Put) == 0 {
-		return err
+	if got != w.record { // an earlier try of this write was done
+		*w.record = *got
+	}
+	if len(w.change.Put) == 0 {
+		return w.record, nil
 	}
 	for i := range w.change.Put {
 		if id := w.change.Put[i].Record.ID; w.claim || id != w.record.ID { // what is advanced was written before
@@ -137,14 +135,22 @@ func (w *writing) try(ctx context.Context, into *store.Record) error {
 	w.encode(&w.change)
 	err = s.commits.submit(w.change.Put[0].Record.State, w)
 	for i := range w.change.Put {
-		s.stripes.remember(w.change.Put[i].Record, err == nil && w.claim) // an advance takes its record's room with it
+		s.stripes.remember(w.change.Put[i].Record, err == nil && w.claim) // what was advanced mostly has come to rest
 	}
 	if err != nil {
-		*into = store.Record{}
-		return fmt.Errorf("writing: %w", err)
+		return nil, fmt.Errorf("writing: %w", err)
 	}
 	s.left.follow(&w.change)
-	return nil
+	return w.record, nil
+}
+
+// theirs is a copy of the record in the way: a stripe may remember that one.
+func theirs(r *store.Record) *store.Record {
+	if r == nil {
+		return nil
+	}
+	c := *r
+	return &c
 }
 
 // decide says what the write does, by what it sees.
@@ -154,10 +160,10 @@ func (w *writing) decide() (*store.Record, error) {
 	}
 	got, err := store.DecideClaim(&w.view, w.record, w.s.clock.Now(), &w.change)
 	if err == nil && len(w.change.Put) > 0 {
-		err = w.s.takes(w.record.ID)
-	}
-	if err != nil {
-		w.change.Reset()
+		if err := w.s.takes(w.record.ID); err != nil {
+			w.change.Reset()
+			return nil, err
+		}
 	}
 	return got, err
 }

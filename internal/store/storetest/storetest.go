@@ -254,7 +254,7 @@ func (k *kit) onAgenda(want ...store.ID) {
 // agenda returns what is on the agenda in all queues, soonest first, limit at most.
 func (k *kit) agenda(limit int) (ids []store.ID) {
 	k.t.Helper()
-	all, err := Agenda(k.t.Context(), k, limit)
+	all, err := Agenda(k.t.Context(), k.Store, limit)
 	if err != nil {
 		k.t.Fatal(err)
 	}
