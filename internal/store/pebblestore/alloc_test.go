@@ -25,7 +25,7 @@ func TestAllocations(t *testing.T) {
 	}()
 	content, r, n := noise(250), claim(t), 0
 	var done store.Record // an engine has room for both
-	alloctest.Check(t, 1000, alloctest.Limit{Allocs: 11, Bytes: 1200}, func() {
+	alloctest.Check(t, 1000, alloctest.Limit{Allocs: 10, Bytes: 420}, func() {
 		n++
 		if r.ID, err = store.NewID(at.Add(time.Duration(n)*time.Millisecond), 31, rand.Reader); err != nil {
 			t.Fatal(err)

@@ -28,13 +28,19 @@ func (s *stripes) remember(r *store.Record, durable bool) {
 	at := &s[stripeOfID(r.ID)]
 	switch {
 	case durable && r.State == store.Running && len(r.Request.Content) == 0:
-		own := *r
-		own.Names, own.Request.Head = slices.Clone(r.Names), slices.Clone(r.Request.Head)
-		at.last = &own
+		if at.last == nil {
+			at.last = memories.Get().(*store.Record) //nolint:forcetypeassert // nothing else is in it
+		}
+		*at.last = *r
+		at.last.Names, at.last.Request.Head = slices.Clone(r.Names), slices.Clone(r.Request.Head)
 	case at.last != nil && at.last.ID == r.ID:
+		memories.Put(at.last)
 		at.last = nil
 	}
 }
+
+// memories are records that can be used again: nobody has one whose stripe he does not hold any more.
+var memories = sync.Pool{New: func() any { return new(store.Record) }}
 
 // recall returns the record with that id if it is remembered, and nil otherwise. The caller holds its stripe.
 func (s *stripes) recall(id store.ID) *store.Record {
