@@ -157,8 +157,11 @@ func TestReceiverThatHangsLeavesRoom(t *testing.T) {
 		close(other.leave)
 	}
 	monitor(t, b.do("POST", "/orders", "pears", later))
-	off := map[string]int{} // the only worker puts off, before anything is delivered
+	var mu sync.Mutex
+	off := map[string]int{} // before anything is delivered
 	ledger.moving = func(r store.Record) error {
+		mu.Lock()
+		defer mu.Unlock()
 		if r.Kind == store.Callback && r.Attempt == 0 && r.State == store.Queued {
 			off[r.Target]++
 		}
