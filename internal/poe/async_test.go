@@ -213,6 +213,19 @@ func TestAsyncCancelledWithoutItsRoute(t *testing.T) {
 	wantProblem(t, after.do("DELETE", doneAt, ""), 405, "consumed")
 }
 
+// What is forgotten in the moment in which it is cancelled is gone.
+func TestAsyncCancelledAndForgotten(t *testing.T) {
+	b, ledger := newTampered(t, nil)
+	b.deferred()
+	at := monitor(t, b.do("POST", b.mint("/orders"), "apples", later))
+	ledger.advance = func() error { return store.ErrStale } // and no record
+	wantProblem(t, b.do("DELETE", at, ""), 410, "gone")
+	ledger.advance = nil
+	if res := b.do("DELETE", at, ""); res.StatusCode != 204 {
+		t.Errorf("%d %s", res.StatusCode, text(t, res))
+	}
+}
+
 // Cancelled before it is sent it is never sent.
 func TestAsyncCancelled(t *testing.T) {
 	b := deferring(t, nil)
