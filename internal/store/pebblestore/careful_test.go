@@ -64,6 +64,32 @@ func TestClaimKeepsCallersSlice(t *testing.T) {
 	}
 }
 
+// The record in the way is the caller's: what the ledger remembers of it is used again for other actions.
+func TestHolderStaysWhatItIs(t *testing.T) {
+	s := mustOpen(t, vfs.NewMem())
+	for range 100 {
+		r := claim(t)
+		if _, err := storetest.Claim(t.Context(), s, r); err != nil {
+			t.Fatal(err)
+		}
+		again := r
+		again.Term = newTerm()
+		holder, err := s.Claim(t.Context(), &again)
+		if !errors.Is(err, store.ErrTaken) {
+			t.Fatal(err)
+		}
+		if _, err := storetest.Advance(t.Context(), s, r.Term, settled(r, nil), store.Also{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := storetest.Claim(t.Context(), s, claim(t)); err != nil {
+			t.Fatal(err)
+		}
+		if holder.ID != r.ID || holder.Term != r.Term {
+			t.Fatalf("%s has become %s", r.ID, holder.ID)
+		}
+	}
+}
+
 // A ledger that is named "." has its high-water file inside of it.
 func TestHighWaterInside(t *testing.T) {
 	for _, name := range []string{".", "./", ".."} {

@@ -83,9 +83,24 @@ func TestNearlyFull(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	held := claim(t, newName())
+	released := held
+	released.State, released.Term, released.Due = store.Unused, newTerm(), time.Time{}
+	if _, err := storetest.Claim(t.Context(), s, held); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := storetest.Advance(t.Context(), s, held.Term, released, store.Also{}); err != nil {
+		t.Fatal(err)
+	}
+
 	atomic.StoreUint64(&disk.left, 20<<20-1)
 	s.LookAround()
+	held.Term, held.Names = newTerm(), nil // it was decided that it gets its names back, and the helper sees that the record says nothing of that
+	if _, err := storetest.Claim(t.Context(), s, held); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("a claim of what was released got %v", err)
+	}
 	fresh := claim(t)
+	fresh.Since = at // of which it sees the same
 	if _, err := storetest.Claim(t.Context(), s, fresh); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "19 MiB are left on the disk, and 20 are wanted") {
 		t.Errorf("a claim got %v", err)
 	}
