@@ -190,3 +190,16 @@ func TestEndOfAnActionThatWasTouched(t *testing.T) {
 		}
 	}
 }
+
+// What a sweep has forgotten meanwhile has no record to go by: nothing is sent for a claim that cannot be marked, and an end that cannot be stored is unknown.
+func TestForgottenWhileItRuns(t *testing.T) {
+	for _, marks := range []bool{false, true} {
+		b, ledger := newTampered(t, one(core.Route{Match: "POST *", MarkSent: marks}))
+		ledger.advance = func() error { return store.ErrStale } // and no record
+		res := b.do("POST", b.mint("/orders"), "apples")
+		state, sent := res.Header.Get("POE-State"), b.executed.Load()
+		if marks && (res.StatusCode != 503 || sent != 0) || !marks && (!strings.HasPrefix(state, "unknown;") || sent != 1) {
+			t.Errorf("marked %t: executed %d times, %d %s", marks, sent, res.StatusCode, state)
+		}
+	}
+}
