@@ -36,6 +36,9 @@ func Raise() {
 	if unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(raised), 0, 0, 0) != nil {
 		return
 	}
+	// The clock of a CPU profile outlives the program that began it, and its signal ends one that does not expect it yet.
+	profiling, _ := unix.Setitimer(unix.ItimerProf, unix.Itimerval{})
 	_ = unix.Exec(program, os.Args, append(os.Environ(), again+"=1")) // it has failed, or would not return
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(usual), 0, 0, 0)   // as it was
+	_, _ = unix.Setitimer(unix.ItimerProf, profiling)
 }

@@ -2,10 +2,12 @@ package timerslack_test
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +20,7 @@ import (
 const (
 	asked = "TIMERSLACK_TEST" // in the environment: to be the program
 	gone  = "gone"            // its value where the file of the program is to be removed first
+	busy  = "busy"            // and where a CPU profile is to be under way
 	again = "POE_STARTED_ANEW"
 )
 
@@ -31,12 +34,21 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
+	if _, anew := os.LookupEnv(again); !anew && os.Getenv(asked) == busy {
+		if err := pprof.StartCPUProfile(io.Discard); err != nil {
+			panic(err)
+		}
+	}
 	timerslack.Raise()
 	slack := make(chan time.Duration)
 	runtime.LockOSThread() // so that the other is not this one
 	go func() { slack <- current() }()
 	_, left := os.LookupEnv(again)
-	_, _ = fmt.Fprintf(os.Stdout, "process %d, slack %s, marked %t, called %q\n", os.Getpid(), <-slack, left, os.Args) // the test notices
+	clock, err := unix.Getitimer(unix.ItimerProf)
+	if err != nil {
+		panic(err)
+	}
+	_, _ = fmt.Fprintf(os.Stdout, "process %d, slack %s, marked %t, profiled %t, called %q\n", os.Getpid(), <-slack, left, clock.Interval.Usec > 0, os.Args) // the test notices
 }
 
 // current is the slack of this thread.
@@ -55,6 +67,7 @@ func TestRaise(t *testing.T) {
 		more         []string
 	}{
 		"raised":                          {50 * time.Microsecond, 4 * time.Millisecond, nil},
+		"raised while it is profiled":     {50 * time.Microsecond, 4 * time.Millisecond, []string{asked + "=" + busy}},
 		"less was chosen":                 {time.Microsecond, time.Microsecond, nil},
 		"more was chosen":                 {20 * time.Millisecond, 20 * time.Millisecond, nil},
 		"it has been started anew before": {50 * time.Microsecond, 50 * time.Microsecond, []string{again + "=1"}},
@@ -74,7 +87,7 @@ func TestRaise(t *testing.T) {
 			if err := cmd.Run(); err != nil {
 				t.Fatalf("%v: %s", err, &said)
 			}
-			want := fmt.Sprintf("process %d, slack %s, marked false, called %q\n", cmd.Process.Pid, test.ends, cmd.Args)
+			want := fmt.Sprintf("process %d, slack %s, marked false, profiled false, called %q\n", cmd.Process.Pid, test.ends, cmd.Args)
 			if said.String() != want {
 				t.Errorf("it says %swant %s", &said, want)
 			}
