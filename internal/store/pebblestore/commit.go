@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -100,14 +101,25 @@ func (c *committer) open() *group {
 // larger groups, fewer syncs, and a fifth more actions; on an idle machine it costs nothing.
 const yields = 4
 
+// timeSlice is how long Go's scheduler lets a goroutine run before others have their turn. A turn that takes longer is of who computes, and not of who is about to write.
+const timeSlice = 10 * time.Millisecond
+
+// letJoin has the others run, by yield.
+func letJoin(yield func()) {
+	begun := time.Now() //nolint:forbidigo // the machine's
+	for range yields {
+		yield()
+		if time.Since(begun) >= timeSlice { //nolint:forbidigo // the machine's
+			return
+		}
+	}
+}
+
 func (c *committer) run() {
 	defer close(c.over)
 	for range c.work {
-
 		for {
-			for range yields {
-				runtime.Gosched()
-			}
+			letJoin(runtime.Gosched)
 			g := c.next()
 			if g == nil {
 				break

@@ -69,3 +69,6 @@ const (
 	FirstZeros = firstZeros
 	MostZeros  = mostZeros
 )
+
+// LetJoin is what the committer does before a group is committed.
+var LetJoin = letJoin
