@@ -8,5 +8,5 @@ import "github.com/postonce/poe/internal/timerslack"
 //
 // A thread has its slack from the one that has begun it, and the runtime begins its own before main does. So RaiseTimerSlack starts the program anew, as the process that it is, with
 // its arguments and its environment: call it first thing in main, before anything was opened, read, or said. It returns in the program that was started. Where the slack is not
-// the usual one of 50 microseconds somebody has chosen it, as by TimerSlackNSec of systemd, and it does nothing; nor does it where anything fails.
+// the usual one of 50 microseconds somebody has chosen it, as by TimerSlackNSec of systemd, and it does nothing; nor does it in a debugger, which would lose its breakpoints, or where anything fails.
 func RaiseTimerSlack() { timerslack.Raise() }

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"runtime/pprof"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -92,6 +93,50 @@ func TestRaise(t *testing.T) {
 				t.Errorf("it says %swant %s", &said, want)
 			}
 		})
+	}
+}
+
+// A debugger has set its breakpoints in the program that it has started.
+func TestRaiseTraced(t *testing.T) {
+	runtime.LockOSThread() // who traces is a thread
+	defer runtime.UnlockOSThread()
+	said, err := os.Create(filepath.Join(t.TempDir(), "said"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer said.Close() //nolint:errcheck // it is read by its name
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := syscall.ForkExec(program, []string{program}, &syscall.ProcAttr{
+		Env: append(os.Environ(), asked+"=1"), Files: []uintptr{0, said.Fd(), 2}, Sys: &syscall.SysProcAttr{Ptrace: true},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		var now unix.WaitStatus
+		if _, err := unix.Wait4(pid, &now, 0, nil); err != nil {
+			t.Fatal(err)
+		}
+		if !now.Stopped() {
+			break
+		}
+		sig := now.StopSignal()
+		if sig == unix.SIGTRAP {
+			sig = 0 // it is for us
+		}
+		if err := unix.PtraceCont(pid, int(sig)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(said.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("process %d, slack %s,", pid, 50*time.Microsecond); !strings.HasPrefix(string(got), want) {
+		t.Errorf("it says %swant %s", got, want)
 	}
 }
 
