@@ -46,9 +46,11 @@ func (c *Change) Reset() { c.Free, c.Bind, c.Put = c.Free[:0], c.Bind[:0], c.Put
 // claim stand, for every ledger. An error of v is returned wrapped, so that a ledger may use its own to ask for another try.
 func DecideClaim(v View, r *Record, now time.Time, c *Change) (got *Record, err error) {
 	c.Reset()
+	brought := r.Names
 	defer func() {
-		if err != nil {
+		if err != nil { // perhaps for another try, with the names that r came with
 			c.Reset()
+			r.Names = brought
 		}
 	}()
 	if err := r.Check(); err != nil {
@@ -60,7 +62,6 @@ func DecideClaim(v View, r *Record, now time.Time, c *Change) (got *Record, err 
 	r.round()
 	r.Began, r.Doubt = Term{}, Doubt{}
 	var was Entry
-	brought := r.Names
 	held, err := v.Record(r.ID)
 	fresh := errors.Is(err, ErrNotFound)
 	switch {
@@ -73,7 +74,7 @@ func DecideClaim(v View, r *Record, now time.Time, c *Change) (got *Record, err 
 		return held, ErrTaken
 	default:
 		names, err := stillOwn(v, r.Names, held)
-		if err != nil { // perhaps for another try, with the names that r came with
+		if err != nil {
 			return nil, err
 		}
 		was, r.History, r.Names, r.Doubt = held.Entry(), held.History, names, held.Doubt
@@ -83,12 +84,10 @@ func DecideClaim(v View, r *Record, now time.Time, c *Change) (got *Record, err 
 		return nil, err
 	}
 	if n := len(r.Names); n > MaxClaims {
-		r.Names = brought
 		return nil, invalid("claimed with %d names", n)
 	}
 	c.Put = append(c.Put, Put{Was: was, Record: r})
-	if holder, err := c.bind(v, r); err != nil { // perhaps for another try, with the names that r came with
-		r.Names = brought
+	if holder, err := c.bind(v, r); err != nil {
 		return holder, err
 	}
 	if fresh && !r.Since.IsZero() && !v.Forgotten(r.Door, r.Route).Before(r.Since) {

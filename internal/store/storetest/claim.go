@@ -166,11 +166,15 @@ func claimNeverExpires(_ *testing.T, k *kit) {
 }
 
 func claimReleasedExpired(t *testing.T, k *kit) {
-	back := k.stand(store.Unused)
+	back := k.stand(store.Unused, names(2)...)
 	k.forward(time.Hour + store.Skew)
-	_, err := k.Claim(t.Context(), k.next(back, store.Running))
-	refused(t, err, store.ErrExpired)
-	k.wants(back)
+	again := k.next(back, store.Running)
+	for _, names := range [][]store.Name{back.Names, nil, names(1)} { // it comes back with those that it came with
+		again.Names = names
+		_, err := k.Claim(t.Context(), again)
+		refused(t, err, store.ErrExpired)
+		k.wants(back)
+	}
 }
 
 func claimSkew(_ *testing.T, k *kit) {
