@@ -20,7 +20,7 @@ import (
 
 const (
 	asked = "TIMERSLACK_TEST" // in the environment: to be the program
-	gone  = "gone"            // its value where the file of the program is to be removed first
+	gone  = "gone"            // in its value where the file of the program is to be removed first
 	busy  = "busy"            // and where a CPU profile is to be under way
 	again = "POE_STARTED_ANEW"
 )
@@ -30,12 +30,12 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asked) == "" {
 		os.Exit(m.Run())
 	}
-	if os.Getenv(asked) == gone {
+	if strings.Contains(os.Getenv(asked), gone) {
 		if err := os.Remove(os.Args[0]); err != nil {
 			panic(err)
 		}
 	}
-	if _, anew := os.LookupEnv(again); !anew && os.Getenv(asked) == busy {
+	if _, anew := os.LookupEnv(again); !anew && strings.Contains(os.Getenv(asked), busy) {
 		if err := pprof.StartCPUProfile(io.Discard); err != nil {
 			panic(err)
 		}
@@ -73,6 +73,7 @@ func TestRaise(t *testing.T) {
 		"more was chosen":                 {20 * time.Millisecond, 20 * time.Millisecond, nil},
 		"it has been started anew before": {50 * time.Microsecond, 50 * time.Microsecond, []string{again + "=1"}},
 		"it cannot be started anew":       {50 * time.Microsecond, 50 * time.Microsecond, []string{asked + "=" + gone}},
+		"nor while it is profiled":        {50 * time.Microsecond, 50 * time.Microsecond, []string{asked + "=" + gone + busy}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			runtime.LockOSThread() // what it begins has its slack
@@ -88,7 +89,7 @@ func TestRaise(t *testing.T) {
 			if err := cmd.Run(); err != nil {
 				t.Fatalf("%v: %s", err, &said)
 			}
-			want := fmt.Sprintf("process %d, slack %s, marked false, profiled false, called %q\n", cmd.Process.Pid, test.ends, cmd.Args)
+			want := fmt.Sprintf("process %d, slack %s, marked false, profiled %t, called %q\n", cmd.Process.Pid, test.ends, name == "nor while it is profiled", cmd.Args)
 			if said.String() != want {
 				t.Errorf("it says %swant %s", &said, want)
 			}

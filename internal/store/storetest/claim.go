@@ -169,8 +169,8 @@ func claimReleasedExpired(t *testing.T, k *kit) {
 	back := k.stand(store.Unused, names(2)...)
 	k.forward(time.Hour + store.Skew)
 	again := k.next(back, store.Running)
-	for _, names := range [][]store.Name{back.Names, nil, names(1)} { // it comes back with those that it came with
-		again.Names = names
+	for _, brought := range [][]store.Name{back.Names, nil, names(1)} { // it comes back with those that it came with
+		again.Names = brought
 		_, err := k.Claim(t.Context(), again)
 		refused(t, err, store.ErrExpired)
 		k.wants(back)
